@@ -8,7 +8,10 @@ use std::{sync::OnceLock, time::SystemTime};
 use tokio::time::Instant;
 
 /// The wall time that belongs to an instant.
-#[expect(clippy::disallowed_methods, reason = "the anchor is the one place that reads the machine's wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the anchor is the one place that reads the machine's wall clock"
+)]
 pub(crate) fn wall(at: Instant) -> SystemTime {
     static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
     let (instant, wall) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
@@ -29,6 +32,8 @@ mod tests {
         let now = Instant::now();
         let hour = Duration::from_secs(3600);
         assert_eq!(wall(now + hour).duration_since(wall(now)).ok(), Some(hour));
-        assert!(wall(now) > wall(now.checked_sub(Duration::from_millis(1)).expect("the machine runs for longer")));
+        assert!(
+            wall(now) > wall(now.checked_sub(Duration::from_millis(1)).expect("the machine runs for longer"))
+        );
     }
 }

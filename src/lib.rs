@@ -1,10 +1,23 @@
 //! Composable resilience.
 
+mod call;
+mod cells;
 mod class;
+pub mod classify;
 mod clock;
+mod error;
+pub mod event;
+mod name;
+pub mod policy;
 mod random;
 mod ratio;
 mod sync;
+pub mod timeout;
+mod timer;
 
+pub use call::{Call, Deadline};
+pub use cells::Cells;
 pub use class::{Class, Ending};
+pub use error::{BoxError, InjectedFault, Reason, Rejected};
+pub use name::{InvalidName, Name};
 pub use ratio::{InvalidRatio, Ratio};

@@ -3,16 +3,31 @@
 #[cfg(moneta_loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 #[cfg(not(moneta_loom))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 /// Locks, and goes on with the data of a lock whose holder panicked: what the crate keeps under a lock is whole after
 /// every statement, and nothing may wedge because somebody panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// How many stripes a striped counter has: enough that a few busy threads rarely meet, few enough to stay small.
+pub(crate) const STRIPES: usize = 4;
+
+/// The stripe of this thread, below [`STRIPES`]. Threads take turns as they come.
+pub(crate) fn stripe() -> usize {
+    use std::sync::atomic;
+
+    static NEXT: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+    thread_local! {
+        static STRIPE: usize = NEXT.fetch_add(1, atomic::Ordering::Relaxed) % STRIPES;
+    }
+    // While a thread is torn down its locals are gone: any stripe is right, only less quiet.
+    STRIPE.try_with(|&stripe| stripe).unwrap_or(0)
 }

@@ -1,0 +1,128 @@
+//! What travels with a call: down to the transport, and to the calls that a handler makes in turn.
+//!
+//! A [`Deadline`] is an absolute instant inside the process and a remaining duration on the wire, so that clock skew
+//! between machines does not matter. It is combined by the minimum alone: whoever sits further out can shorten the
+//! limit of the work below, never lengthen one. Stacks put theirs round the service they call, polls and calls, and a
+//! stack below reads it once, when it is called.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::Instant;
+
+tokio::task_local! {
+    static DEADLINE: Instant;
+}
+
+/// The instant by which the work in hand must be done.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use std::time::Duration;
+/// use moneta_resilience::Deadline;
+///
+/// assert_eq!(Deadline::current(), None);
+/// let left = Deadline::after(Duration::from_secs(2))
+///     .scope(async { Deadline::current().expect("inside the scope").remaining() })
+///     .await;
+/// assert!(left <= Duration::from_secs(2));
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// A deadline at an instant.
+    pub fn at(instant: Instant) -> Self {
+        Self(instant)
+    }
+
+    /// A deadline `limit` from now. A limit beyond what the clock can tell is some thirty years.
+    pub fn after(limit: Duration) -> Self {
+        Self(later(Instant::now(), limit))
+    }
+
+    /// The deadline of the work in hand: what the server stack, a consumer or [`Deadline::scope`] put round it.
+    ///
+    /// `None` outside of any.
+    pub fn current() -> Option<Self> {
+        DEADLINE.try_with(|&deadline| Self(deadline)).ok()
+    }
+
+    /// The instant itself.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// What is left of it; zero once it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Runs `work` with this as its [`Deadline::current`], unless the one it already has ends sooner.
+    ///
+    /// It *tells* the work how long it has, and cuts nothing: that is the timeout layer's part. To carry a deadline into
+    /// a spawned task, scope the future that is spawned.
+    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        let deadline = Self::current().map_or(self, |current| current.min(self));
+        DEADLINE.scope(deadline.0, work)
+    }
+
+    /// Runs one piece of synchronous work with this deadline; the way in for polls.
+    pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
+        DEADLINE.sync_scope(self.0, work)
+    }
+}
+
+/// `limit` after `start`, without overflow.
+pub(crate) fn later(start: Instant, limit: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+    start.checked_add(limit).unwrap_or_else(|| start + FAR)
+}
+
+/// One call on its way through a stack. Each policy hands the next one its own copy.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Call {
+    /// When it started, as far as the policy that gets it is concerned: the call, or the attempt.
+    pub started: Instant,
+    /// When it must be done.
+    pub deadline: Option<Instant>,
+    /// Which attempt it is, counted from 1.
+    pub attempt: u32,
+}
+
+impl Call {
+    /// A call that begins now, under the deadline of the work in hand.
+    pub(crate) fn begin() -> Self {
+        Self { started: Instant::now(), deadline: Deadline::current().map(Deadline::instant), attempt: 1 }
+    }
+
+    /// The same call with its deadline no later than `limit`.
+    pub(crate) fn no_later_than(mut self, limit: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_inner_scope_shortens_and_never_lengthens() {
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(9));
+        Deadline::after(short)
+            .scope(async {
+                Deadline::after(long)
+                    .scope(async { assert_eq!(Deadline::current().map(Deadline::remaining), Some(short)) })
+                    .await;
+            })
+            .await;
+        assert_eq!(Deadline::current(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_beyond_the_clock_does_not_overflow() {
+        assert!(Deadline::after(Duration::MAX).remaining() > Duration::from_secs(86_400 * 365));
+    }
+}

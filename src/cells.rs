@@ -1,0 +1,204 @@
+//! The counting cells of a pipeline: what happened how often, in atomics.
+//!
+//! There is one fixed array of counters, four times: each thread adds to the stripe that it shares with few others, a
+//! reader sums the stripes. An add is relaxed and never refused, so totals are exact once the writers are done, and
+//! never go back.
+
+use crate::{
+    error::Reason,
+    event::{BreakerResult, CircuitState, Event, FaultKind, Outcome, RetryResult},
+    sync::{AtomicU64, Ordering, STRIPES, stripe},
+};
+
+const CALLS: usize = 0;
+const ATTEMPTS: usize = CALLS + Outcome::ALL.len();
+const RETRIES: usize = ATTEMPTS + 2;
+const RETRIES_SCHEDULED: usize = RETRIES + RetryResult::ALL.len();
+const BREAKER: usize = RETRIES_SCHEDULED + 1;
+const TRANSITIONS: usize = BREAKER + BreakerResult::ALL.len();
+const BULKHEAD_WAITED: usize = TRANSITIONS + CircuitState::ALL.len() * CircuitState::ALL.len();
+const BULKHEAD_REFUSED: usize = BULKHEAD_WAITED + 1;
+const TIMED_OUT: usize = BULKHEAD_REFUSED + 1;
+const FALLBACKS: usize = TIMED_OUT + 2;
+const FAULTS: usize = FALLBACKS + 2;
+const DEADLINES_MALFORMED: usize = FAULTS + FaultKind::ALL.len();
+const DEADLINES_EXPIRED: usize = DEADLINES_MALFORMED + 1;
+const CELLS: usize = DEADLINES_EXPIRED + 1;
+
+/// A set of counters for everything that happens in pipelines of one name.
+///
+/// All numbers are totals since the first pipeline of the name was built.
+#[derive(Debug, Default)]
+pub struct Cells {
+    stripes: [Stripe; STRIPES],
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Stripe([AtomicU64; CELLS]);
+
+impl Default for Stripe {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Cells {
+    #[inline]
+    pub(crate) fn count(&self, event: &Event) {
+        self.stripes[stripe()].0[index(event)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls that ended with `outcome`.
+    pub fn calls(&self, outcome: Outcome) -> u64 {
+        self.sum(CALLS + outcome as usize)
+    }
+
+    /// First attempts at the transport that ended.
+    pub fn first_attempts(&self) -> u64 {
+        self.sum(ATTEMPTS)
+    }
+
+    /// Later attempts at the transport that ended.
+    pub fn retry_attempts(&self) -> u64 {
+        self.sum(ATTEMPTS + 1)
+    }
+
+    /// Calls that the retry layer was done with, by what became of them.
+    pub fn retries(&self, result: RetryResult) -> u64 {
+        self.sum(RETRIES + result as usize)
+    }
+
+    /// Retries that were scheduled.
+    pub fn retries_scheduled(&self) -> u64 {
+        self.sum(RETRIES_SCHEDULED)
+    }
+
+    /// Calls that the circuit breaker counted, or refused.
+    pub fn breaker(&self, result: BreakerResult) -> u64 {
+        self.sum(BREAKER + result as usize)
+    }
+
+    /// State changes of the circuit breaker.
+    pub fn transitions(&self, from: CircuitState, to: CircuitState) -> u64 {
+        self.sum(transition(from, to))
+    }
+
+    /// Calls that waited for a place in the bulkhead and got it.
+    pub fn bulkhead_waited(&self) -> u64 {
+        self.sum(BULKHEAD_WAITED)
+    }
+
+    /// Calls that the bulkhead refused, at once or after their wait.
+    pub fn bulkhead_refused(&self) -> u64 {
+        self.sum(BULKHEAD_REFUSED)
+    }
+
+    /// Attempts that took longer than their limit.
+    pub fn attempts_timed_out(&self) -> u64 {
+        self.sum(TIMED_OUT)
+    }
+
+    /// Calls whose own deadline passed.
+    pub fn deadlines_exceeded(&self) -> u64 {
+        self.sum(TIMED_OUT + 1)
+    }
+
+    /// Fallbacks that had an answer.
+    pub fn fallbacks_served(&self) -> u64 {
+        self.sum(FALLBACKS)
+    }
+
+    /// Fallbacks that failed themselves.
+    pub fn fallbacks_failed(&self) -> u64 {
+        self.sum(FALLBACKS + 1)
+    }
+
+    /// Calls that a fault hook acted on.
+    pub fn faults(&self, fault: FaultKind) -> u64 {
+        self.sum(FAULTS + fault as usize)
+    }
+
+    /// Deadlines from outside that could not be read.
+    pub fn deadlines_malformed(&self) -> u64 {
+        self.sum(DEADLINES_MALFORMED)
+    }
+
+    /// Calls that arrived after their deadline.
+    pub fn deadlines_expired(&self) -> u64 {
+        self.sum(DEADLINES_EXPIRED)
+    }
+
+    fn sum(&self, index: usize) -> u64 {
+        self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[inline]
+fn index(event: &Event) -> usize {
+    match *event {
+        Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
+        Event::AttemptFinished { attempt, .. } => ATTEMPTS + usize::from(attempt > 1),
+        Event::RetryScheduled { .. } => RETRIES_SCHEDULED,
+        Event::RetryFinished { result } => RETRIES + result as usize,
+        Event::BreakerCall { result } => BREAKER + result as usize,
+        Event::BreakerTransition { from, to } => transition(from, to),
+        Event::BulkheadWaited { .. } => BULKHEAD_WAITED,
+        Event::BulkheadRefused { .. } => BULKHEAD_REFUSED,
+        Event::TimedOut { reason } => TIMED_OUT + usize::from(reason != Reason::Timeout),
+        Event::Fallback { served } => FALLBACKS + usize::from(!served),
+        Event::FaultInjected { fault } => FAULTS + fault as usize,
+        Event::DeadlineMalformed => DEADLINES_MALFORMED,
+        Event::DeadlineExpired => DEADLINES_EXPIRED,
+    }
+}
+
+const fn transition(from: CircuitState, to: CircuitState) -> usize {
+    TRANSITIONS + from as usize * CircuitState::ALL.len() + to as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_event_has_a_cell_of_its_own() {
+        let elapsed = Duration::ZERO;
+        let mut events = vec![
+            Event::AttemptFinished { attempt: 1, outcome: Outcome::Success, elapsed },
+            Event::AttemptFinished { attempt: 2, outcome: Outcome::Success, elapsed },
+            Event::RetryScheduled { attempt: 2, delay: elapsed },
+            Event::BulkheadWaited { elapsed },
+            Event::BulkheadRefused { reason: Reason::BulkheadFull },
+            Event::TimedOut { reason: Reason::Timeout },
+            Event::TimedOut { reason: Reason::DeadlineExceeded },
+            Event::Fallback { served: true },
+            Event::Fallback { served: false },
+            Event::DeadlineMalformed,
+            Event::DeadlineExpired,
+        ];
+        events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
+        events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result }));
+        events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
+        events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
+        for from in CircuitState::ALL {
+            events.extend(CircuitState::ALL.map(|to| Event::BreakerTransition { from, to }));
+        }
+        let indices: HashSet<_> = events.iter().map(index).collect();
+        assert_eq!(indices.len(), events.len());
+        assert_eq!(indices, (0..CELLS).collect());
+    }
+
+    #[test]
+    fn no_count_is_lost_between_threads() {
+        let cells = Cells::default();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..10_000).for_each(|_| cells.count(&Event::DeadlineMalformed)));
+            }
+        });
+        assert_eq!(cells.deadlines_malformed(), 80_000);
+    }
+}

@@ -1,0 +1,109 @@
+//! One verdict on a result, given once per attempt and used by every layer.
+//!
+//! | result of `.service(s)` and `.calls()` ([`ByError`]) | class |
+//! |---|---|
+//! | `Ok` | `Success` |
+//! | [`Rejected`] in the chain of sources | that of its [`Reason`](crate::Reason): an attempt's timeout `Transient`, else `Neutral` |
+//! | [`InjectedFault`] in the chain of sources | what it stands for |
+//! | [`std::io::Error`] in the chain of sources | `Transient` |
+//! | any other error | `CallerFault`: a row that was not found must not open the ledger's breaker |
+//!
+//! With feature `http`, `ByStatus` adds the table of HTTP statuses. A service that knows better says so in a closure:
+//! every function `Fn(Result<&Response, &BoxError>) -> Class` is a classifier.
+
+use std::io;
+
+use crate::{
+    class::Class,
+    error::{BoxError, InjectedFault, Rejected, sources},
+};
+
+/// Says what a result means.
+///
+/// Called once per attempt, inside the call: it must not block.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot classify a response of type `{Response}`",
+    note = "a classifier is `ByError`, `ByStatus` (for `http::Response`), or a closure \
+            `|result: Result<&Response, &BoxError>| -> Class`"
+)]
+pub trait Classify<Response> {
+    /// The class of a response or an error.
+    fn classify(&self, result: Result<&Response, &BoxError>) -> Class;
+}
+
+impl<Response, F> Classify<Response> for F
+where
+    F: Fn(Result<&Response, &BoxError>) -> Class,
+{
+    fn classify(&self, result: Result<&Response, &BoxError>) -> Class {
+        self(result)
+    }
+}
+
+/// Every response is a success, an error is judged by what it came from; see the table of the [module](self).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByError;
+
+impl<Response> Classify<Response> for ByError {
+    fn classify(&self, result: Result<&Response, &BoxError>) -> Class {
+        match result {
+            Ok(_) => Class::Success,
+            Err(error) => known(error).unwrap_or(Class::CallerFault),
+        }
+    }
+}
+
+/// The class of an error in whose chain of sources stands one that the crate knows.
+pub fn known(error: &BoxError) -> Option<Class> {
+    sources(&**error).find_map(|source| {
+        if let Some(rejected) = source.downcast_ref::<Rejected>() {
+            Some(rejected.reason().class())
+        } else if let Some(injected) = source.downcast_ref::<InjectedFault>() {
+            Some(injected.class())
+        } else {
+            source.is::<io::Error>().then_some(Class::TRANSIENT)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Reason, name::Name};
+
+    fn class(error: impl Into<BoxError>) -> Class {
+        Classify::<()>::classify(&ByError, Err(&error.into()))
+    }
+
+    #[test]
+    fn an_unknown_error_is_the_callers_fault() {
+        assert_eq!(class("no such row"), Class::CallerFault);
+        assert_eq!(Classify::<()>::classify(&ByError, Ok(&())), Class::Success);
+    }
+
+    #[test]
+    fn an_io_error_is_transient_also_behind_another_error() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(class(refused()), Class::TRANSIENT);
+        #[derive(Debug, thiserror::Error)]
+        #[error("query failed")]
+        struct Query(#[source] io::Error);
+        assert_eq!(class(Query(refused())), Class::TRANSIENT);
+    }
+
+    #[test]
+    fn a_rejection_is_neutral_but_for_an_attempts_timeout() {
+        let name = Name::literal("ledger");
+        assert_eq!(class(Rejected::new(&name, Reason::Timeout)), Class::TRANSIENT);
+        for reason in
+            [Reason::DeadlineExceeded, Reason::CircuitOpen, Reason::BulkheadFull, Reason::BulkheadWait]
+        {
+            assert_eq!(class(Rejected::new(&name, reason)), Class::Neutral);
+        }
+    }
+
+    #[test]
+    fn an_injected_fault_is_what_it_stands_for() {
+        assert_eq!(class(InjectedFault::new(Class::Fault)), Class::Fault);
+    }
+}

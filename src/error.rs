@@ -1,0 +1,177 @@
+//! What goes wrong on this side: one concrete type, [`Rejected`], beside the inner service's own errors.
+//!
+//! Every layer of the crate has `type Error = BoxError`. An error of the inner service passes unchanged and stays
+//! downcastable; what a layer refuses or cuts short by itself is a [`Rejected`].
+
+use std::{error::Error, fmt, time::Duration};
+
+use crate::{class::Class, name::Name};
+
+/// The error of every layer: `tower`'s own alias.
+pub type BoxError = tower::BoxError;
+
+/// A call that was refused or cut short on this side, by a policy and not by the dependency.
+///
+/// ```
+/// use moneta_resilience::{BoxError, Reason, Rejected};
+///
+/// fn explain(error: &BoxError) -> &'static str {
+///     match Rejected::find(&**error).map(Rejected::reason) {
+///         Some(Reason::CircuitOpen) => "the dependency is known to be down",
+///         Some(_) => "refused on this side",
+///         None => "the dependency itself failed",
+///     }
+/// }
+/// # assert_eq!(explain(&"boom".into()), "the dependency itself failed");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    by: Name,
+    reason: Reason,
+    retry_after: Option<Duration>,
+}
+
+impl Rejected {
+    pub(crate) fn new(by: &Name, reason: Reason) -> Self {
+        Self { by: by.clone(), reason, retry_after: None }
+    }
+
+    pub(crate) fn retry_after_some(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The name of the pipeline whose policy refused the call.
+    pub fn by(&self) -> &Name {
+        &self.by
+    }
+
+    /// Why the call was refused.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// When asking again makes sense, where the policy knows it.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Finds the first rejection in a chain of sources; `error` itself is looked at first.
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        sources(error).find_map(|error| error.downcast_ref())
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.by, self.reason)?;
+        match self.retry_after {
+            Some(wait) => write!(f, "; try again in {:.1} s", wait.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Rejected {}
+
+/// Why a policy refused a call or cut it short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// An attempt took longer than its limit. Stands for the dependency's failure: [`Class::Transient`].
+    Timeout,
+    /// The whole call's deadline passed, or had passed when the call arrived.
+    DeadlineExceeded,
+    /// The circuit breaker is open.
+    CircuitOpen,
+    /// The bulkhead and its queue are full.
+    BulkheadFull,
+    /// The bulkhead had no place within the longest wait.
+    BulkheadWait,
+}
+
+impl Reason {
+    /// A stable identifier, fit for metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::CircuitOpen => "circuit_open",
+            Self::BulkheadFull => "bulkhead_full",
+            Self::BulkheadWait => "bulkhead_wait",
+        }
+    }
+
+    /// What the rejection means to the layers outside: an attempt's timeout is the dependency's failure, everything
+    /// else was decided on this side.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Timeout => Class::TRANSIENT,
+            Self::DeadlineExceeded | Self::CircuitOpen | Self::BulkheadFull | Self::BulkheadWait => {
+                Class::Neutral
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "the attempt took longer than its timeout",
+            Self::DeadlineExceeded => "the deadline of the call has passed",
+            Self::CircuitOpen => "the circuit breaker is open",
+            Self::BulkheadFull => "the bulkhead is full",
+            Self::BulkheadWait => "the bulkhead had no place in time",
+        })
+    }
+}
+
+/// An error that a fault hook put in the place of the dependency's answer.
+///
+/// It counts as what it stands for: layers outside treat it like a real error of its [`class`](Self::class).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an injected fault: it stands for {class:?}")]
+pub struct InjectedFault {
+    class: Class,
+}
+
+impl InjectedFault {
+    pub(crate) const fn new(class: Class) -> Self {
+        Self { class }
+    }
+
+    /// What the fault stands for.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// An error and all that it came from, outermost first.
+pub(crate) fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_reads_like_a_sentence() {
+        let rejected = Rejected::new(&Name::literal("ledger"), Reason::CircuitOpen);
+        assert_eq!(rejected.to_string(), "ledger: the circuit breaker is open");
+        let waiting = rejected.retry_after_some(Duration::from_millis(1_250));
+        assert_eq!(waiting.to_string(), "ledger: the circuit breaker is open; try again in 1.2 s");
+    }
+
+    #[test]
+    fn a_rejection_is_found_behind_other_errors() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] BoxError);
+        let error: BoxError =
+            Outer(Rejected::new(&Name::literal("ledger"), Reason::BulkheadFull).into()).into();
+        assert_eq!(Rejected::find(&*error).map(Rejected::reason), Some(Reason::BulkheadFull));
+    }
+}

@@ -1,0 +1,391 @@
+//! What every layer of the crate is made of.
+//!
+//! A pattern (timeout, retry, circuit breaker, …) is a [`Policy`]: the state that all its calls share, which *lends
+//! itself* to each call. What belongs to one call is its *pass*, a plain value that the policy makes, polls and, when
+//! the call is dropped, is told to abandon. A policy wraps the next one by value, and the innermost is the [`Leaf`],
+//! which calls the service.
+//!
+//! ```text
+//! Stack<P, S>                 the tower service:   one Arc of the policies, and the service
+//!   └─ StackFuture            the call's future:   that Arc, the service's clone, the nested passes
+//!        └─ P = RetryPolicy<CircuitBreakerPolicy<…<Leaf>>>
+//! ```
+//!
+//! Compared with one tower service around the other, this gives a stack of any depth *one* future with *one* shared
+//! pointer, whose drop is seen in exactly one place, one clock reading at each end of a call, and one verdict on each
+//! result. Seen from outside it is an ordinary tower service: `poll_ready` is passed on, the instance that was made
+//! ready is the one that is called.
+//!
+//! The trait is public because it stands in the types of the stacks, and sealed because its contract is subtle:
+//!
+//! * `start` only puts the request in its place. A pass that was never polled has had no effect.
+//! * `poll` may be called until it is ready once. What it was given it gives back by then.
+//! * `abandon` is called instead, when the pass is to be dropped before that, and gives everything back.
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::Service;
+
+use crate::{
+    call::{Call, Deadline},
+    class::{Class, Ending},
+    classify::{ByError, Classify},
+    error::{BoxError, Reason, Rejected},
+    event::Outcome,
+};
+
+pub(crate) mod sealed {
+    /// Keeps [`Policy`](super::Policy) closed.
+    #[expect(unnameable_types, reason = "that is what seals the trait")]
+    pub trait Sealed {}
+}
+
+/// A pattern that lends itself to the calls of a stack; see the [module](self).
+#[diagnostic::on_unimplemented(
+    message = "this stack cannot call `{S}` with a request of type `{Req}`",
+    label = "not a service for this request, or a bound of one of the layers is missing",
+    note = "the service must be `tower::Service<{Req}> + Clone` with `Error: Into<BoxError>`",
+    note = "retries need `{Req}: Repeat`; classifiers must know the response type"
+)]
+pub trait Policy<S, Req>: sealed::Sealed {
+    /// What a successful call gives.
+    type Response;
+    /// What belongs to one call.
+    type Pass;
+
+    /// Puts the request in its place, without any effect.
+    fn start(&self, call: Call, request: Req) -> Self::Pass;
+
+    /// Drives the call.
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>>;
+
+    /// Takes back what the call holds, before it is dropped without an answer.
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant);
+
+    /// Whether a call may be made. Policies that can answer without the service are ready without it.
+    ///
+    /// # Errors
+    ///
+    /// The service's own, which tower reads as "broken for good".
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
+}
+
+/// The result of a call, with the verdict on it that all layers share.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answer<T> {
+    /// What the caller gets.
+    pub result: Result<T, BoxError>,
+    /// What it says about the dependency.
+    pub class: Class,
+    /// How it is told to observers.
+    pub outcome: Outcome,
+}
+
+impl<T> Answer<T> {
+    /// A result of the service, as the classifier judged it.
+    pub(crate) fn judged(result: Result<T, BoxError>, class: Class) -> Self {
+        let outcome = match (&result, class) {
+            // Only a failed result can be a rejection of a stack further in; looking is kept off the happy path.
+            (Err(error), Class::Neutral | Class::Transient { .. }) => {
+                Rejected::find(&**error).map_or_else(|| class.into(), |rejected| rejected.reason().into())
+            }
+            _ => class.into(),
+        };
+        Self { result, class, outcome }
+    }
+
+    /// A refusal of this side.
+    pub(crate) fn rejected(rejected: Rejected) -> Self {
+        let reason: Reason = rejected.reason();
+        Self { class: reason.class(), outcome: reason.into(), result: Err(rejected.into()) }
+    }
+
+    /// The same verdict on another response.
+    pub(crate) fn map<U>(self, to: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { result: self.result.map(to), class: self.class, outcome: self.outcome }
+    }
+}
+
+/// The task that polls, and the instant of the poll, read from the clock once at most.
+#[derive(Debug)]
+pub struct Poller<'a, 'b> {
+    /// The task's context.
+    pub task: &'a mut Context<'b>,
+    now: Option<Instant>,
+}
+
+impl<'a, 'b> Poller<'a, 'b> {
+    fn new(task: &'a mut Context<'b>, now: Option<Instant>) -> Self {
+        Self { task, now }
+    }
+
+    /// The instant of this poll; after the service has answered, the instant of its answer.
+    pub fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+}
+
+/// A service and whether it said that it is ready for a call.
+#[derive(Debug)]
+pub struct Seat<S> {
+    service: S,
+    ready: bool,
+}
+
+impl<S> Seat<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self { service, ready: false }
+    }
+
+    /// Asks the service whether it is ready, and remembers that it was.
+    pub(crate) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
+    where
+        S: Service<Req>,
+        S::Error: Into<BoxError>,
+    {
+        if !self.ready {
+            ready!(self.service.poll_ready(cx)).map_err(Into::into)?;
+            self.ready = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes a fresh clone of the service for another attempt. What the old one held (a permit it had reserved, a
+    /// place in a queue for one) goes with it, and an instance that failed to get ready is never asked again.
+    pub(crate) fn renew(&mut self)
+    where
+        S: Clone,
+    {
+        *self = Self::new(self.service.clone());
+    }
+
+    fn call<Req>(&mut self, request: Req) -> S::Future
+    where
+        S: Service<Req>,
+    {
+        debug_assert!(self.ready, "a service is called only after it said that it is ready");
+        self.ready = false;
+        self.service.call(request)
+    }
+}
+
+/// The innermost policy: it readies the service, calls it and has the result judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leaf<C = ByError> {
+    classifier: C,
+}
+
+impl<C> Leaf<C> {
+    pub(crate) const fn new(classifier: C) -> Self {
+        Self { classifier }
+    }
+}
+
+pin_project! {
+    /// The pass of a [`Leaf`].
+    #[derive(Debug)]
+    pub struct LeafPass<F, Req> {
+        request: Option<Req>,
+        deadline: Option<Instant>,
+        #[pin]
+        future: Option<F>,
+    }
+}
+
+impl<C> sealed::Sealed for Leaf<C> {}
+
+impl<C, S, Req> Policy<S, Req> for Leaf<C>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError>,
+    C: Classify<S::Response>,
+{
+    type Response = S::Response;
+    type Pass = LeafPass<S::Future, Req>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        LeafPass { request: Some(request), deadline: call.deadline, future: None }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<S::Response>> {
+        let mut pass = pass.project();
+        let task = &mut *cx.task;
+        let mut step = || {
+            if pass.request.is_some() {
+                ready!(seat.poll_ready(task))?;
+                let request = pass.request.take().expect("it is there until the service was called");
+                pass.future.set(Some(seat.call(request)));
+            }
+            let future = pass.future.as_mut().as_pin_mut().expect("the service was called above or before");
+            future.poll(task).map_err(Into::into)
+        };
+        let result = ready!(match *pass.deadline {
+            Some(deadline) => Deadline::at(deadline).enter(step),
+            None => step(),
+        });
+        cx.now = None;
+        let class = self.classifier.classify(result.as_ref());
+        Poll::Ready(Answer::judged(result, class))
+    }
+
+    fn abandon(&self, _pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {}
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        seat.poll_ready(cx)
+    }
+}
+
+/// A tower service with policies in front of it: what every layer of the crate makes.
+///
+/// Clones share the policies and clone the service. The policies are borrowed by each call through one shared
+/// pointer.
+///
+/// # Cancellation
+///
+/// Dropping a call's future at any point gives back all that the call holds (permits, places in a queue, probes) and is
+/// told to the observers once.
+pub struct Stack<P, S> {
+    policy: Arc<P>,
+    seat: Seat<S>,
+}
+
+impl<P, S> Stack<P, S> {
+    pub(crate) fn new(policy: Arc<P>, service: S) -> Self {
+        Self { policy, seat: Seat::new(service) }
+    }
+
+    pub(crate) fn policy(&self) -> &Arc<P> {
+        &self.policy
+    }
+
+    /// Makes a call on a clone of the service, which gets ready inside the call's future.
+    pub(crate) fn send<Req>(&self, request: Req) -> StackFuture<P, S, Req>
+    where
+        P: Policy<S, Req>,
+        S: Clone,
+    {
+        StackFuture::new(Arc::clone(&self.policy), Seat::new(self.seat.service.clone()), request)
+    }
+}
+
+impl<P, S: Clone> Clone for Stack<P, S> {
+    /// The clone shares the policies; its service has yet to say that it is ready.
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy), seat: Seat::new(self.seat.service.clone()) }
+    }
+}
+
+impl<P, S: fmt::Debug> fmt::Debug for Stack<P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("service", &self.seat.service).finish_non_exhaustive()
+    }
+}
+
+impl<P, S, Req> Service<Req> for Stack<P, S>
+where
+    P: Policy<S, Req>,
+    S: Clone,
+{
+    type Response = P::Response;
+    type Error = BoxError;
+    type Future = StackFuture<P, S, Req>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.policy.poll_ready(&mut self.seat, cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let fresh = Seat::new(self.seat.service.clone());
+        let seat = mem::replace(&mut self.seat, fresh);
+        StackFuture::new(Arc::clone(&self.policy), seat, request)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Called, and not polled since `started`.
+    Started(Instant),
+    /// Between two polls.
+    Waiting,
+    /// Inside a poll; found by the drop only when that poll unwinds.
+    Polling,
+    /// The answer was given.
+    Done,
+}
+
+pin_project! {
+    /// The future of a [`Stack`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct StackFuture<P: Policy<S, Req>, S, Req> {
+        policy: Arc<P>,
+        seat: Seat<S>,
+        state: State,
+        #[pin]
+        pass: P::Pass,
+    }
+
+    impl<P: Policy<S, Req>, S, Req> PinnedDrop for StackFuture<P, S, Req> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            let ending = match this.state {
+                State::Started(_) | State::Waiting => Ending::Cancelled,
+                State::Polling => Ending::Panicked,
+                State::Done => return,
+            };
+            this.policy.abandon(this.pass, ending, Instant::now());
+        }
+    }
+}
+
+impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
+    fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
+        let call = Call::begin();
+        let pass = policy.start(call, request);
+        Self { policy, seat, state: State::Started(call.started), pass }
+    }
+
+    /// Drives the call to its answer.
+    pub(crate) fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Answer<P::Response>> {
+        let this = self.project();
+        let now = match *this.state {
+            State::Started(at) => Some(at),
+            _ => None,
+        };
+        *this.state = State::Polling;
+        let poll = this.policy.poll(this.pass, this.seat, &mut Poller::new(task, now));
+        *this.state = if poll.is_ready() { State::Done } else { State::Waiting };
+        poll
+    }
+}
+
+impl<P: Policy<S, Req>, S, Req> Future for StackFuture<P, S, Req> {
+    type Output = Result<P::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_answer(task).map(|answer| answer.result)
+    }
+}
+
+impl<P: Policy<S, Req>, S, Req> fmt::Debug for StackFuture<P, S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StackFuture").field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{
+    call::{Call, later},
+    class::Ending,
+    error::{BoxError, Reason, Rejected},
+    event::{Event, Observer},
+    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// The deadline of a whole client call: the limit that everything inside shares.
+///
+/// It needs no timer of its own, because everything inside that waits (for a place, for the service, for the next
+/// attempt) ends by the deadline it is given. A call whose deadline has already passed is refused.
+#[derive(Clone, Debug)]
+pub struct DeadlinePolicy<I> {
+    limit: Duration,
+    observer: Observer,
+    inner: I,
+}
+
+impl<I> DeadlinePolicy<I> {
+    pub(crate) fn new(limit: Duration, observer: Observer, inner: I) -> Self {
+        Self { limit, observer, inner }
+    }
+}
+
+pin_project! {
+    /// The pass of a [`DeadlinePolicy`].
+    #[derive(Debug)]
+    pub struct DeadlinePass<P> {
+        expired: bool,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for DeadlinePolicy<I> {}
+
+impl<I, S, Req> Policy<S, Req> for DeadlinePolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+    type Pass = DeadlinePass<I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        let expired = call.deadline.is_some_and(|deadline| deadline <= call.started);
+        let call = call.no_later_than(later(call.started, self.limit));
+        DeadlinePass { expired, inner: self.inner.start(call, request) }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let pass = pass.project();
+        if *pass.expired {
+            self.observer.emit(Event::DeadlineExpired);
+            return Poll::Ready(Answer::rejected(Rejected::new(
+                self.observer.name(),
+                Reason::DeadlineExceeded,
+            )));
+        }
+        self.inner.poll(pass.inner, seat, cx)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}

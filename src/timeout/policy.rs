@@ -1,0 +1,85 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{
+    call::{Call, later},
+    class::Ending,
+    error::{BoxError, Reason, Rejected},
+    event::{Event, Observer},
+    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    timer::Timer,
+};
+
+/// The policy of a [`TimeoutLayer`](super::TimeoutLayer).
+#[derive(Clone, Debug)]
+pub struct TimeoutPolicy<I> {
+    pub(super) limit: Duration,
+    pub(super) reason: Reason,
+    pub(super) observer: Observer,
+    inner: I,
+}
+
+impl<I> TimeoutPolicy<I> {
+    pub(crate) fn new(limit: Duration, reason: Reason, observer: Observer, inner: I) -> Self {
+        Self { limit, reason, observer, inner }
+    }
+}
+
+pin_project! {
+    /// The pass of a [`TimeoutPolicy`].
+    #[derive(Debug)]
+    pub struct TimeoutPass<P> {
+        deadline: Instant,
+        #[pin]
+        timer: Timer,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for TimeoutPolicy<I> {}
+
+impl<I, S, Req> Policy<S, Req> for TimeoutPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+    type Pass = TimeoutPass<I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        let own = later(call.started, self.limit);
+        let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
+        let call = Call { deadline: Some(deadline), ..call };
+        TimeoutPass { deadline, timer: Timer::new(), inner: self.inner.start(call, request) }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let mut pass = pass.project();
+        if let Poll::Ready(answer) = self.inner.poll(pass.inner.as_mut(), seat, cx) {
+            return Poll::Ready(answer);
+        }
+        ready!(pass.timer.poll_until(*pass.deadline, cx.task));
+        self.inner.abandon(pass.inner, Ending::Cancelled, cx.now());
+        self.observer.emit(Event::TimedOut { reason: self.reason });
+        Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), self.reason)))
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}

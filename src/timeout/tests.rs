@@ -1,0 +1,68 @@
+use std::{future::pending, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+
+use super::TimeoutLayer;
+use crate::{Deadline, Reason, Rejected};
+
+const LIMIT: Duration = Duration::from_millis(100);
+
+fn reason(error: &BoxError) -> Option<Reason> {
+    Rejected::find(&**error).map(Rejected::reason)
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_hangs_is_cut_at_the_limit() {
+    let start = Instant::now();
+    let hang = service_fn(|()| pending::<Result<(), BoxError>>());
+    let error = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(hang).oneshot(()).await;
+    assert_eq!(reason(&error.expect_err("it hangs")), Some(Reason::Timeout));
+    assert_eq!(start.elapsed(), LIMIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_at_the_limit_wins_over_the_timer() {
+    let late = service_fn(|()| async {
+        sleep(LIMIT).await;
+        Ok::<_, BoxError>(7)
+    });
+    let answer = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(late).oneshot(()).await;
+    assert_eq!(answer.expect("in time"), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outer_deadline_shortens_the_limit_and_the_work_sees_it() {
+    let seen = service_fn(|()| async {
+        let left = Deadline::current().expect("the layer puts it there").remaining();
+        pending::<()>().await;
+        Ok::<_, BoxError>(left)
+    });
+    let start = Instant::now();
+    let service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(seen);
+    let error = Deadline::after(LIMIT / 4).scope(service.oneshot(())).await.expect_err("it hangs");
+    assert_eq!(reason(&error), Some(Reason::Timeout));
+    assert_eq!(start.elapsed(), LIMIT / 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_work_sees_the_limit_as_its_deadline() {
+    let seen = service_fn(|()| async { Ok::<_, BoxError>(Deadline::current().map(Deadline::remaining)) });
+    let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(seen);
+    let left = service.ready().await.expect("ready").call(()).await.expect("it answers");
+    assert_eq!(left, Some(LIMIT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_calls_limit_is_told_apart() {
+    let hang = service_fn(|()| pending::<Result<(), BoxError>>());
+    let layer = TimeoutLayer::new(LIMIT).whole_call();
+    let error = ServiceBuilder::new().layer(layer).service(hang).oneshot(()).await;
+    assert_eq!(reason(&error.expect_err("it hangs")), Some(Reason::DeadlineExceeded));
+}
+
+#[test]
+#[should_panic(expected = "a timeout of zero would cut every call")]
+fn a_limit_of_zero_is_refused() {
+    let _ = TimeoutLayer::new(Duration::ZERO);
+}
