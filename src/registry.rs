@@ -1,0 +1,201 @@
+//! What stacks exist, and what has been counted under their names.
+//!
+//! There is one registry per process by default ([`Registry::global`]); a test makes its own. It holds the *stacks*
+//! weakly: one that nobody calls any more is gone. The *counting cells* belong to the name: stacks of one name share
+//! them, and they outlive the stacks, so that a total never goes back.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use crate::{
+    cells::Cells,
+    event::{CircuitState, Observer},
+    name::Name,
+    sync::{Mutex, lock},
+};
+
+/// The stacks of a process and the counting cells of their names.
+///
+/// Clones are the same registry.
+#[derive(Clone, Default)]
+pub struct Registry {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    cells: BTreeMap<Name, Arc<Cells>>,
+    stacks: Vec<Weak<dyn Inspect>>,
+}
+
+impl Registry {
+    /// How many names have cells of their own. A further name is counted under [`Registry::OVERFLOW`].
+    pub const MAX_NAMES: usize = 2_000;
+    /// The name under which calls are counted whose own name came too late.
+    pub const OVERFLOW: &str = "_other";
+
+    /// A registry of its own, for a test or a second world in one process.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The registry of the process.
+    pub fn global() -> &'static Self {
+        static GLOBAL: OnceLock<Registry> = OnceLock::new();
+        GLOBAL.get_or_init(Self::default)
+    }
+
+    /// An observer that counts under `name`. Give it to single layers so that they show up under that name.
+    pub fn observer(&self, name: &Name) -> Observer {
+        Observer::new(name.clone(), self.cells(name))
+    }
+
+    /// All names that were ever counted under, in order, with their cells.
+    pub fn cells_by_name(&self) -> Vec<(Name, Arc<Cells>)> {
+        lock(&self.inner).cells.iter().map(|(name, cells)| (name.clone(), Arc::clone(cells))).collect()
+    }
+
+    /// The stacks that are alive, oldest first.
+    pub fn stacks(&self) -> Vec<Arc<dyn Inspect>> {
+        lock(&self.inner).stacks.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Lists a stack for as long as it lives.
+    pub(crate) fn enlist(&self, stack: Weak<dyn Inspect>) {
+        let stacks = &mut lock(&self.inner).stacks;
+        stacks.retain(|stack| stack.strong_count() > 0);
+        stacks.push(stack);
+    }
+
+    fn cells(&self, name: &Name) -> Arc<Cells> {
+        let cells = &mut lock(&self.inner).cells;
+        let name = if cells.len() < Self::MAX_NAMES || cells.contains_key(name) {
+            name.clone()
+        } else {
+            Name::literal(Self::OVERFLOW)
+        };
+        Arc::clone(cells.entry(name).or_default())
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.stacks().iter().map(|stack| stack.state())).finish()
+    }
+}
+
+/// A stack that can be looked at.
+pub trait Inspect: Send + Sync + 'static {
+    /// What it is doing at this moment.
+    fn state(&self) -> StackState;
+
+    /// The stack itself, for whoever knows its type.
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// What a stack is doing at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StackState {
+    /// Its name.
+    pub name: Name,
+    /// What kind of stack it is.
+    pub profile: Profile,
+    /// The state of its circuit breaker; `None` without one.
+    pub circuit: Option<CircuitState>,
+    /// Its bulkhead; `None` without one.
+    pub bulkhead: Option<BulkheadState>,
+    /// Whether a fault is armed in it.
+    pub fault_armed: bool,
+}
+
+/// What a bulkhead is doing at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkheadState {
+    /// How many calls may run at once.
+    pub limit: usize,
+    /// How many run.
+    pub in_use: usize,
+    /// How many wait.
+    pub queued: usize,
+}
+
+/// What kind of stack it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Takes calls from outside.
+    Server,
+    /// Makes calls to a dependency.
+    Client,
+}
+
+impl StackState {
+    pub(crate) fn new(name: Name, profile: Profile) -> Self {
+        Self { name, profile, circuit: None, bulkhead: None, fault_armed: false }
+    }
+}
+
+impl BulkheadState {
+    pub(crate) fn new(limit: usize, in_use: usize, queued: usize) -> Self {
+        Self { limit, in_use, queued }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    struct Stack(Name);
+
+    impl Inspect for Stack {
+        fn state(&self) -> StackState {
+            StackState::new(self.0.clone(), Profile::Client)
+        }
+
+        fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+            self
+        }
+    }
+
+    #[test]
+    fn totals_of_a_name_outlive_its_stacks() {
+        let registry = Registry::new();
+        let name = Name::literal("ledger");
+        for _ in 0..2 {
+            registry.observer(&name).emit(Event::DeadlineExpired);
+        }
+        let cells = registry.cells_by_name();
+        assert_eq!(cells.len(), 1);
+        assert_eq!(cells[0].1.deadlines_expired(), 2);
+    }
+
+    #[test]
+    fn a_stack_that_is_gone_is_not_listed() {
+        let registry = Registry::new();
+        let stack = Arc::new(Stack(Name::literal("ledger")));
+        let weak: Weak<Stack> = Arc::downgrade(&stack);
+        registry.enlist(weak);
+        assert_eq!(registry.stacks().len(), 1);
+        drop(stack);
+        assert!(registry.stacks().is_empty());
+    }
+
+    #[test]
+    fn names_beyond_the_cap_are_counted_together() {
+        let registry = Registry::new();
+        for n in 0..Registry::MAX_NAMES + 10 {
+            registry.observer(&Name::literal(&format!("n{n}"))).emit(Event::DeadlineExpired);
+        }
+        let cells = registry.cells_by_name();
+        assert_eq!(cells.len(), Registry::MAX_NAMES + 1);
+        let total: u64 = cells.iter().map(|(_, cells)| cells.deadlines_expired()).sum();
+        assert_eq!(total, Registry::MAX_NAMES as u64 + 10);
+    }
+}
