@@ -9,6 +9,7 @@ pub mod classify;
 mod clock;
 mod error;
 pub mod event;
+pub mod fallback;
 mod name;
 pub mod policy;
 mod random;

@@ -20,7 +20,9 @@
 //!
 //! * `start` only puts the request in its place. A pass that was never polled has had no effect.
 //! * `poll` may be called until it is ready once. What it was given it gives back by then.
-//! * `abandon` is called instead, when the pass is to be dropped before that, and gives everything back.
+//! * `abandon` is called instead, when the pass is to be dropped before that, and gives everything back. It may also
+//!   come after the answer, when code further out (a fallback's closure) panics over it: then there is nothing left to
+//!   give back, and it has no effect.
 
 use std::{
     fmt, mem,
