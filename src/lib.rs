@@ -17,6 +17,8 @@ pub mod policy;
 mod random;
 mod ratio;
 mod registry;
+#[cfg(feature = "http")]
+pub mod respond;
 mod sync;
 pub mod timeout;
 mod timer;

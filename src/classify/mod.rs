@@ -8,8 +8,11 @@
 //! | [`std::io::Error`] in the chain of sources | `Transient` |
 //! | any other error | `CallerFault`: a row that was not found must not open the ledger's breaker |
 //!
-//! With feature `http`, `ByStatus` adds the table of HTTP statuses. A service that knows better says so in a closure:
+//! With feature `http`, [`ByStatus`] adds the table of HTTP statuses. A service that knows better says so in a closure:
 //! every function `Fn(Result<&Response, &BoxError>) -> Class` is a classifier.
+
+#[cfg(feature = "http")]
+mod status;
 
 use std::io;
 
@@ -17,6 +20,9 @@ use crate::{
     class::Class,
     error::{BoxError, InjectedFault, Rejected, sources},
 };
+
+#[cfg(feature = "http")]
+pub use status::ByStatus;
 
 /// Says what a result means.
 ///

@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+
+use super::RespondBody;
+use crate::{
+    class::Class,
+    error::{BoxError, InjectedFault, Reason, Rejected, sources},
+};
+
+/// How long a refused caller should stay away when the policy that refused it does not know.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The answer to a call that ended in an error.
+pub(super) fn answer<B>(error: &BoxError) -> Response<RespondBody<B>> {
+    if let Some(rejected) = Rejected::find(&**error) {
+        let reason = rejected.reason();
+        let mut response = match reason {
+            Reason::Timeout | Reason::DeadlineExceeded => problem(
+                StatusCode::GATEWAY_TIMEOUT,
+                reason.as_str(),
+                "the call was not finished in time",
+                None,
+            ),
+            _ => {
+                let wait = rejected.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
+                problem(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), "refused for now", Some(wait))
+            }
+        };
+        response.extensions_mut().insert(rejected.clone());
+        return response;
+    }
+    match sources(&**error).find_map(|source| source.downcast_ref::<InjectedFault>()) {
+        Some(injected) => {
+            let status = match injected.class() {
+                Class::CallerFault => StatusCode::BAD_REQUEST,
+                Class::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Class::Transient { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            problem(status, "injected_fault", "an injected fault", injected.class().retry_after())
+        }
+        None => internal("internal_error"),
+    }
+}
+
+/// The answer to a call whose handler panicked.
+pub(super) fn panicked<B>() -> Response<RespondBody<B>> {
+    internal("panic")
+}
+
+fn internal<B>(reason: &str) -> Response<RespondBody<B>> {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, reason, "the service failed", None)
+}
+
+fn problem<B>(
+    status: StatusCode,
+    reason: &str,
+    title: &str,
+    retry_after: Option<Duration>,
+) -> Response<RespondBody<B>> {
+    // Every part is a text of our own without characters that JSON would have to escape.
+    let text = format!(
+        r#"{{"type":"urn:moneta-resilience:{reason}","title":"{title}","status":{},"reason":"{reason}"}}"#,
+        status.as_u16()
+    );
+    let mut response = Response::new(RespondBody::problem(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(wait) = retry_after {
+        // Rounded up: whoever comes back earlier is refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, seconds.max(1).into());
+    }
+    response
+}

@@ -1,0 +1,99 @@
+use std::{convert::Infallible, time::Duration};
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower::{BoxError, Service, ServiceExt, layer::Layer, service_fn};
+
+use super::{RespondBody, RespondLayer};
+use crate::{Class, InjectedFault, Name, Reason, Rejected};
+
+async fn answer_to(error: impl Into<BoxError>) -> Response<RespondBody<Full<bytes::Bytes>>> {
+    let mut error = Some(error.into());
+    let failing = service_fn(move |_: Request<()>| {
+        let error = error.take().expect("called once");
+        async move { Err::<Response<Full<bytes::Bytes>>, _>(error) }
+    });
+    let Ok(answer) = RespondLayer::new().layer(failing).oneshot(Request::new(())).await;
+    answer
+}
+
+fn rejected(reason: Reason) -> Rejected {
+    Rejected::new(&Name::literal("ledger"), reason)
+}
+
+#[tokio::test]
+async fn each_reason_has_its_status_and_a_wait_where_one_helps() {
+    for (reason, status, wait) in [
+        (Reason::Timeout, StatusCode::GATEWAY_TIMEOUT, None),
+        (Reason::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, None),
+        (Reason::CircuitOpen, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+        (Reason::BulkheadFull, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+        (Reason::BulkheadWait, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+    ] {
+        let answer = answer_to(rejected(reason)).await;
+        assert_eq!(answer.status(), status, "{reason:?}");
+        let header = answer.headers().get("retry-after").map(|value| value.to_str().expect("digits"));
+        assert_eq!(header, wait, "{reason:?}");
+        assert_eq!(answer.extensions().get::<Rejected>().map(Rejected::reason), Some(reason));
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_rounded_up_to_whole_seconds() {
+    let error = rejected(Reason::CircuitOpen).retry_after_some(Duration::from_millis(2_001));
+    assert_eq!(answer_to(error).await.headers()["retry-after"], "3");
+}
+
+#[tokio::test]
+async fn the_answer_is_problem_json_without_any_text_of_the_error() {
+    let answer = answer_to("card 4111 1111 1111 1111 was declined").await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.body().size_hint().exact(), Some(answer.body().size_hint().lower()));
+    let body = answer.into_body().collect().await.expect("it is all there").to_bytes();
+    assert_eq!(
+        body,
+        r#"{"type":"urn:moneta-resilience:internal_error","title":"the service failed","status":500,"reason":"internal_error"}"#
+    );
+}
+
+#[tokio::test]
+async fn an_injected_fault_answers_as_what_it_stands_for() {
+    for (class, status) in
+        [(Class::CallerFault, 400), (Class::THROTTLED, 429), (Class::Fault, 500), (Class::TRANSIENT, 503)]
+    {
+        assert_eq!(answer_to(InjectedFault::new(class)).await.status(), status, "{class:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_with_500() {
+    let panicking = service_fn(|_: Request<()>| async {
+        assert!(std::hint::black_box(false), "on purpose");
+        Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))
+    });
+    let Ok(answer) = RespondLayer::new().layer(panicking).oneshot(Request::new(())).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_get_ready_is_answered_for() {
+    #[derive(Clone)]
+    struct Broken;
+    impl Service<Request<()>> for Broken {
+        type Response = Response<Full<bytes::Bytes>>;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<Self::Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+            std::task::Poll::Ready(Err("broken".into()))
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            unreachable!("it never said that it was ready")
+        }
+    }
+    let Ok(answer) = RespondLayer::new().layer(Broken).oneshot(Request::new(())).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
