@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Runs every check of the crate, from anywhere, on a machine with a Rust toolchain and a package manager.
+#
+# Nothing is skipped: what a check needs and the machine lacks is installed first (a C linker, valgrind, rustfmt and
+# clippy). All checks run even when one fails; the last line names those that did, and the exit code says the same.
+#
+#   CARGO_TARGET_DIR    where to build; `target` beside the manifest by default
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+
+failed=()
+
+# check "what it proves" command [argument…]
+check() {
+    local what="$1" status=0 began=$SECONDS
+    shift
+    printf '\n=== %s\n' "$what"
+    # Not in an `if` or a `||`: those would switch `set -e` off inside the functions below.
+    set +e
+    (set -euo pipefail && "$@")
+    status=$?
+    set -e
+    if ((status)); then
+        failed+=("$what")
+        printf -- '--- FAILED (%s): %s, %s s\n' "$status" "$what" "$((SECONDS - began))"
+    else
+        printf -- '--- ok: %s, %s s\n' "$what" "$((SECONDS - began))"
+    fi
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        printf 'this needs root, and there is no sudo: %s\n' "$*" >&2
+        return 1
+    fi
+}
+
+# need COMMAND PACKAGE: installs the package that brings the command, unless it is there.
+need() {
+    local command="$1" package="$2"
+    command -v "$command" >/dev/null && return
+    printf '%s is missing, installing %s\n' "$command" "$package"
+    if command -v apt-get >/dev/null; then
+        as_root apt-get update -q
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y "$package"
+    elif command -v dnf >/dev/null; then
+        as_root dnf install -q -y "$package"
+    elif command -v brew >/dev/null; then
+        brew install "$package"
+    fi
+    if ! command -v "$command" >/dev/null; then
+        printf '%s is needed, and no package manager here (apt-get, dnf, brew) could bring it: install it by hand\n' \
+            "$command" >&2
+        return 1
+    fi
+}
+
+lock_file() { cargo metadata --locked --format-version 1 >/dev/null; }
+
+tools() {
+    need cc gcc
+    need valgrind valgrind
+    cargo fmt --version 2>/dev/null || rustup component add rustfmt
+    cargo clippy --version 2>/dev/null || rustup component add clippy
+}
+
+# What the manifest says, without a tool for JSON: one package, its features and its examples.
+metadata() { cargo metadata --no-deps --offline --format-version 1; }
+features() { metadata | grep -o '"features":{[^}]*}' | grep -o '"[^"]*":\[' | tr -d '":[' | sort; }
+examples() {
+    metadata | grep -o '"kind":\["example"\],"crate_types":\["bin"\],"name":"[^"]*"' | sed 's/.*"name":"//; s/"$//' | sort
+}
+
+each_feature_alone() {
+    local feature
+    # The library without what the tests pull in: a feature that leans on a dependency of theirs must not pass.
+    for feature in $(features); do
+        printf '%s\n' "-- $feature"
+        cargo clippy --no-default-features --features "$feature" -- -D warnings
+    done
+}
+
+every_example() {
+    local example
+    cargo build --release --all-features --examples
+    for example in $(examples); do
+        printf '%s\n' "-- $example"
+        cargo run --release --all-features --example "$example"
+    done
+}
+
+documentation() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+}
+
+package() {
+    local output status=0 flags=()
+    # A clean tree needs no flag. On a dirty one, which a build server must not have, we package what lies there.
+    if [[ -z "${CI:-}" && -n "$(git status --porcelain 2>/dev/null)" ]]; then
+        printf 'note: the tree has changes that are not committed; packaging them too\n'
+        flags=(--allow-dirty)
+    fi
+    output="$(cargo package ${flags[@]+"${flags[@]}"} 2>&1)" || status=$?
+    printf '%s\n' "$output"
+    ((status == 0)) || return "$status"
+    if grep -q '^warning' <<<"$output"; then
+        printf 'cargo package is not clean: see the warnings above\n' >&2
+        return 1
+    fi
+}
+
+check "tools" tools
+check "Cargo.lock is current" lock_file
+check "format" cargo fmt --check
+check "clippy, all features" cargo clippy --all-targets --all-features -- -D warnings
+check "clippy, no features" cargo clippy --all-targets --no-default-features -- -D warnings
+check "each feature alone" each_feature_alone
+check "tests, all features" cargo test --all-features
+check "tests, no features" cargo test --no-default-features
+check "documentation" documentation
+check "package" package
+check "benches compile" cargo bench --all-features --no-run
+check "examples" every_example
+
+printf '\n'
+if ((${#failed[@]})); then
+    printf 'FAILED after %s s:' "$SECONDS"
+    printf ' [%s]' "${failed[@]}"
+    printf '\n'
+    exit 1
+fi
+printf 'all checks passed in %s s\n' "$SECONDS"
