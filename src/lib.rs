@@ -12,6 +12,8 @@ mod clock;
 mod error;
 pub mod event;
 pub mod fallback;
+#[cfg(feature = "http")]
+pub mod http;
 mod name;
 pub mod policy;
 mod random;

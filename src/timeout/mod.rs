@@ -5,7 +5,9 @@
 //! [`Rejected`](crate::Rejected), reason [`Timeout`](crate::Reason::Timeout).
 //!
 //! The limit covers getting the service ready as well as the call. It is the shorter of the layer's own and what the
-//! [`Deadline`](crate::Deadline) of the work in hand leaves, and the work inside sees it as its own deadline.
+//! [`Deadline`](crate::Deadline) of the work in hand leaves, and the work inside sees it as its own deadline. A call whose
+//! deadline has passed already is refused before the work begins, reason
+//! [`DeadlineExceeded`](crate::Reason::DeadlineExceeded).
 //!
 //! # Defaults
 //!
@@ -16,7 +18,8 @@
 //!
 //! # Telemetry
 //!
-//! Event `TimedOut`; total `resilience.timeouts{pipeline, reason}`.
+//! Events `TimedOut` and `DeadlineExpired`; totals `resilience.timeouts{pipeline, reason}` and
+//! `resilience.deadlines.expired{pipeline}`.
 //!
 //! # Cancellation
 //!

@@ -36,6 +36,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct TimeoutPass<P> {
         deadline: Instant,
+        expired: bool,
         #[pin]
         timer: Timer,
         #[pin]
@@ -55,8 +56,9 @@ where
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         let own = later(call.started, self.limit);
         let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
+        let expired = deadline <= call.started;
         let call = Call { deadline: Some(deadline), ..call };
-        TimeoutPass { deadline, timer: Timer::new(), inner: self.inner.start(call, request) }
+        TimeoutPass { deadline, expired, timer: Timer::new(), inner: self.inner.start(call, request) }
     }
 
     fn poll(
@@ -66,6 +68,13 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
+        if *pass.expired {
+            self.observer.emit(Event::DeadlineExpired);
+            return Poll::Ready(Answer::rejected(Rejected::new(
+                self.observer.name(),
+                Reason::DeadlineExceeded,
+            )));
+        }
         if let Poll::Ready(answer) = self.inner.poll(pass.inner.as_mut(), seat, cx) {
             return Poll::Ready(answer);
         }

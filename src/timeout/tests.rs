@@ -61,6 +61,15 @@ async fn the_whole_calls_limit_is_told_apart() {
     assert_eq!(reason(&error.expect_err("it hangs")), Some(Reason::DeadlineExceeded));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_arrives_expired_is_refused_before_the_work_begins() {
+    let untouched =
+        service_fn(|()| async { unreachable!("the work must not begin") as Result<(), BoxError> });
+    let service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(untouched);
+    let error = Deadline::at(Instant::now()).scope(service.oneshot(())).await.expect_err("expired");
+    assert_eq!(reason(&error), Some(Reason::DeadlineExceeded));
+}
+
 #[test]
 #[should_panic(expected = "a timeout of zero would cut every call")]
 fn a_limit_of_zero_is_refused() {

@@ -1,0 +1,114 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{
+    call::{Call, later},
+    class::Ending,
+    error::BoxError,
+    event::{Event, Observer},
+    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// The header that says how many milliseconds the caller will wait.
+pub(crate) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+const ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// Reads the caller's deadline from the request; see the [module](super).
+#[derive(Clone, Debug)]
+pub struct DeadlineHeaderPolicy<I> {
+    header: HeaderName,
+    observer: Observer,
+    inner: I,
+}
+
+impl<I> DeadlineHeaderPolicy<I> {
+    pub(crate) fn new(header: HeaderName, observer: Observer, inner: I) -> Self {
+        Self { header, observer, inner }
+    }
+}
+
+pin_project! {
+    /// The pass of a [`DeadlineHeaderPolicy`].
+    #[derive(Debug)]
+    pub struct DeadlineHeaderPass<P> {
+        malformed: bool,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for DeadlineHeaderPolicy<I> {}
+
+impl<I, S, B> Policy<S, Request<B>> for DeadlineHeaderPolicy<I>
+where
+    I: Policy<S, Request<B>>,
+{
+    type Response = I::Response;
+    type Pass = DeadlineHeaderPass<I::Pass>;
+
+    fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
+        let Patience { limit, malformed } = Patience::read(request.headers(), &self.header);
+        let call = match limit {
+            Some(limit) => call.no_later_than(later(call.started, limit)),
+            None => call,
+        };
+        DeadlineHeaderPass { malformed, inner: self.inner.start(call, request) }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let pass = pass.project();
+        if std::mem::take(pass.malformed) {
+            self.observer.emit(Event::DeadlineMalformed);
+        }
+        self.inner.poll(pass.inner, seat, cx)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
+
+/// How long a caller says that it will wait.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Patience {
+    pub(super) limit: Option<Duration>,
+    pub(super) malformed: bool,
+}
+
+impl Patience {
+    pub(super) fn read(headers: &HeaderMap, own: &HeaderName) -> Self {
+        let mut patience = Self::default();
+        for value in headers.get_all(own).iter().chain(headers.get_all(&ENVOY_TIMEOUT)) {
+            match milliseconds(value) {
+                Some(limit) => patience.limit = Some(patience.limit.map_or(limit, |least| least.min(limit))),
+                None => patience.malformed = true,
+            }
+        }
+        patience
+    }
+}
+
+fn milliseconds(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?;
+    // `u64::from_str` takes a leading `+`, which no sender of this header writes.
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok().map(Duration::from_millis)
+}
