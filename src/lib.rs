@@ -2,8 +2,7 @@
 
 #[cfg_attr(not(test), expect(dead_code, reason = "the retry layer, which spends it, is next"))]
 mod budget;
-#[cfg_attr(not(test), expect(dead_code, reason = "its layer comes with the policies"))]
-mod bulkhead;
+pub mod bulkhead;
 mod call;
 mod cells;
 mod class;

@@ -26,7 +26,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::{
+    registry::BulkheadState,
+    sync::{AtomicU64, Mutex, Ordering, lock},
+};
 
 /// The largest limit and the longest queue, 2,097,151: three counts share 64 bits. Larger numbers mean this
 /// one.
@@ -159,19 +162,11 @@ impl Machine {
         granted.into_iter().for_each(Place::wake);
     }
 
-    /// How many permits there are.
-    pub(crate) fn limit(&self) -> usize {
-        size(self.word().limit())
-    }
-
-    /// How many permits are out; over the limit for a while after it was lowered.
-    pub(crate) fn in_use(&self) -> usize {
-        size(self.word().in_use())
-    }
-
-    /// How many calls wait.
-    pub(crate) fn queued(&self) -> usize {
-        size(self.word().queued())
+    /// Limit, permits out and calls queued, all at one moment. More can be out than the limit says for a
+    /// while after it was lowered.
+    pub(crate) fn state(&self) -> BulkheadState {
+        let word = self.word();
+        BulkheadState::new(size(word.limit()), size(word.in_use()), size(word.queued()))
     }
 
     /// Moves the oldest waiter from the list to a permit, if there are both. To be called with the lock held,

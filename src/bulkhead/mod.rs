@@ -8,12 +8,59 @@
 //!
 //! # Defaults
 //!
-//! | knob | client | server |
+//! | setting | default | server stack |
 //! |---|---|---|
-//! | `max_concurrent` | 256 | 1024 |
-//! | `max_queue` | 64 | 0: refused at once |
-//! | `max_wait` | 100 ms, and never past the call's deadline | – |
+//! | `max_concurrent` | none: it has to be given; a client stack has 256 | 1024 |
+//! | [`max_queue`](BulkheadLayer::max_queue) | 64 | 0: refused at once |
+//! | [`max_wait`](BulkheadLayer::max_wait) | 100 ms, and never past the deadline of the call | – |
+//!
+//! The queue is first in, first out: a place that comes free goes to the call that has waited longest, and no
+//! newcomer passes it. Queueing happens in the call, not in `poll_ready`, so that a service which was made
+//! ready and is never called holds nothing.
+//!
+//! # Errors
+//!
+//! [`Rejected`](crate::Rejected) with reason [`BulkheadFull`](crate::Reason::BulkheadFull) when the queue is
+//! full, [`BulkheadWait`](crate::Reason::BulkheadWait) when `max_wait` has passed,
+//! [`DeadlineExceeded`](crate::Reason::DeadlineExceeded) when the deadline of the call ended the wait sooner.
+//! None of them says anything about the dependency: their class is [`Neutral`](crate::Class::Neutral).
+//!
+//! # Telemetry
+//!
+//! Events `BulkheadWaited` and `BulkheadRefused`; limit, calls in flight and calls queued in
+//! [`BulkheadHandle::state`].
+//!
+//! # Cancellation
+//!
+//! A call that is dropped in the queue leaves it at once; one that is dropped inside gives its place to the
+//! next, after its work was dropped.
+//!
+//! # Example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), moneta_resilience::BoxError> {
+//! use std::time::Duration;
+//! use moneta_resilience::bulkhead::BulkheadLayer;
+//! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let bulkhead = BulkheadLayer::new(20).max_queue(10).max_wait(Duration::from_millis(50));
+//! let handle = bulkhead.handle();
+//! let service = ServiceBuilder::new()
+//!     .layer(bulkhead)
+//!     .service(service_fn(|account: u64| async move { Ok::<_, BoxError>(account) }));
+//!
+//! assert_eq!(service.oneshot(7).await?, 7);
+//! assert_eq!(handle.state().in_use, 0);
+//! # Ok(())
+//! # }
+//! ```
 
+mod config;
+mod layer;
 mod machine;
+mod policy;
 #[cfg(test)]
 mod tests;
+
+pub use layer::{Bulkhead, BulkheadFuture, BulkheadHandle, BulkheadLayer};
+pub use policy::{BulkheadPass, BulkheadPolicy};

@@ -1,4 +1,4 @@
-//! The machine, alone and under threads.
+//! Permits and places: one at a time, against a model, and under threads.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::machine::{Full, MOST, Machine, Waiter};
+use super::super::machine::{Full, MOST, Machine, Waiter};
 use crate::random::Random;
 
 /// Counts how often it is woken, and unparks a thread if it has one.
@@ -53,7 +53,8 @@ fn has_permit(machine: &Machine, waiter: &mut Waiter) -> bool {
 }
 
 fn counts(machine: &Machine) -> (usize, usize, usize) {
-    (machine.limit(), machine.in_use(), machine.queued())
+    let state = machine.state();
+    (state.limit, state.in_use, state.queued)
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn a_waiter_that_gives_up_leaves_its_place_at_once() {
     let (mut third, heard_third) = waiting(&machine);
     machine.give_up(second);
     machine.give_up(first);
-    assert_eq!(machine.queued(), 1);
+    assert_eq!(machine.state().queued, 1);
     machine.release();
     assert!(heard_third.rang() && !heard_first.rang() && !heard_second.rang());
     assert!(has_permit(&machine, &mut third));
@@ -185,7 +186,7 @@ fn a_lower_limit_withholds_permits_until_enough_are_back() {
 #[test]
 fn limits_beyond_what_can_be_counted_mean_the_most() {
     let machine = Machine::new(usize::MAX, usize::MAX);
-    assert_eq!(machine.limit(), MOST);
+    assert_eq!(machine.state().limit, MOST);
     assert!(machine.try_acquire());
     assert_eq!(counts(&machine), (MOST, 1, 0));
     machine.set_limit(1);
@@ -342,7 +343,7 @@ fn ten_thousand_waiters_with_random_drops_lose_no_permit() {
             served.push(name);
             held += 1;
         }
-        assert!(machine.in_use() <= LIMIT);
+        assert!(machine.state().in_use <= LIMIT);
     }
     assert!(served.len() > 3_000 && served.is_sorted(), "first in, first out");
     (0..held).for_each(|_| machine.release());
@@ -409,8 +410,8 @@ fn a_limit_that_changes_under_threads_is_kept_at_every_setting() {
                 machine.set_limit(low);
                 // Nobody new gets in above the lower limit, so those inside only become fewer, down to it.
                 let mut before = usize::MAX;
-                while machine.in_use() > low {
-                    let now = machine.in_use();
+                while machine.state().in_use > low {
+                    let now = machine.state().in_use;
                     assert!(now <= before, "a permit was granted over the limit");
                     before = now;
                     thread::yield_now();

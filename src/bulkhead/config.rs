@@ -1,0 +1,29 @@
+use std::time::Duration;
+
+/// The numbers of a bulkhead. The default is a client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the names of the setters")]
+pub(crate) struct BulkheadConfig {
+    /// How many calls may be in flight. At least 1.
+    pub(crate) max_concurrent: usize,
+    /// How many more may wait for one of those to end.
+    pub(crate) max_queue: usize,
+    /// How long a call may wait. Its deadline may end the wait earlier.
+    pub(crate) max_wait: Duration,
+}
+
+impl BulkheadConfig {
+    /// In front of a dependency: a short queue evens out bursts.
+    pub(crate) const CLIENT: Self =
+        Self { max_concurrent: 256, max_queue: 64, max_wait: Duration::from_millis(100) };
+
+    /// In front of a handler: refused at once, so that the caller can go elsewhere in time.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the server's golden stack takes it"))]
+    pub(crate) const SERVER: Self = Self { max_concurrent: 1024, max_queue: 0, max_wait: Duration::ZERO };
+}
+
+impl Default for BulkheadConfig {
+    fn default() -> Self {
+        Self::CLIENT
+    }
+}

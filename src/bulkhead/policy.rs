@@ -1,0 +1,201 @@
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::{
+    BulkheadHandle,
+    config::BulkheadConfig,
+    machine::{Machine, Waiter},
+};
+use crate::{
+    call::{Call, later},
+    class::Ending,
+    error::{BoxError, Reason, Rejected},
+    event::{Event, Observer},
+    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    timer::Timer,
+};
+
+/// The policy of a [`BulkheadLayer`](super::BulkheadLayer).
+#[derive(Debug)]
+pub struct BulkheadPolicy<I> {
+    pub(super) config: BulkheadConfig,
+    pub(super) observer: Observer,
+    /// `None` when it is off.
+    machine: Option<Arc<Machine>>,
+    inner: I,
+}
+
+impl<I> BulkheadPolicy<I> {
+    pub(crate) fn new(config: BulkheadConfig, observer: Observer, inner: I) -> Self {
+        let machine = Arc::new(Machine::new(config.max_concurrent, config.max_queue));
+        Self { config, observer, machine: Some(machine), inner }
+    }
+
+    /// The same type without effect: it admits every call and counts none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the golden stacks"))]
+    pub(crate) fn off(observer: Observer, inner: I) -> Self {
+        Self { config: BulkheadConfig::default(), observer, machine: None, inner }
+    }
+
+    /// The bulkhead while it runs; `None` when it is off.
+    pub(crate) fn handle(&self) -> Option<BulkheadHandle> {
+        self.machine.clone().map(BulkheadHandle::new)
+    }
+
+    /// Gets the call a permit, noted in `permit`, or refuses it.
+    fn admit(
+        &self,
+        machine: &Machine,
+        call: &mut Call,
+        wait: &mut Option<Wait>,
+        permit: &mut bool,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Result<(), Reason>> {
+        if wait.is_none() {
+            if machine.try_acquire() {
+                *permit = true;
+                return Poll::Ready(Ok(()));
+            }
+            *wait = Some(self.queue(machine, *call, cx.now())?);
+        }
+        let queued = wait.as_mut().expect("it was set in the lines above");
+        if machine.poll_waiter(&mut queued.waiter, cx.task).is_ready() {
+            // First the facts, then the telling: a sink that panics must not cost a permit.
+            *permit = true;
+            let now = cx.now();
+            let elapsed = now.saturating_duration_since(queued.since);
+            *wait = None;
+            // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
+            call.started = now;
+            self.observer.emit(Event::BulkheadWaited { elapsed });
+            return Poll::Ready(Ok(()));
+        }
+        ready!(queued.timer.as_mut().poll_until(queued.until, cx.task));
+        let wait = wait.take().expect("it was used in the lines above");
+        machine.give_up(wait.waiter);
+        Poll::Ready(Err(wait.reason))
+    }
+
+    fn queue(&self, machine: &Machine, call: Call, now: Instant) -> Result<Wait, Reason> {
+        let own = later(now, self.config.max_wait);
+        let (until, reason) = match call.deadline {
+            Some(deadline) if deadline <= own => (deadline, Reason::DeadlineExceeded),
+            _ => (own, Reason::BulkheadWait),
+        };
+        let waiter = machine.enqueue().map_err(|_full| Reason::BulkheadFull)?;
+        Ok(Wait { waiter, since: now, until, reason, timer: Box::pin(Timer::new()) })
+    }
+
+    /// Gives back what the call holds, after `work` was dropped: as long as it exists it has its permit.
+    fn leave<Req, P>(&self, mut stage: Pin<&mut Stage<Req, P>>, permit: &mut bool) {
+        let Some(machine) = &self.machine else { return stage.set(Stage::Left) };
+        let _permit = mem::take(permit).then(|| Permit(machine));
+        if let StageProjection::Outside { wait, .. } = stage.as_mut().project() {
+            if let Some(wait) = wait.take() {
+                machine.give_up(wait.waiter);
+            }
+        }
+        stage.set(Stage::Left);
+    }
+}
+
+/// Returns the permit when it goes, also when the work that is dropped under it panics.
+struct Permit<'a>(&'a Machine);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// A call in the queue.
+#[derive(Debug)]
+struct Wait {
+    waiter: Waiter,
+    since: Instant,
+    until: Instant,
+    /// Why the call is refused when `until` has passed.
+    reason: Reason,
+    timer: Pin<Box<Timer>>,
+}
+
+pin_project! {
+    /// The pass of a [`BulkheadPolicy`].
+    #[derive(Debug)]
+    pub struct BulkheadPass<Req, P> {
+        // Beside the stage, so that it is known whatever panics between two stages.
+        permit: bool,
+        #[pin]
+        stage: Stage<Req, P>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    #[derive(Debug)]
+    enum Stage<Req, P> {
+        Outside { call: Call, request: Option<Req>, wait: Option<Wait> },
+        Inside { #[pin] work: P },
+        Left,
+    }
+}
+
+impl<I> Sealed for BulkheadPolicy<I> {}
+
+impl<I, S, Req> Policy<S, Req> for BulkheadPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+    type Pass = BulkheadPass<Req, I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        BulkheadPass { permit: false, stage: Stage::Outside { call, request: Some(request), wait: None } }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let mut pass = pass.project();
+        if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
+            if let Some(machine) = &self.machine {
+                if let Err(reason) = ready!(self.admit(machine, call, wait, pass.permit, cx)) {
+                    pass.stage.set(Stage::Left);
+                    self.observer.emit(Event::BulkheadRefused { reason });
+                    return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+                }
+            }
+            let request = request.take().expect("it is there until the call gets inside");
+            let work = self.inner.start(*call, request);
+            pass.stage.set(Stage::Inside { work });
+        }
+        let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
+            unreachable!("the call got inside above or before, and is polled until it is answered")
+        };
+        let answer = ready!(self.inner.poll(work, seat, cx));
+        self.leave(pass.stage, pass.permit);
+        Poll::Ready(answer)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let mut pass = pass.project();
+        if let StageProjection::Inside { work } = pass.stage.as_mut().project() {
+            self.inner.abandon(work, ending, now);
+        }
+        self.leave(pass.stage, pass.permit);
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
