@@ -103,11 +103,11 @@ where
 }
 
 /// Puts the answer of `fallback` in the place of a failed one.
-pub(crate) fn serve<T>(
+pub(crate) fn serve<T, U>(
     failed: Answer<T>,
-    fallback: impl FnOnce(Why) -> Result<T, BoxError>,
+    fallback: impl FnOnce(Why) -> Result<U, BoxError>,
     observer: &Observer,
-) -> Answer<T> {
+) -> Answer<U> {
     let Answer { result, class, outcome } = failed;
     let result = fallback(Why::new(class, result.err()));
     observer.emit(Event::Fallback { served: result.is_ok() });

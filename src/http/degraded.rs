@@ -1,16 +1,18 @@
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::Response;
+use http_body_util::Either;
 use tokio::time::Instant;
 
 use crate::{
     call::Call,
     class::Ending,
     error::BoxError,
-    event::Outcome,
+    event::{Observer, Outcome},
+    fallback::{Answering, NoFallback, Why, serve},
     policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
 };
 
@@ -19,25 +21,28 @@ use crate::{
 #[non_exhaustive]
 pub struct Degraded;
 
-/// Marks the responses of a fallback as [`Degraded`].
-#[derive(Clone, Copy, Debug)]
-pub struct MarkDegradedPolicy<I> {
+/// A fallback whose response may have another type of body than the transport's, and is marked as [`Degraded`].
+#[derive(Clone, Debug)]
+pub struct HttpFallbackPolicy<F, I> {
+    fallback: F,
+    observer: Observer,
     inner: I,
 }
 
-impl<I> MarkDegradedPolicy<I> {
-    pub(crate) fn new(inner: I) -> Self {
-        Self { inner }
+impl<F, I> HttpFallbackPolicy<F, I> {
+    pub(crate) fn new(fallback: F, observer: Observer, inner: I) -> Self {
+        Self { fallback, observer, inner }
     }
 }
 
-impl<I> Sealed for MarkDegradedPolicy<I> {}
+impl<F, I> Sealed for HttpFallbackPolicy<F, I> {}
 
-impl<I, S, Req, B> Policy<S, Req> for MarkDegradedPolicy<I>
+impl<G, I, S, Req, B, FB> Policy<S, Req> for HttpFallbackPolicy<Answering<G>, I>
 where
     I: Policy<S, Req, Response = Response<B>>,
+    G: Fn(Why) -> Result<Response<FB>, BoxError>,
 {
-    type Response = Response<B>;
+    type Response = Response<Either<B, FB>>;
     type Pass = I::Pass;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -50,12 +55,44 @@ where
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, seat, cx).map(|mut answer| {
-            if let (Outcome::Degraded, Ok(response)) = (answer.outcome, &mut answer.result) {
-                response.extensions_mut().insert(Degraded);
-            }
-            answer
-        })
+        let answer = ready!(self.inner.poll(pass, seat, cx));
+        if !answer.class.wants_fallback() {
+            return Poll::Ready(answer.map(|response| response.map(Either::Left)));
+        }
+        let mut answer = serve(answer, &self.fallback.0, &self.observer);
+        if let (Outcome::Degraded, Ok(response)) = (answer.outcome, &mut answer.result) {
+            response.extensions_mut().insert(Degraded);
+        }
+        Poll::Ready(answer.map(|response| response.map(Either::Right)))
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, ending, now);
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for HttpFallbackPolicy<NoFallback, I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+    type Pass = I::Pass;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        self.inner.start(call, request)
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        self.inner.poll(pass, seat, cx)
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {

@@ -14,4 +14,4 @@ mod degraded;
 mod tests;
 
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
-pub use degraded::{Degraded, MarkDegradedPolicy};
+pub use degraded::{Degraded, HttpFallbackPolicy};

@@ -41,7 +41,7 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
         let response = match result {
             Ok(poll) => match ready!(poll) {
-                Ok(response) => response.map(RespondBody::own),
+                Ok(response) => response.map(RespondBody::Left),
                 Err(error) => problem::answer(&error.into()),
             },
             Err(_panic) => problem::panicked(),

@@ -37,16 +37,17 @@
 //! # }
 //! ```
 
-mod body;
 mod future;
 mod problem;
 mod service;
 #[cfg(test)]
 mod tests;
 
-pub use body::RespondBody;
 pub use future::{ReadyOr, RespondFuture};
 pub use service::{Respond, RespondLayer};
+
+/// The body of an answer: the handler's own, or a problem in its place.
+pub type RespondBody<B> = http_body_util::Either<B, http_body_util::Full<bytes::Bytes>>;
 
 #[cfg(doc)]
 use crate::{InjectedFault, Rejected};

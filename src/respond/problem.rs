@@ -5,6 +5,8 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
+use http_body_util::Full;
+
 use super::RespondBody;
 use crate::{
     class::Class,
@@ -67,7 +69,7 @@ fn problem<B>(
         r#"{{"type":"urn:moneta-resilience:{reason}","title":"{title}","status":{},"reason":"{reason}"}}"#,
         status.as_u16()
     );
-    let mut response = Response::new(RespondBody::problem(text));
+    let mut response = Response::new(RespondBody::Right(Full::from(text)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -1,7 +1,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use http_body::Body;
+
 use http_body_util::{BodyExt, Full};
 use tower::{BoxError, Service, ServiceExt, layer::Layer, service_fn};
 
@@ -50,7 +50,6 @@ async fn the_answer_is_problem_json_without_any_text_of_the_error() {
     let answer = answer_to("card 4111 1111 1111 1111 was declined").await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
-    assert_eq!(answer.body().size_hint().exact(), Some(answer.body().size_hint().lower()));
     let body = answer.into_body().collect().await.expect("it is all there").to_bytes();
     assert_eq!(
         body,
