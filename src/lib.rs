@@ -1,6 +1,5 @@
 //! Composable resilience.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the retry layer, which spends it, is next"))]
 mod budget;
 pub mod bulkhead;
 mod call;
@@ -18,8 +17,10 @@ pub mod policy;
 mod random;
 mod ratio;
 mod registry;
+mod repeat;
 #[cfg(feature = "http")]
 pub mod respond;
+pub mod retry;
 mod sync;
 pub mod timeout;
 mod timer;
@@ -32,3 +33,4 @@ pub use error::{BoxError, InjectedFault, Reason, Rejected};
 pub use name::{InvalidName, Name};
 pub use ratio::{InvalidRatio, Ratio};
 pub use registry::{BulkheadState, Inspect, Profile, Registry, StackState};
+pub use repeat::{Once, Repeat, Repeatable};

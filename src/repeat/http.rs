@@ -1,0 +1,57 @@
+use http::{Method, Request};
+
+use super::Repeat;
+
+/// The field of `draft-ietf-httpapi-idempotency-key-header`.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+impl<B: Clone> Repeat for Request<B> {
+    fn again(&self) -> Option<Self> {
+        // Not `Method::is_idempotent`: it may grow with the `http` crate, and a method that nobody here has thought
+        // about must not be repeated.
+        let idempotent = matches!(
+            *self.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+        );
+        let keyed = || self.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        (idempotent || keyed()).then(|| self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str) -> Request<&'static str> {
+        Request::builder().method(method).body("body").expect("the method is valid")
+    }
+
+    #[test]
+    fn safe_and_idempotent_methods_may_be_sent_twice() {
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+            assert!(request(method).again().is_some(), "{method}");
+        }
+        for method in ["POST", "PATCH", "CONNECT", "LOCK"] {
+            assert!(request(method).again().is_none(), "{method}");
+        }
+    }
+
+    #[test]
+    fn key_makes_any_method_repeatable_and_an_empty_key_does_not() {
+        for (key, repeatable) in [("8e03978e", true), ("", false)] {
+            let mut post = request("POST");
+            post.headers_mut().insert(IDEMPOTENCY_KEY, http::HeaderValue::from_static(key));
+            assert_eq!(post.again().is_some(), repeatable, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn copy_carries_everything_also_the_extensions() {
+        let mut get = request("GET");
+        get.headers_mut().insert("accept", http::HeaderValue::from_static("text/plain"));
+        get.extensions_mut().insert(7_u32);
+        let copy = get.again().expect("GET is safe");
+        assert_eq!(copy.headers(), get.headers());
+        assert_eq!((copy.extensions().get::<u32>(), *copy.body()), (Some(&7), "body"));
+    }
+}

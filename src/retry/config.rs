@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Backoff;
+use crate::{budget::RetryBudget, call::later, class::Class, event::RetryResult, random::Random};
+
+/// How much later than the backoff would be a dependency's hint can make the next attempt.
+const MOST_BY_HINT: Duration = Duration::from_secs(5);
+
+/// The knobs of a retry; each is documented at its setter on [`RetryLayer`](super::RetryLayer).
+#[derive(Clone, Debug)]
+pub(crate) struct RetryConfig {
+    pub(crate) attempts: u32,
+    pub(crate) backoff: Backoff,
+    pub(crate) throttled_backoff: Backoff,
+    pub(crate) min_useful_attempt: Duration,
+    pub(crate) trust_hints: bool,
+    /// `None`: each policy has one of its own.
+    pub(crate) budget: Option<RetryBudget>,
+    /// `None`: from entropy.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            backoff: Backoff::full_jitter(Duration::from_millis(50)),
+            throttled_backoff: Backoff::full_jitter(Duration::from_secs(1)),
+            min_useful_attempt: Duration::from_millis(1),
+            trust_hints: false,
+            budget: None,
+            seed: None,
+        }
+    }
+}
+
+/// An attempt that did not succeed, and what surrounds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) class: Class,
+    /// Which attempt it was, counted from 1.
+    pub(super) attempt: u32,
+    /// Whether the request may be sent again.
+    pub(super) repeatable: bool,
+    /// The delay before this attempt, zero before the first.
+    pub(super) previous: Duration,
+    pub(super) now: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Why there is no further attempt: the first question that was answered with no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GaveUp {
+    /// Asking again cannot help.
+    Class,
+    /// The request must not be sent twice.
+    NotRepeatable,
+    /// All attempts are made.
+    Exhausted,
+    /// The next attempt could not finish in time.
+    Deadline,
+    /// The budget grants none.
+    Budget,
+}
+
+impl GaveUp {
+    /// How it is told to observers.
+    pub(super) fn result(self, attempt: u32) -> RetryResult {
+        match self {
+            Self::Class | Self::NotRepeatable if attempt == 1 => RetryResult::First,
+            Self::Class | Self::NotRepeatable | Self::Exhausted | Self::Deadline => RetryResult::Exhausted,
+            Self::Budget => RetryResult::BudgetExhausted,
+        }
+    }
+}
+
+impl RetryConfig {
+    /// The questions after a failed attempt, in their order: the delay before the next one, or the first "no".
+    ///
+    /// The budget is asked last, so that whatever else says no charges nothing.
+    pub(super) fn next(
+        &self,
+        failed: &Failed,
+        budget: &RetryBudget,
+        random: &Random,
+    ) -> Result<Duration, GaveUp> {
+        if !failed.class.is_retryable() {
+            return Err(GaveUp::Class);
+        }
+        if !failed.repeatable {
+            return Err(GaveUp::NotRepeatable);
+        }
+        if failed.attempt >= self.attempts {
+            return Err(GaveUp::Exhausted);
+        }
+        let delay = self.delay(failed, random);
+        let useful = later(failed.now, delay.saturating_add(self.min_useful_attempt));
+        if failed.deadline.is_some_and(|deadline| useful > deadline) {
+            return Err(GaveUp::Deadline);
+        }
+        if !budget.withdraw(failed.now) {
+            return Err(GaveUp::Budget);
+        }
+        Ok(delay)
+    }
+
+    /// The backoff, moved later by what the dependency asked for.
+    fn delay(&self, failed: &Failed, random: &Random) -> Duration {
+        let backoff = match failed.class {
+            Class::Throttled { .. } => &self.throttled_backoff,
+            _ => &self.backoff,
+        };
+        let computed = backoff.delay(failed.attempt - 1, failed.previous, random);
+        match failed.class.retry_after() {
+            None => computed,
+            Some(hint) if self.trust_hints => computed.max(hint),
+            Some(hint) => hint.clamp(computed, computed.saturating_add(MOST_BY_HINT)),
+        }
+    }
+}
