@@ -301,3 +301,23 @@ proptest! {
         }
     }
 }
+
+/// Every interleaving of two withdrawals, also where one thread's clock is a second behind the other's. Late enough
+/// that cells of zeros have left the window and cannot stand in for a mark that is missing.
+#[cfg(moneta_loom)]
+#[test]
+fn loom_two_withdrawals_of_one_token_get_exactly_one() {
+    for behind in [0, 1] {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(move || {
+            let account = loom::sync::Arc::new(Account::new(BILLION, 0));
+            account.deposit(24);
+            let other = loom::sync::Arc::clone(&account);
+            let thread = loom::thread::spawn(move || other.withdraw(25 - behind));
+            let mine = account.withdraw(25);
+            assert_ne!(mine, thread.join().unwrap());
+            assert!(!account.withdraw(25));
+        });
+    }
+}
