@@ -10,6 +10,7 @@ mod clock;
 mod error;
 pub mod event;
 pub mod fallback;
+pub mod fault;
 #[cfg(feature = "http")]
 pub mod http;
 mod name;
