@@ -17,12 +17,14 @@ mod name;
 pub mod policy;
 mod random;
 mod ratio;
+pub mod record;
 mod registry;
 mod repeat;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;
 mod sync;
+pub mod telemetry;
 pub mod timeout;
 mod timer;
 

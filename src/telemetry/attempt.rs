@@ -1,0 +1,125 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::{
+    Side, outcome_of,
+    span::{Span, Spans},
+};
+use crate::{
+    call::Call,
+    class::{Class, Ending},
+    error::BoxError,
+    event::{Event, Observer, Outcome},
+    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// Tells of each attempt at the transport once. It stands inside the policies that can refuse an attempt.
+///
+/// An attempt starts when it is first polled, which is after any wait for a place. One that was never polled, or that
+/// something further in refused on this side, is no attempt.
+#[derive(Clone, Debug)]
+pub struct AttemptTelemetryPolicy<I> {
+    observer: Observer,
+    spans: Spans,
+    inner: I,
+}
+
+impl<I> AttemptTelemetryPolicy<I> {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the golden stacks come next"))]
+    pub(crate) fn new(observer: Observer, side: Side, inner: I) -> Self {
+        Self { spans: Spans::new(&observer, side), observer, inner }
+    }
+
+    fn tell(&self, attempt: u32, started: Instant, outcome: Outcome, now: Instant) {
+        let elapsed = now.saturating_duration_since(started);
+        self.observer.emit(Event::AttemptFinished { attempt, outcome, elapsed });
+    }
+}
+
+pin_project! {
+    /// The pass of an [`AttemptTelemetryPolicy`].
+    #[derive(Debug)]
+    pub struct AttemptTelemetryPass<P> {
+        attempt: u32,
+        progress: Progress,
+        span: Span,
+        #[pin]
+        inner: P,
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// Never polled.
+    Waiting,
+    /// First polled at this instant.
+    Started(Instant),
+    /// Its end was told.
+    Told,
+}
+
+impl<I> Sealed for AttemptTelemetryPolicy<I> {}
+
+impl<I, S, Req> Policy<S, Req> for AttemptTelemetryPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+    type Pass = AttemptTelemetryPass<I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        AttemptTelemetryPass {
+            attempt: call.attempt,
+            progress: Progress::Waiting,
+            span: Span::new(),
+            inner: self.inner.start(call, request),
+        }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let pass = pass.project();
+        if let Progress::Waiting = *pass.progress {
+            let now = cx.now();
+            *pass.progress = Progress::Started(now);
+            pass.span.begin(&self.spans, *pass.attempt, now);
+        }
+        let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
+        if let Progress::Started(started) = *pass.progress {
+            *pass.progress = Progress::Told;
+            let now = cx.now();
+            pass.span.end(&self.spans, answer.outcome, answer.result.as_ref().err(), now);
+            if (answer.class, answer.outcome) != (Class::Neutral, Outcome::Rejected) {
+                self.tell(*pass.attempt, started, answer.outcome, now);
+            }
+        }
+        Poll::Ready(answer)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        let progress = std::mem::replace(pass.progress, Progress::Told);
+        if let Progress::Told = progress {
+            return;
+        }
+        pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+        if let Progress::Started(started) = progress {
+            let outcome = outcome_of(ending);
+            pass.span.end(&self.spans, outcome, None, now);
+            self.tell(*pass.attempt, started, outcome, now);
+        }
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}

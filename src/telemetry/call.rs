@@ -1,0 +1,109 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::{
+    Side, outcome_of,
+    span::{Span, Spans},
+};
+use crate::{
+    call::Call,
+    class::Ending,
+    error::BoxError,
+    event::{Event, Observer, Outcome},
+    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// Tells of each call once: how it ended and how long it took. The outermost policy of a stack.
+#[derive(Clone, Debug)]
+pub struct CallTelemetryPolicy<I> {
+    observer: Observer,
+    spans: Spans,
+    inner: I,
+}
+
+impl<I> CallTelemetryPolicy<I> {
+    pub(crate) fn new(observer: Observer, side: Side, inner: I) -> Self {
+        Self { spans: Spans::new(&observer, side), observer, inner }
+    }
+
+    pub(super) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    pub(super) fn inner(&self) -> &I {
+        &self.inner
+    }
+
+    fn tell(&self, started: Instant, outcome: Outcome, now: Instant) {
+        let elapsed = now.saturating_duration_since(started);
+        self.observer.emit(Event::CallFinished { outcome, elapsed });
+    }
+}
+
+pin_project! {
+    /// The pass of a [`CallTelemetryPolicy`].
+    #[derive(Debug)]
+    pub struct CallTelemetryPass<P> {
+        // When the call started; taken when its end is told, so that it is told once whatever panics meanwhile.
+        started: Option<Instant>,
+        span: Span,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for CallTelemetryPolicy<I> {}
+
+impl<I, S, Req> Policy<S, Req> for CallTelemetryPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+    type Pass = CallTelemetryPass<I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        CallTelemetryPass {
+            started: Some(call.started),
+            span: Span::new(),
+            inner: self.inner.start(call, request),
+        }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let pass = pass.project();
+        if let Some(started) = *pass.started {
+            pass.span.begin(&self.spans, 1, started);
+        }
+        let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
+        if let Some(started) = pass.started.take() {
+            let now = cx.now();
+            pass.span.end(&self.spans, answer.outcome, answer.result.as_ref().err(), now);
+            self.tell(started, answer.outcome, now);
+        }
+        Poll::Ready(answer)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        if let Some(started) = pass.started.take() {
+            pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+            let outcome = outcome_of(ending);
+            pass.span.end(&self.spans, outcome, None, now);
+            self.tell(started, outcome, now);
+        }
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
