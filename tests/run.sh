@@ -116,24 +116,30 @@ package() {
     fi
 }
 
-check "tools" tools
-check "Cargo.lock is current" lock_file
-check "format" cargo fmt --check
-check "clippy, all features" cargo clippy --all-targets --all-features -- -D warnings
-check "clippy, no features" cargo clippy --all-targets --no-default-features -- -D warnings
-check "each feature alone" each_feature_alone
-check "tests, all features" cargo test --all-features
-check "tests, no features" cargo test --no-default-features
-check "documentation" documentation
-check "package" package
-check "benches compile" cargo bench --all-features --no-run
-check "examples" every_example
+# In a function, so that bash has read all of this file before it starts.
+main() {
+    check "tools" tools
+    check "Cargo.lock is current" lock_file
+    check "format" cargo fmt --check
+    check "clippy, all features" cargo clippy --all-targets --all-features -- -D warnings
+    check "clippy, no features" cargo clippy --all-targets --no-default-features -- -D warnings
+    check "each feature alone" each_feature_alone
+    check "tests, all features" cargo test --all-features
+    check "tests, no features" cargo test --no-default-features
+    check "documentation" documentation
+    check "package" package
+    check "benches compile" cargo bench --all-features --no-run
+    check "instructions of a call" benches/instructions.sh
+    check "examples" every_example
 
-printf '\n'
-if ((${#failed[@]})); then
-    printf 'FAILED after %s s:' "$SECONDS"
-    printf ' [%s]' "${failed[@]}"
     printf '\n'
-    exit 1
-fi
-printf 'all checks passed in %s s\n' "$SECONDS"
+    if ((${#failed[@]})); then
+        printf 'FAILED after %s s:' "$SECONDS"
+        printf ' [%s]' "${failed[@]}"
+        printf '\n'
+        exit 1
+    fi
+    printf 'all checks passed in %s s\n' "$SECONDS"
+}
+
+main

@@ -1,0 +1,116 @@
+//! The stacks whose cost is watched: by time (`overhead.rs`), by instructions (`instructions.rs`) and by allocations
+//! (`tests/allocations.rs`).
+//!
+//! A stack is one line in [`all`] and gives two scenarios: its service answers at once, or on the second poll. The
+//! calls are polled by hand under a waker that does nothing, inside of a runtime whose clock runs: no scheduler and
+//! no driver stands between two polls, so what is measured is the stack, its clock readings and its timers.
+
+use std::{
+    hint::black_box,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use moneta_resilience::timeout::TimeoutLayer;
+use tokio::runtime::{self, Runtime};
+use tower::{BoxError, Layer, Service, service_fn};
+
+/// A limit that no scenario reaches.
+const FAR: Duration = Duration::from_secs(30);
+
+/// Every scenario. A new stack is one line.
+pub(crate) fn all() -> Vec<Scenario> {
+    let mut all = Scenarios::new();
+    all.stack("bare", |service| service);
+    all.stack("timeout", |service| TimeoutLayer::new(FAR).layer(service));
+    all.list
+}
+
+/// One stack over one kind of service.
+pub(crate) struct Scenario {
+    /// `stack/ready` or `stack/pending`.
+    pub(crate) name: String,
+    calls: Box<dyn FnMut(u64)>,
+    runtime: Rc<Runtime>,
+}
+
+impl Scenario {
+    /// Makes so many calls, one after the other.
+    pub(crate) fn run(&mut self, calls: u64) {
+        let _inside = self.runtime.enter();
+        (self.calls)(calls);
+    }
+}
+
+struct Scenarios {
+    list: Vec<Scenario>,
+    runtime: Rc<Runtime>,
+}
+
+impl Scenarios {
+    fn new() -> Self {
+        let runtime = runtime::Builder::new_current_thread().enable_time().build();
+        Self { list: Vec::new(), runtime: Rc::new(runtime.expect("a runtime without I/O asks for nothing")) }
+    }
+
+    fn stack<S>(&mut self, name: &str, build: impl Fn(Inner) -> S)
+    where
+        S: Service<u64, Response = u64, Error = BoxError> + 'static,
+    {
+        self.add(format!("{name}/ready"), &build, |request| Answer { request, polls_left: 0 });
+        self.add(format!("{name}/pending"), &build, |request| Answer { request, polls_left: 1 });
+    }
+
+    fn add<S>(&mut self, name: String, build: impl Fn(Inner) -> S, answer: fn(u64) -> Answer)
+    where
+        S: Service<u64, Response = u64, Error = BoxError> + 'static,
+    {
+        let inside = self.runtime.enter();
+        let mut service = build(service_fn(answer));
+        drop(inside);
+        let calls = Box::new(move |calls| {
+            for call in 0..calls {
+                let answer = one_call(&mut service, black_box(call));
+                assert!(black_box(answer).is_ok(), "the service of a scenario answers");
+            }
+        });
+        self.list.push(Scenario { name, calls, runtime: Rc::clone(&self.runtime) });
+    }
+}
+
+fn one_call<S: Service<u64>>(service: &mut S, request: u64) -> Result<S::Response, S::Error> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    while service.poll_ready(cx)?.is_pending() {}
+    let mut future = pin!(service.call(request));
+    loop {
+        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+            return answer;
+        }
+    }
+}
+
+/// What the stacks stand in front of.
+pub(crate) type Inner = tower::util::ServiceFn<fn(u64) -> Answer>;
+
+/// Gives the request back, after so many polls that only wake their task.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    request: u64,
+    polls_left: u32,
+}
+
+impl Future for Answer {
+    type Output = Result<u64, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls_left == 0 {
+            return Poll::Ready(Ok(self.request));
+        }
+        // Opaque, or a bare service is optimised into one that answers at once.
+        self.polls_left = black_box(self.polls_left - 1);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
