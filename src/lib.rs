@@ -27,6 +27,8 @@ mod sync;
 pub mod telemetry;
 pub mod timeout;
 mod timer;
+#[cfg_attr(not(test), expect(dead_code, reason = "the circuit breaker, which judges by it, is next"))]
+mod window;
 
 pub use budget::RetryBudget;
 pub use call::{Call, Deadline};

@@ -1,0 +1,226 @@
+//! A sliding window of time over counted calls, in atomics.
+//!
+//! The window is a ring of ten slices. A slice of time has one slot of the ring, and every ten slices, one *turn*
+//! later, the slot belongs to a newer slice. Each counter is one word that carries whose count it is, so nothing has
+//! to be cleaned when time goes on, and nothing is lost when it does:
+//!
+//! ```text
+//! 63     56 55                     28 27                      0
+//! | epoch  | turn                    | count                  |
+//! ```
+//!
+//! * An add replaces a word of an older turn and adds to a word of its own, in one compare-and-swap: a count lands in
+//!   its own slice or, when that has left the window meanwhile, nowhere.
+//! * A read takes the words of the turn it expects and leaves the rest: idle gaps expire without anybody writing.
+//! * The *epoch* is given by the owner, who starts a new one to begin afresh. A late add of an earlier epoch is not
+//!   seen by later ones.
+//!
+//! All of it is relaxed: a word says everything about itself, and no other memory is published through it.
+//!
+//! A slot that nobody touched for exactly 2²⁸ turns, 85 years of a window of 10 s, would be taken for a fresh one.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::sync::{AtomicU64, Ordering, STRIPES, stripe};
+
+/// How many slices the window is made of.
+pub(crate) const SLICES: usize = 10;
+
+const COUNT_BITS: u32 = 28;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const TURN_BITS: u32 = 28;
+const TURN: u64 = (1 << TURN_BITS) - 1;
+
+/// Counts of the calls of the last ten slices of time.
+#[derive(Debug)]
+pub(crate) struct Window {
+    origin: Instant,
+    /// Nanoseconds, at least 1.
+    slice: u64,
+    /// A power of two, so that a thread finds its stripe with a mask.
+    stripes: Box<[Stripe]>,
+}
+
+/// The ring, once for each few threads. Two cache lines apart, because processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Stripe([Slot; SLICES]);
+
+/// A word for each [`Kind`].
+#[derive(Debug)]
+struct Slot([AtomicU64; Kind::ALL]);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A call whose outcome is known. It is counted beside `Failure` and `Slow`, which say more about it.
+    Call,
+    /// It failed.
+    Failure,
+    /// It took too long.
+    Slow,
+    /// A call that was dropped before its outcome was known.
+    Abandoned,
+}
+
+impl Kind {
+    const ALL: usize = 4;
+}
+
+/// What happened in a stretch of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) calls: u64,
+    pub(crate) failures: u64,
+    pub(crate) slow: u64,
+    pub(crate) abandoned: u64,
+}
+
+/// What the window holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    /// All of it.
+    pub(crate) whole: Counts,
+    /// The newest two slices: between a tenth and a fifth of the window, up to now.
+    pub(crate) newest: Counts,
+}
+
+impl Window {
+    /// A window of `span`, for counters that many threads write. Time counts from `origin`.
+    pub(crate) fn striped(span: Duration, origin: Instant) -> Self {
+        Self::new(span, origin, STRIPES)
+    }
+
+    /// The same in a fourth of the memory, for when there are many windows and few writers of each.
+    pub(crate) fn unstriped(span: Duration, origin: Instant) -> Self {
+        Self::new(span, origin, 1)
+    }
+
+    fn new(span: Duration, origin: Instant, stripes: usize) -> Self {
+        const { assert!(STRIPES.is_power_of_two(), "a mask selects the stripe") };
+        let slice = nanos(span) / SLICES as u64;
+        Self { origin, slice: slice.max(1), stripes: (0..stripes).map(|_| Stripe::default()).collect() }
+    }
+
+    /// The number of the slice that `now` falls in.
+    #[inline]
+    pub(crate) fn slice_at(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.origin)) / self.slice
+    }
+
+    /// Counts one of each of `kinds` in a slice, unless the slice has left the window.
+    #[inline]
+    pub(crate) fn count(&self, epoch: u8, slice: u64, kinds: &[Kind]) {
+        let (slot, tag) = (slot_of(slice), tag(epoch, slice / SLICES as u64));
+        let stripe = stripe() & (self.stripes.len() - 1);
+        for &kind in kinds {
+            add(&self.stripes[stripe].0[slot].0[kind as usize], tag);
+        }
+    }
+
+    /// What the window that ends with `slice` holds of an epoch.
+    ///
+    /// While others count, the sums are those of some moment during the read, kind by kind.
+    pub(crate) fn sums(&self, epoch: u8, slice: u64) -> Sums {
+        let turn = slice / SLICES as u64;
+        let current = slot_of(slice);
+        let previous = slot_of(slice + SLICES as u64 - 1);
+        let mut sums = Sums::default();
+        for index in 0..SLICES {
+            // The slots behind the current one still belong to the turn before.
+            let tag = tag(epoch, turn.wrapping_sub(u64::from(index > current)));
+            for stripe in &self.stripes {
+                let counts = stripe.0[index].read(tag);
+                sums.whole.add(counts);
+                if index == current || index == previous {
+                    sums.newest.add(counts);
+                }
+            }
+        }
+        sums
+    }
+
+    /// Empties every slot, so that an epoch can be used again.
+    pub(crate) fn clear(&self) {
+        let slots = self.stripes.iter().flat_map(|stripe| &stripe.0);
+        slots.flat_map(|slot| &slot.0).for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+impl Default for Stripe {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Slot(std::array::from_fn(|_| AtomicU64::new(0)))))
+    }
+}
+
+impl Slot {
+    fn read(&self, tag: u64) -> Counts {
+        let count = |kind: Kind| {
+            let word = self.0[kind as usize].load(Ordering::Relaxed);
+            if word >> COUNT_BITS == tag { word & COUNT } else { 0 }
+        };
+        // The words are read one after the other; a rate over 1 would be a lie.
+        let calls = count(Kind::Call);
+        Counts {
+            calls,
+            failures: count(Kind::Failure).min(calls),
+            slow: count(Kind::Slow).min(calls),
+            abandoned: count(Kind::Abandoned),
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+        self.slow += other.slow;
+        self.abandoned += other.abandoned;
+    }
+}
+
+/// Adds 1 to a word under a tag. A full count stays full: 268 million calls in a tenth of the window.
+#[inline]
+fn add(word: &AtomicU64, tag: u64) {
+    let mut seen = word.load(Ordering::Relaxed);
+    loop {
+        let next = if seen >> COUNT_BITS == tag {
+            seen + u64::from(seen & COUNT != COUNT)
+        } else if seen & COUNT != 0 && is_newer(seen >> COUNT_BITS, tag) {
+            return;
+        } else {
+            tag << COUNT_BITS | 1
+        };
+        match word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(other) => seen = other,
+        }
+    }
+}
+
+fn tag(epoch: u8, turn: u64) -> u64 {
+    u64::from(epoch) << TURN_BITS | turn & TURN
+}
+
+/// Whether a tag is of a later epoch, or of a later turn of the same one. Both wrap, so up to half of the circle ahead
+/// is later.
+fn is_newer(tag: u64, than: u64) -> bool {
+    let epochs = (tag >> TURN_BITS).wrapping_sub(than >> TURN_BITS) & u64::from(u8::MAX);
+    let turns = tag.wrapping_sub(than) & TURN;
+    if epochs == 0 { turns > 0 && turns <= TURN / 2 } else { epochs <= u64::from(u8::MAX / 2) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a remainder below ten")]
+fn slot_of(slice: u64) -> usize {
+    (slice % SLICES as u64) as usize
+}
+
+/// Whole nanoseconds; 584 years and more are all the same.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+#[cfg(test)]
+mod tests;
