@@ -4,6 +4,7 @@ mod budget;
 pub mod bulkhead;
 mod call;
 mod cells;
+pub mod circuit_breaker;
 mod class;
 pub mod classify;
 mod clock;
@@ -27,7 +28,6 @@ mod sync;
 pub mod telemetry;
 pub mod timeout;
 mod timer;
-#[cfg_attr(not(test), expect(dead_code, reason = "the circuit breaker, which judges by it, is next"))]
 mod window;
 
 pub use budget::RetryBudget;

@@ -1,0 +1,252 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower::Layer;
+
+use super::{
+    AbandonedPolicy, CircuitBreakerHandle, CircuitBreakerPolicy,
+    config::{CircuitBreakerConfig, Outage, Slow},
+    policy::Breaker,
+};
+use crate::{
+    classify::ByError,
+    event::Observer,
+    policy::{Leaf, Stack, StackFuture},
+    ratio::Ratio,
+};
+
+/// A service behind a circuit breaker.
+pub type CircuitBreaker<S, C = ByError> = Stack<CircuitBreakerPolicy<Leaf<C>>, S>;
+/// The future of a [`CircuitBreaker`].
+pub type CircuitBreakerFuture<S, Req, C = ByError> = StackFuture<CircuitBreakerPolicy<Leaf<C>>, S, Req>;
+
+/// Stops calling a dependency that fails; see the [module](super).
+///
+/// The breaker belongs to the layer: all services that one layer, or its clones, was put in front of share it. A setter
+/// gives a layer with a breaker of its own, closed and empty, so take the [`handle`](Self::handle) after the last one.
+#[must_use = "a layer does nothing until it is put in front of a service"]
+pub struct CircuitBreakerLayer<C = ByError> {
+    policy: Arc<CircuitBreakerPolicy<Leaf<C>>>,
+}
+
+impl CircuitBreakerLayer {
+    /// A circuit breaker with the defaults of the [module](super), which judges results [by error](ByError).
+    pub fn new() -> Self {
+        let observer = Observer::unnamed("circuit_breaker");
+        Self::with(CircuitBreakerConfig::default(), observer, Leaf::default())
+    }
+}
+
+impl Default for CircuitBreakerLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C> CircuitBreakerLayer<C> {
+    /// Judges results with `classifier`.
+    pub fn classify<D>(self, classifier: D) -> CircuitBreakerLayer<D> {
+        let breaker = self.breaker();
+        CircuitBreakerLayer::with(self.config().clone(), breaker.observer.clone(), Leaf::new(classifier))
+    }
+
+    /// The breaker while it runs: its state, its counts and the ways to force it.
+    pub fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(Arc::clone(self.breaker()))
+    }
+
+    pub(crate) fn config(&self) -> &CircuitBreakerConfig {
+        self.breaker().machine.config()
+    }
+
+    fn breaker(&self) -> &Arc<Breaker> {
+        self.policy.breaker.as_ref().expect("a layer's breaker is never off")
+    }
+
+    fn with(config: CircuitBreakerConfig, observer: Observer, leaf: Leaf<C>) -> Self {
+        Self { policy: Arc::new(CircuitBreakerPolicy::new(config, observer, leaf)) }
+    }
+}
+
+impl<C: Clone> CircuitBreakerLayer<C> {
+    /// How long a call counts. Default 10 s.
+    ///
+    /// It slides by tenths.
+    ///
+    /// # Panics
+    ///
+    /// When `window` is below 100 ms: so few calls say nothing.
+    #[track_caller]
+    pub fn window(self, window: Duration) -> Self {
+        assert!(
+            window >= Duration::from_millis(100),
+            "a window below 100 ms holds too few calls to judge by"
+        );
+        self.map(|config| config.window = window)
+    }
+
+    /// How many calls the window must hold before a rate is looked at. Default 20.
+    ///
+    /// With fewer, only the [failures in a row](Self::consecutive_failures) decide.
+    ///
+    /// # Panics
+    ///
+    /// When `calls` is zero: there is no rate of no calls.
+    #[track_caller]
+    pub fn minimum_calls(self, calls: u32) -> Self {
+        assert!(calls > 0, "a minimum of zero calls would judge a rate of nothing; give it at least 1");
+        self.map(|config| config.minimum_calls = calls)
+    }
+
+    /// Opens when at least this share of the window's calls failed. Default 50 %.
+    ///
+    /// Probes are held to the same share: with 3 probes and 50 %, two that fail open the breaker again and two that
+    /// succeed close it.
+    ///
+    /// # Panics
+    ///
+    /// When `rate` is zero: the breaker would open without a failure.
+    #[track_caller]
+    pub fn failure_rate(self, rate: Ratio) -> Self {
+        let rate = above_zero(rate);
+        self.map(|config| config.failure_rate = rate)
+    }
+
+    /// Opens when at least `rate` of the calls in the newest two tenths of the window failed, and they are at least
+    /// `minimum_calls`. Default 90 % of 20 calls.
+    ///
+    /// A total outage after good times opens the breaker in a second or two, and not only once it fills half of the
+    /// window.
+    ///
+    /// # Panics
+    ///
+    /// When `rate` or `minimum_calls` is zero.
+    #[track_caller]
+    pub fn outage(self, rate: Ratio, minimum_calls: u32) -> Self {
+        assert!(
+            minimum_calls > 0,
+            "a minimum of zero calls would judge a rate of nothing; give it at least 1"
+        );
+        let rate = above_zero(rate);
+        self.map(|config| config.outage = Outage { rate, minimum_calls })
+    }
+
+    /// Opens after this many failures in a row, as long as the window holds fewer calls than the
+    /// [minimum](Self::minimum_calls). Default 5.
+    ///
+    /// So a dependency that is rarely called has a breaker too, and one that is called often does not open on a streak.
+    ///
+    /// # Panics
+    ///
+    /// When `failures` is zero: the breaker would open without a failure.
+    #[track_caller]
+    pub fn consecutive_failures(self, failures: u16) -> Self {
+        assert!(failures > 0, "zero failures in a row would open at once; give it at least 1");
+        self.map(|config| config.consecutive_failures = Some(failures))
+    }
+
+    /// Leaves failures in a row without a say.
+    pub fn without_consecutive_failures(self) -> Self {
+        self.map(|config| config.consecutive_failures = None)
+    }
+
+    /// Opens when at least `rate` of the window's calls succeeded after `duration` or more. Off by default.
+    ///
+    /// A probe that is slow fails. The time counts from the start of the call, queues inside the breaker included.
+    ///
+    /// # Panics
+    ///
+    /// When `duration` or `rate` is zero: every call would be slow, or none needed to be.
+    #[track_caller]
+    pub fn slow_calls(self, duration: Duration, rate: Ratio) -> Self {
+        assert!(!duration.is_zero(), "every call takes longer than zero; say when a call is slow");
+        let rate = above_zero(rate);
+        self.map(|config| config.slow = Some(Slow { duration, rate }))
+    }
+
+    /// How long the breaker stays open: `first` to begin with, doubled each time the probes fail, up to `longest`.
+    /// Default 1 s and 10 s.
+    ///
+    /// The actual time lies between half of that and all of it, at random, so that the instances of a service do not
+    /// probe together.
+    ///
+    /// # Panics
+    ///
+    /// When `first` is below 1 ms or over `longest`.
+    #[track_caller]
+    pub fn open_time(self, first: Duration, longest: Duration) -> Self {
+        assert!(
+            first >= Duration::from_millis(1),
+            "an open time below 1 ms gives no dependency time to recover"
+        );
+        assert!(first <= longest, "the first open time is over the longest");
+        self.map(|config| config.open_time = (first, longest))
+    }
+
+    /// How many calls a half-open breaker lets through. Default 3.
+    ///
+    /// # Panics
+    ///
+    /// When `probes` is zero: the breaker could never close.
+    #[track_caller]
+    pub fn probes(self, probes: u32) -> Self {
+        assert!(probes > 0, "without a probe the breaker could never close; give it at least 1");
+        self.map(|config| config.probes = probes)
+    }
+
+    /// How long a probe may take before nobody waits for it: the next call then opens the breaker again. Default 5 s.
+    ///
+    /// # Panics
+    ///
+    /// When `timeout` is zero: no probe could succeed.
+    #[track_caller]
+    pub fn probe_timeout(self, timeout: Duration) -> Self {
+        assert!(
+            !timeout.is_zero(),
+            "a probe timeout of zero would fail every probe; give it a limit above zero"
+        );
+        self.map(|config| config.probe_timeout = timeout)
+    }
+
+    /// What a call counts as that was dropped before its outcome was known. Default [`AbandonedPolicy::IfAll`].
+    pub fn abandoned(self, policy: AbandonedPolicy) -> Self {
+        self.map(|config| config.abandoned = policy)
+    }
+
+    /// Tells this observer; by default the layer has one of its own, named `circuit_breaker`.
+    pub fn observer(self, observer: Observer) -> Self {
+        Self::with(self.config().clone(), observer, self.policy.inner.clone())
+    }
+
+    fn map(self, change: impl FnOnce(&mut CircuitBreakerConfig)) -> Self {
+        let mut config = self.config().clone();
+        change(&mut config);
+        Self::with(config, self.breaker().observer.clone(), self.policy.inner.clone())
+    }
+}
+
+#[track_caller]
+fn above_zero(rate: Ratio) -> Ratio {
+    assert!(rate > Ratio::ZERO, "a rate of zero is reached without a failure; give it a rate above zero");
+    rate
+}
+
+impl<C> Clone for CircuitBreakerLayer<C> {
+    /// The clone shares the breaker.
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<C> fmt::Debug for CircuitBreakerLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerLayer").field("config", self.config()).finish_non_exhaustive()
+    }
+}
+
+impl<S, C> Layer<S> for CircuitBreakerLayer<C> {
+    type Service = CircuitBreaker<S, C>;
+
+    fn layer(&self, service: S) -> Self::Service {
+        Stack::new(Arc::clone(&self.policy), service)
+    }
+}
