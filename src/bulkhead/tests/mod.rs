@@ -1,2 +1,4 @@
 mod layer;
+#[cfg(moneta_loom)]
+mod loom;
 mod machine;
