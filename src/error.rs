@@ -146,11 +146,65 @@ impl InjectedFault {
     }
 }
 
-/// An error and all that it came from, outermost first.
+/// The error of a golden client's call: one concrete type, so that `?` takes it into `anyhow` or `Box<dyn Error>`.
+///
+/// It reads like the error it carries and has that error's source. The crate's own searches ([`Rejected::find`], the
+/// classifiers) look into it, wherever it stands in a chain of sources.
+pub struct CallError {
+    inner: BoxError,
+}
+
+impl CallError {
+    pub(crate) fn new(inner: BoxError) -> Self {
+        Self { inner }
+    }
+
+    /// The rejection, when this side refused the call or cut it short; `None` when the dependency itself failed.
+    pub fn rejected(&self) -> Option<&Rejected> {
+        Rejected::find(&*self.inner)
+    }
+
+    /// The error itself, to look at.
+    pub fn inner(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.inner
+    }
+
+    /// The error itself, as the service gave it.
+    pub fn into_inner(self) -> BoxError {
+        self.inner
+    }
+}
+
+impl fmt::Debug for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallError").field(&self.inner).finish()
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.inner.source()
+    }
+}
+
+/// An error and all that it came from, outermost first; what a [`CallError`] carries stands in its place.
 pub(crate) fn sources<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+    std::iter::successors(Some(carried(error)), |&error| error.source().map(carried))
+}
+
+fn carried<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(call) = error.downcast_ref::<CallError>() {
+        error = &*call.inner;
+    }
+    error
 }
 
 #[cfg(test)]
@@ -173,5 +227,15 @@ mod tests {
         let error: BoxError =
             Outer(Rejected::new(&Name::literal("ledger"), Reason::BulkheadFull).into()).into();
         assert_eq!(Rejected::find(&*error).map(Rejected::reason), Some(Reason::BulkheadFull));
+        let nested: BoxError = Outer(CallError::new(CallError::new(error).into()).into()).into();
+        assert_eq!(Rejected::find(&*nested).map(Rejected::reason), Some(Reason::BulkheadFull));
+    }
+
+    #[test]
+    fn a_call_error_reads_like_what_it_carries_and_gives_it_back() {
+        let error = CallError::new(std::io::Error::other("reset").into());
+        assert_eq!(error.to_string(), "reset");
+        assert!(error.rejected().is_none());
+        assert!(error.into_inner().is::<std::io::Error>());
     }
 }

@@ -1,4 +1,5 @@
-//! Composable resilience.
+#![cfg_attr(any(feature = "http", not(doctest)), doc = include_str!("../README.md"))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod budget;
 pub mod bulkhead;
@@ -7,11 +8,13 @@ mod cells;
 pub mod circuit_breaker;
 mod class;
 pub mod classify;
+#[cfg(any(feature = "http", feature = "otel"))]
 mod clock;
 mod error;
 pub mod event;
 pub mod fallback;
 pub mod fault;
+pub mod golden;
 #[cfg(feature = "http")]
 pub mod http;
 mod name;
@@ -34,8 +37,13 @@ pub use budget::RetryBudget;
 pub use call::{Call, Deadline};
 pub use cells::Cells;
 pub use class::{Class, Ending};
-pub use error::{BoxError, InjectedFault, Reason, Rejected};
+pub use error::{BoxError, CallError, InjectedFault, Reason, Rejected};
 pub use name::{InvalidName, Name};
 pub use ratio::{InvalidRatio, Ratio};
 pub use registry::{BulkheadState, Inspect, Profile, Registry, StackState};
 pub use repeat::{Once, Repeat, Repeatable};
+
+/// The snippets of the guides compile, too.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../docs/golden-path.md")]
+struct Guides;

@@ -114,11 +114,6 @@ impl<T> Answer<T> {
         let reason: Reason = rejected.reason();
         Self { class: reason.class(), outcome: reason.into(), result: Err(rejected.into()) }
     }
-
-    /// The same verdict on another response.
-    pub(crate) fn map<U>(self, to: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { result: self.result.map(to), class: self.class, outcome: self.outcome }
-    }
 }
 
 /// The task that polls, and the instant of the poll, read from the clock once at most.
@@ -272,10 +267,6 @@ pub struct Stack<P, S> {
 impl<P, S> Stack<P, S> {
     pub(crate) fn new(policy: Arc<P>, service: S) -> Self {
         Self { policy, seat: Seat::new(service) }
-    }
-
-    pub(crate) fn policy(&self) -> &Arc<P> {
-        &self.policy
     }
 
     /// Makes a call on a clone of the service, which gets ready inside the call's future.

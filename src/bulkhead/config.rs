@@ -16,10 +16,6 @@ impl BulkheadConfig {
     /// In front of a dependency: a short queue evens out bursts.
     pub(crate) const CLIENT: Self =
         Self { max_concurrent: 256, max_queue: 64, max_wait: Duration::from_millis(100) };
-
-    /// In front of a handler: refused at once, so that the caller can go elsewhere in time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server's golden stack takes it"))]
-    pub(crate) const SERVER: Self = Self { max_concurrent: 1024, max_queue: 0, max_wait: Duration::ZERO };
 }
 
 impl Default for BulkheadConfig {

@@ -60,6 +60,11 @@ impl BulkheadLayer {
         self.policy.handle().expect("a layer cannot switch its bulkhead off")
     }
 
+    /// The same bulkhead round another policy, told to another observer.
+    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> BulkheadPolicy<I> {
+        self.policy.over(observer, inner)
+    }
+
     fn map(self, change: impl FnOnce(&mut BulkheadConfig)) -> Self {
         let mut config = self.policy.config;
         change(&mut config);

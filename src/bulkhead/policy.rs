@@ -39,9 +39,13 @@ impl<I> BulkheadPolicy<I> {
     }
 
     /// The same type without effect: it admits every call and counts none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the golden stacks"))]
     pub(crate) fn off(observer: Observer, inner: I) -> Self {
         Self { config: BulkheadConfig::default(), observer, machine: None, inner }
+    }
+
+    /// The same bulkhead, with the same places, round `inner`.
+    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> BulkheadPolicy<J> {
+        BulkheadPolicy { config: self.config, observer, machine: self.machine.clone(), inner }
     }
 
     /// The bulkhead while it runs; `None` when it is off.

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::{CircuitBreakerSnapshot, policy::Breaker};
@@ -8,11 +6,11 @@ use crate::event::CircuitState;
 /// A circuit breaker while it runs. Clones are the same one.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerHandle {
-    breaker: Arc<Breaker>,
+    breaker: Breaker,
 }
 
 impl CircuitBreakerHandle {
-    pub(super) fn new(breaker: Arc<Breaker>) -> Self {
+    pub(super) fn new(breaker: Breaker) -> Self {
         Self { breaker }
     }
 

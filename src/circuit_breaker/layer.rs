@@ -51,15 +51,20 @@ impl<C> CircuitBreakerLayer<C> {
 
     /// The breaker while it runs: its state, its counts and the ways to force it.
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(Arc::clone(self.breaker()))
+        CircuitBreakerHandle::new(self.breaker().clone())
     }
 
     pub(crate) fn config(&self) -> &CircuitBreakerConfig {
         self.breaker().machine.config()
     }
 
-    fn breaker(&self) -> &Arc<Breaker> {
+    fn breaker(&self) -> &Breaker {
         self.policy.breaker.as_ref().expect("a layer's breaker is never off")
+    }
+
+    /// The same breaker round another policy, told to another observer.
+    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> CircuitBreakerPolicy<I> {
+        self.policy.over(observer, inner)
     }
 
     fn with(config: CircuitBreakerConfig, observer: Observer, leaf: Leaf<C>) -> Self {

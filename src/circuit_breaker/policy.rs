@@ -26,39 +26,44 @@ use crate::{
 #[derive(Debug)]
 pub struct CircuitBreakerPolicy<I> {
     /// `None` when it is off.
-    pub(super) breaker: Option<Arc<Breaker>>,
+    pub(super) breaker: Option<Breaker>,
     pub(super) inner: I,
 }
 
 impl<I> CircuitBreakerPolicy<I> {
     /// A breaker of its own, closed and empty, around `inner`.
     pub(crate) fn new(config: CircuitBreakerConfig, observer: Observer, inner: I) -> Self {
-        Self { breaker: Some(Arc::new(Breaker::new(config, observer))), inner }
+        Self { breaker: Some(Breaker::new(config, observer)), inner }
     }
 
     /// The same type without effect: it admits every call and counts none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the golden stacks"))]
     pub(crate) fn off(inner: I) -> Self {
         Self { breaker: None, inner }
     }
 
+    /// The same breaker round another policy, told to another observer.
+    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> CircuitBreakerPolicy<J> {
+        let machine = self.breaker.as_ref().map(|breaker| Arc::clone(&breaker.machine));
+        CircuitBreakerPolicy { breaker: machine.map(|machine| Breaker { machine, observer }), inner }
+    }
+
     /// The breaker while it runs; `None` when it is off.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the golden stacks"))]
     pub(crate) fn handle(&self) -> Option<CircuitBreakerHandle> {
         self.breaker.clone().map(CircuitBreakerHandle::new)
     }
 }
 
 /// A machine, and whom it is told of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Breaker {
-    pub(super) machine: Machine,
+    pub(super) machine: Arc<Machine>,
     pub(super) observer: Observer,
 }
 
 impl Breaker {
     fn new(config: CircuitBreakerConfig, observer: Observer) -> Self {
-        Self { machine: Machine::new(config, Random::from_entropy(), Instant::now()), observer }
+        let machine = Machine::new(config, Random::from_entropy(), Instant::now());
+        Self { machine: Arc::new(machine), observer }
     }
 
     pub(super) fn tell(&self, transition: Option<Transition>) {

@@ -59,6 +59,41 @@ impl<Response> Classify<Response> for ByError {
     }
 }
 
+/// Judges errors with `judge` first, and with [`ByError`] where it gives `None`. Every response is a success.
+///
+/// ```
+/// use moneta_resilience::{BoxError, Class, classify::{self, Classify}};
+///
+/// let deadlocks = classify::errors(|error| error.to_string().contains("deadlock").then_some(Class::TRANSIENT));
+/// let class = |error: &str| Classify::<()>::classify(&deadlocks, Err(&BoxError::from(error)));
+/// assert_eq!(class("deadlock detected"), Class::TRANSIENT);
+/// assert_eq!(class("no such row"), Class::CallerFault);
+/// ```
+pub fn errors<J>(judge: J) -> Errors<J>
+where
+    J: Fn(&BoxError) -> Option<Class>,
+{
+    Errors { judge }
+}
+
+/// The classifier that [`errors`] makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Errors<J> {
+    judge: J,
+}
+
+impl<J, Response> Classify<Response> for Errors<J>
+where
+    J: Fn(&BoxError) -> Option<Class>,
+{
+    fn classify(&self, result: Result<&Response, &BoxError>) -> Class {
+        match result {
+            Ok(_) => Class::Success,
+            Err(error) => (self.judge)(error).unwrap_or_else(|| ByError.classify(result)),
+        }
+    }
+}
+
 /// The class of an error in whose chain of sources stands one that the crate knows.
 pub fn known(error: &BoxError) -> Option<Class> {
     sources(&**error).find_map(|source| {
@@ -89,11 +124,11 @@ mod tests {
 
     #[test]
     fn an_io_error_is_transient_also_behind_another_error() {
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert_eq!(class(refused()), Class::TRANSIENT);
         #[derive(Debug, thiserror::Error)]
         #[error("query failed")]
         struct Query(#[source] io::Error);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(class(refused()), Class::TRANSIENT);
         assert_eq!(class(Query(refused())), Class::TRANSIENT);
     }
 

@@ -57,13 +57,13 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let answer = ready!(self.inner.poll(pass, seat, cx));
         if !answer.class.wants_fallback() {
-            return Poll::Ready(answer.map(|response| response.map(Either::Left)));
+            return Poll::Ready(with_body(answer, Either::Left));
         }
         let mut answer = serve(answer, &self.fallback.0, &self.observer);
         if let (Outcome::Degraded, Ok(response)) = (answer.outcome, &mut answer.result) {
             response.extensions_mut().insert(Degraded);
         }
-        Poll::Ready(answer.map(|response| response.map(Either::Right)))
+        Poll::Ready(with_body(answer, Either::Right))
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -102,4 +102,10 @@ where
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
     }
+}
+
+/// The same verdict on a response with another body.
+fn with_body<B, C>(answer: Answer<Response<B>>, body: impl FnOnce(B) -> C) -> Answer<Response<C>> {
+    let Answer { result, class, outcome } = answer;
+    Answer { result: result.map(|response| response.map(body)), class, outcome }
 }

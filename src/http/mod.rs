@@ -13,5 +13,6 @@ mod degraded;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};

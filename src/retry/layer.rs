@@ -95,6 +95,11 @@ impl<C> RetryLayer<C> {
         RetryLayer::with(policy.config.clone(), policy.observer.clone(), Leaf::new(classifier))
     }
 
+    /// The same retries round another policy, told to another observer.
+    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> RetryPolicy<I> {
+        self.policy.over(observer, inner)
+    }
+
     fn with(config: RetryConfig, observer: Observer, leaf: Leaf<C>) -> Self {
         Self { policy: Arc::new(RetryPolicy::new(config, observer, leaf)) }
     }

@@ -23,6 +23,7 @@ use crate::{
 /// The policy of a [`RetryLayer`](super::RetryLayer).
 #[derive(Debug)]
 pub struct RetryPolicy<I> {
+    enabled: bool,
     pub(super) config: RetryConfig,
     pub(super) observer: Observer,
     budget: RetryBudget,
@@ -34,7 +35,19 @@ impl<I> RetryPolicy<I> {
     pub(crate) fn new(config: RetryConfig, observer: Observer, inner: I) -> Self {
         let budget = config.budget.clone().unwrap_or_default();
         let random = config.seed.map_or_else(Random::from_entropy, Random::seeded);
-        Self { config, observer, budget, random, inner }
+        Self { enabled: true, config, observer, budget, random, inner }
+    }
+
+    /// The same type without effect: every call is one attempt, and nothing is told.
+    pub(crate) fn off(observer: Observer, inner: I) -> Self {
+        let config = RetryConfig { attempts: 1, ..RetryConfig::default() };
+        Self { enabled: false, ..Self::new(config, observer, inner) }
+    }
+
+    /// The same retries, paid from the same budget, round `inner`.
+    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> RetryPolicy<J> {
+        let config = RetryConfig { budget: Some(self.budget.clone()), ..self.config.clone() };
+        RetryPolicy::new(config, observer, inner)
     }
 
     /// Asks for the copy that the attempt after this one will need, if there may be one.
@@ -132,6 +145,10 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
+        if !self.enabled {
+            let inner = pass.inner.as_pin_mut().expect("the only attempt was placed by `start`");
+            return self.inner.poll(inner, seat, cx);
+        }
         loop {
             match *pass.stage {
                 Stage::Placed => self.budget.deposit(cx.now()),

@@ -30,7 +30,6 @@ pub struct AttemptTelemetryPolicy<I> {
 }
 
 impl<I> AttemptTelemetryPolicy<I> {
-    #[cfg_attr(not(test), expect(dead_code, reason = "the golden stacks come next"))]
     pub(crate) fn new(observer: Observer, side: Side, inner: I) -> Self {
         Self { spans: Spans::new(&observer, side), observer, inner }
     }

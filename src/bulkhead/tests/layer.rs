@@ -296,7 +296,7 @@ async fn a_place_is_held_until_the_work_in_it_was_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_outside_gives_the_place_back_when_it_answers() {
-    let bulkhead = BulkheadPolicy::new(BulkheadConfig::SERVER, observer(), leaf());
+    let bulkhead = BulkheadPolicy::new(BulkheadConfig::CLIENT, observer(), leaf());
     let handle = bulkhead.handle().expect("it is on");
     let policy = TimeoutPolicy::new(WAIT, Reason::Timeout, observer(), bulkhead);
     let mut service = Stack::new(Arc::new(policy), service_fn(work));
@@ -348,8 +348,8 @@ async fn the_limit_changes_live() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_refuses_at_once() {
-    let config = BulkheadConfig { max_concurrent: 1, ..BulkheadConfig::SERVER };
+async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
+    let config = BulkheadConfig { max_concurrent: 1, max_queue: 0, ..BulkheadConfig::CLIENT };
     let policy = BulkheadPolicy::new(config, observer(), leaf());
     let stack = Stack::new(Arc::new(policy), service_fn(work));
     let mut inside = spawn(stack.clone().oneshot(9));
@@ -359,8 +359,9 @@ async fn a_server_refuses_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bulkhead_that_is_off_admits_everything() {
-    let stack = Stack::new(Arc::new(BulkheadPolicy::off(observer(), leaf())), service_fn(work));
-    assert!(stack.policy().handle().is_none());
+    let policy = BulkheadPolicy::off(observer(), leaf());
+    assert!(policy.handle().is_none());
+    let stack = Stack::new(Arc::new(policy), service_fn(work));
     let calls = (0..2_000).map(|_| stack.clone().oneshot(1));
     assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
 }

@@ -1,0 +1,233 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::{Handle, client::Attempts};
+use crate::{
+    call::Call,
+    class::Ending,
+    classify::{ByError, Classify},
+    error::{BoxError, CallError},
+    event::Observer,
+    fallback::{Why, serve},
+    policy::{Answer, Policy, Poller, Seat, Stack, sealed::Sealed},
+    repeat::{Once, Repeatable},
+    telemetry::CallTelemetryPolicy,
+};
+
+/// The layers of a client whose calls are closures.
+pub type CallsPolicy<C> = CallTelemetryPolicy<OrPolicy<Attempts<C>>>;
+
+/// A client of something that is no tower service: a database, an SDK. Each call is a closure.
+///
+/// The closures may borrow. A closure's error is any `Into<BoxError>`; what it means is judged by [`ByError`], or by what
+/// [`ClientBuilder::classify`](super::ClientBuilder::classify) was given.
+///
+/// # Cancellation
+///
+/// Dropping a call's future drops the closure's, and gives back all that the call holds.
+#[derive(Clone)]
+pub struct Calls<C = ByError> {
+    stack: Stack<CallsPolicy<C>, Closure>,
+    handle: Handle,
+}
+
+/// A call without a fallback of its own.
+type NoAnswer<T> = fn(Why) -> Result<T, BoxError>;
+
+impl<C> Calls<C> {
+    pub(super) fn new(stack: Stack<CallsPolicy<C>, Closure>, handle: Handle) -> Self {
+        Self { stack, handle }
+    }
+
+    /// A grip on the running stack.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs `call` once, never again.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the closure's own error, or why this side refused the call or cut it short.
+    pub async fn run<G, Fut, T, E>(&self, call: G) -> Result<T, CallError>
+    where
+        G: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+        C: Classify<T>,
+    {
+        let request = Or { call: Once(call), fallback: None::<NoAnswer<T>> };
+        self.stack.send(request).await.map_err(CallError::new)
+    }
+
+    /// Runs `call`, which the caller says may be repeated: its effect is the same however often it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the last error of the closure, or why this side refused the call or cut it short.
+    pub async fn run_repeatable<G, Fut, T, E>(&self, call: G) -> Result<T, CallError>
+    where
+        G: Fn() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+        C: Classify<T>,
+    {
+        let request = Or { call: Repeatable(&call), fallback: None::<NoAnswer<T>> };
+        self.stack.send(request).await.map_err(CallError::new)
+    }
+
+    /// Runs `call` once; when it fails, times out or is refused, `fallback` answers.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the closure's own error when it was the caller's fault, or the fallback's.
+    pub async fn run_or<G, H, Fut, T, E>(&self, call: G, fallback: H) -> Result<T, CallError>
+    where
+        G: FnOnce() -> Fut,
+        H: FnOnce(Why) -> Result<T, BoxError>,
+        Fut: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+        C: Classify<T>,
+    {
+        let request = Or { call: Once(call), fallback: Some(fallback) };
+        self.stack.send(request).await.map_err(CallError::new)
+    }
+
+    /// Runs `call`, which may be repeated; when it fails in the end, times out or is refused, `fallback` answers.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the closure's own error when it was the caller's fault, or the fallback's.
+    pub async fn run_repeatable_or<G, H, Fut, T, E>(&self, call: G, fallback: H) -> Result<T, CallError>
+    where
+        G: Fn() -> Fut,
+        H: FnOnce(Why) -> Result<T, BoxError>,
+        Fut: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+        C: Classify<T>,
+    {
+        let request = Or { call: Repeatable(&call), fallback: Some(fallback) };
+        self.stack.send(request).await.map_err(CallError::new)
+    }
+}
+
+impl<C> fmt::Debug for Calls<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+/// The service of [`Calls`]: it runs the closure that is its request.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Closure;
+
+impl<G, Fut, T, E> Service<Once<G>> for Closure
+where
+    G: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Response = T;
+    type Error = E;
+    type Future = Fut;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, Once(call): Once<G>) -> Fut {
+        call()
+    }
+}
+
+impl<G, Fut, T, E> Service<Repeatable<&G>> for Closure
+where
+    G: Fn() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Response = T;
+    type Error = E;
+    type Future = Fut;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, Repeatable(call): Repeatable<&G>) -> Fut {
+        call()
+    }
+}
+
+/// A call with a fallback of its own, or without.
+#[derive(Debug)]
+pub struct Or<R, H> {
+    call: R,
+    fallback: Option<H>,
+}
+
+/// Answers a failed call with the fallback that came with it.
+#[derive(Clone, Debug)]
+pub struct OrPolicy<I> {
+    observer: Observer,
+    inner: I,
+}
+
+impl<I> OrPolicy<I> {
+    pub(super) fn new(observer: Observer, inner: I) -> Self {
+        Self { observer, inner }
+    }
+}
+
+pin_project! {
+    /// The pass of an [`OrPolicy`].
+    #[derive(Debug)]
+    pub struct OrPass<P, H> {
+        fallback: Option<H>,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for OrPolicy<I> {}
+
+impl<I, S, R, H> Policy<S, Or<R, H>> for OrPolicy<I>
+where
+    I: Policy<S, R>,
+    H: FnOnce(Why) -> Result<I::Response, BoxError>,
+{
+    type Response = I::Response;
+    type Pass = OrPass<I::Pass, H>;
+
+    fn start(&self, call: Call, request: Or<R, H>) -> Self::Pass {
+        OrPass { fallback: request.fallback, inner: self.inner.start(call, request.call) }
+    }
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let pass = pass.project();
+        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
+        Poll::Ready(match pass.fallback.take() {
+            Some(fallback) if answer.class.wants_fallback() => serve(answer, fallback, &self.observer),
+            _ => answer,
+        })
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}

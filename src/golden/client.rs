@@ -1,0 +1,305 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    Calls, Client, Closure, DeclinesFallback, Handle, HasFallback, HasTimeout, Limit, Missing, OrPolicy,
+    choice::positive, handle::Parts,
+};
+use crate::{
+    bulkhead::{BulkheadLayer, BulkheadPolicy},
+    circuit_breaker::{CircuitBreakerLayer, CircuitBreakerPolicy},
+    classify::ByError,
+    error::{BoxError, Reason},
+    event::{Observer, Sink},
+    fallback::{Answering, FallbackPolicy, NoFallback, Why},
+    fault::{FaultPolicy, Faults},
+    name::Name,
+    policy::{Leaf, Stack},
+    registry::{Profile, Registry},
+    retry::{RetryLayer, RetryPolicy},
+    telemetry::{AttemptTelemetryPolicy, CallTelemetryPolicy, Side},
+    timeout::{DeadlinePolicy, TimeoutPolicy},
+};
+#[cfg(feature = "http")]
+use crate::{classify::ByStatus, http::HttpFallbackPolicy};
+
+/// What stands round each attempt of a client.
+pub type AttemptPolicy<C> =
+    CircuitBreakerPolicy<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<FaultPolicy<Leaf<C>>>>>>;
+/// What stands inside the fallback of a client.
+pub type Attempts<C> = DeadlinePolicy<RetryPolicy<AttemptPolicy<C>>>;
+/// The layers of a client for any service.
+pub type ClientPolicy<F, C = ByError> = CallTelemetryPolicy<FallbackPolicy<F, Attempts<C>>>;
+/// The layers of a client for HTTP.
+#[cfg(feature = "http")]
+pub type HttpClientPolicy<F> = CallTelemetryPolicy<HttpFallbackPolicy<F, Attempts<ByStatus>>>;
+
+/// Builds the stack of a client; see [`client`](super::client).
+///
+/// The finishers say what kind of service it is for: `http`, [`service`](Self::service), [`calls`](Self::calls).
+#[must_use = "a client is built by `.http(..)`, `.service(..)` or `.calls()`"]
+pub struct ClientBuilder<T, F, C = ByError> {
+    name: Name,
+    timeout: T,
+    fallback: F,
+    classifier: C,
+    attempt_timeout: Option<Duration>,
+    retry: Option<RetryLayer>,
+    circuit_breaker: Option<CircuitBreakerLayer>,
+    bulkhead: Option<BulkheadLayer>,
+    faults: Faults,
+    registry: Registry,
+    sinks: Vec<Arc<dyn Sink>>,
+}
+
+impl ClientBuilder<Missing, Missing> {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            name,
+            timeout: Missing,
+            fallback: Missing,
+            classifier: ByError,
+            attempt_timeout: None,
+            retry: Some(RetryLayer::new()),
+            circuit_breaker: Some(CircuitBreakerLayer::new()),
+            bulkhead: Some(BulkheadLayer::new(256)),
+            faults: Faults::new(),
+            registry: Registry::global().clone(),
+            sinks: Vec::new(),
+        }
+    }
+}
+
+impl<T, F, C> ClientBuilder<T, F, C> {
+    /// The limit of the whole call: all attempts and the waits between them share it. It has no default.
+    ///
+    /// The [`Deadline`](crate::Deadline) of the work in hand shortens it.
+    ///
+    /// # Panics
+    ///
+    /// When `limit` is zero.
+    #[track_caller]
+    pub fn timeout(self, limit: Duration) -> ClientBuilder<Limit, F, C> {
+        let timeout = Limit(positive("a timeout", limit));
+        let (_, fallback, classifier, rest) = self.split();
+        rest.join(timeout, fallback, classifier)
+    }
+
+    /// What a caller gets when the dependency fails, times out or is not asked. It has no default.
+    ///
+    /// It runs inside the call and must not block. For `.http(..)` it gives a response, with a body of any type.
+    pub fn fallback<G, Res>(self, answer: G) -> ClientBuilder<T, Answering<G>, C>
+    where
+        G: Fn(Why) -> Result<Res, BoxError>,
+    {
+        let (timeout, _, classifier, rest) = self.split();
+        rest.join(timeout, Answering(answer), classifier)
+    }
+
+    /// Says that there is no answer but the dependency's: a failure reaches the caller as an error.
+    pub fn no_fallback(self) -> ClientBuilder<T, NoFallback, C> {
+        let (timeout, _, classifier, rest) = self.split();
+        rest.join(timeout, NoFallback, classifier)
+    }
+
+    /// Judges the results of `.service(..)` and `.calls()` with `classifier` instead of [`ByError`].
+    ///
+    /// [`errors`](crate::classify::errors) makes one from a function of the error alone, fit for `.calls()`.
+    pub fn classify<D>(self, classifier: D) -> ClientBuilder<T, F, D> {
+        let (timeout, fallback, _, rest) = self.split();
+        rest.join(timeout, fallback, classifier)
+    }
+
+    /// The limit of one attempt; by default what is left of the whole call. One long attempt beats three cut ones, so
+    /// give it only where the dependency's latency is known.
+    ///
+    /// # Panics
+    ///
+    /// When `limit` is zero.
+    #[track_caller]
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.attempt_timeout = Some(positive("an attempt's timeout", limit));
+        self
+    }
+
+    /// Retries as this layer says. Its budget is shared with every other stack that got a clone of it.
+    pub fn retry(mut self, layer: RetryLayer) -> Self {
+        self.retry = Some(layer);
+        self
+    }
+
+    /// Makes every call one attempt.
+    pub fn without_retry(mut self) -> Self {
+        self.retry = None;
+        self
+    }
+
+    /// Breaks the circuit as this layer says. The breaker is shared with every other stack that got a clone of it.
+    pub fn circuit_breaker(mut self, layer: CircuitBreakerLayer) -> Self {
+        self.circuit_breaker = Some(layer);
+        self
+    }
+
+    /// Asks the dependency however often it fails.
+    pub fn without_circuit_breaker(mut self) -> Self {
+        self.circuit_breaker = None;
+        self
+    }
+
+    /// Lets at most `max_concurrent` attempts run at once, with the default queue.
+    ///
+    /// # Panics
+    ///
+    /// When `max_concurrent` is zero, or beyond what a [`BulkheadLayer`] takes.
+    #[track_caller]
+    pub fn bulkhead(self, max_concurrent: usize) -> Self {
+        self.bulkhead_layer(BulkheadLayer::new(max_concurrent))
+    }
+
+    /// Limits the attempts that run at once as this layer says. Its places are shared with every other stack that got a
+    /// clone of it.
+    pub fn bulkhead_layer(mut self, layer: BulkheadLayer) -> Self {
+        self.bulkhead = Some(layer);
+        self
+    }
+
+    /// Lets any number of attempts run at once.
+    pub fn without_bulkhead(mut self) -> Self {
+        self.bulkhead = None;
+        self
+    }
+
+    /// Uses these faults, so that several stacks are armed with one handle; by default each stack has its own.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Lists the stack, and counts its calls, in this registry instead of the process's.
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.registry = registry.clone();
+        self
+    }
+
+    /// Tells one more sink what happens.
+    pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
+    /// [`ByStatus`], requests repeated by method.
+    #[cfg(feature = "http")]
+    pub fn http<S>(self, service: S) -> Client<HttpClientPolicy<F>, S>
+    where
+        T: HasTimeout,
+        F: HasFallback,
+    {
+        let (timeout, fallback, _, rest) = self.split();
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), ByStatus);
+        let policy = HttpFallbackPolicy::new(fallback, observer.clone(), attempts);
+        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// A client of any tower service.
+    pub fn service<S>(self, service: S) -> Client<ClientPolicy<F, C>, S>
+    where
+        T: HasTimeout,
+        F: HasFallback,
+    {
+        let (timeout, fallback, classifier, rest) = self.split();
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier);
+        let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
+        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// A client of something that is no tower service: a database, an SDK. Its calls are closures, and each may bring a
+    /// fallback of its own.
+    pub fn calls(self) -> Calls<C>
+    where
+        T: HasTimeout,
+        F: DeclinesFallback,
+    {
+        let (timeout, _, classifier, rest) = self.split();
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier);
+        let policy = OrPolicy::new(observer.clone(), attempts);
+        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        Calls::new(Stack::new(Arc::new(policy), Closure), handle)
+    }
+
+    /// Takes the three choices out, so that their types may change.
+    fn split(self) -> (T, F, C, ClientBuilder<(), (), ()>) {
+        let Self { timeout, fallback, classifier, .. } = self;
+        let rest = ClientBuilder {
+            name: self.name,
+            timeout: (),
+            fallback: (),
+            classifier: (),
+            attempt_timeout: self.attempt_timeout,
+            retry: self.retry,
+            circuit_breaker: self.circuit_breaker,
+            bulkhead: self.bulkhead,
+            faults: self.faults,
+            registry: self.registry,
+            sinks: self.sinks,
+        };
+        (timeout, fallback, classifier, rest)
+    }
+}
+
+impl ClientBuilder<(), (), ()> {
+    fn join<T, F, C>(self, timeout: T, fallback: F, classifier: C) -> ClientBuilder<T, F, C> {
+        ClientBuilder {
+            name: self.name,
+            timeout,
+            fallback,
+            classifier,
+            attempt_timeout: self.attempt_timeout,
+            retry: self.retry,
+            circuit_breaker: self.circuit_breaker,
+            bulkhead: self.bulkhead,
+            faults: self.faults,
+            registry: self.registry,
+            sinks: self.sinks,
+        }
+    }
+
+    /// Everything from the deadline inwards, innermost first.
+    fn attempts<C>(self, limit: Duration, classifier: C) -> (Observer, Handle, Attempts<C>) {
+        let observer = self.sinks.into_iter().fold(self.registry.observer(&self.name), Observer::sink);
+        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
+        let attempt = self.attempt_timeout.unwrap_or(limit);
+        let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
+        let policy = AttemptTelemetryPolicy::new(observer.clone(), Side::Client, policy);
+        let policy = match self.bulkhead {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => BulkheadPolicy::off(observer.clone(), policy),
+        };
+        let bulkhead = policy.handle();
+        let policy = match self.circuit_breaker {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => CircuitBreakerPolicy::off(policy),
+        };
+        let circuit_breaker = policy.handle();
+        let policy = match self.retry {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => RetryPolicy::off(observer.clone(), policy),
+        };
+        let policy = DeadlinePolicy::new(limit, observer.clone(), policy);
+        let parts = Parts {
+            profile: Profile::Client,
+            observer: observer.clone(),
+            circuit_breaker,
+            bulkhead,
+            faults: self.faults,
+        };
+        (observer, Handle::enlist(parts, &self.registry), policy)
+    }
+}
+
+impl<T, F, C> fmt::Debug for ClientBuilder<T, F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+use std::{any::Any, fmt, sync::Arc};
+
+use crate::{
+    bulkhead::BulkheadHandle,
+    cells::Cells,
+    circuit_breaker::CircuitBreakerHandle,
+    event::Observer,
+    fault::Faults,
+    name::Name,
+    registry::{Inspect, Profile, Registry, StackState},
+};
+
+/// A grip on a running stack: what it is doing, and the parts that can be moved while it runs.
+///
+/// Clones are the same stack. A handle keeps the parts alive, not the stack's service.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), moneta_resilience::CallError> {
+/// use std::time::Duration;
+/// use moneta_resilience::{event::CircuitState, golden};
+///
+/// let ledger = golden::client("ledger").timeout(Duration::from_secs(1)).no_fallback().calls();
+/// let handle = ledger.handle();
+///
+/// handle.circuit_breaker().expect("it is on by default").force_open();
+/// assert_eq!(handle.state().circuit, Some(CircuitState::ForcedOpen));
+/// assert!(ledger.run(|| async { Ok::<_, std::io::Error>(()) }).await.is_err());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    parts: Arc<Parts>,
+}
+
+pub(super) struct Parts {
+    pub(super) profile: Profile,
+    pub(super) observer: Observer,
+    pub(super) circuit_breaker: Option<CircuitBreakerHandle>,
+    pub(super) bulkhead: Option<BulkheadHandle>,
+    pub(super) faults: Faults,
+}
+
+impl Handle {
+    pub(super) fn enlist(parts: Parts, registry: &Registry) -> Self {
+        let parts = Arc::new(parts);
+        let stack: Arc<dyn Inspect> = parts.clone();
+        registry.enlist(Arc::downgrade(&stack));
+        Self { parts }
+    }
+
+    /// The handles of all stacks of this name that are alive in the registry, oldest first.
+    pub fn find(registry: &Registry, name: &str) -> Vec<Self> {
+        Self::all(registry).into_iter().filter(|handle| handle.name().as_str() == name).collect()
+    }
+
+    /// The handles of all golden stacks that are alive in the registry, oldest first.
+    pub fn all(registry: &Registry) -> Vec<Self> {
+        let stacks = registry.stacks().into_iter();
+        stacks.filter_map(|stack| stack.as_any().downcast().ok()).map(|parts| Self { parts }).collect()
+    }
+
+    /// The name of the stack.
+    pub fn name(&self) -> &Name {
+        self.parts.observer.name()
+    }
+
+    /// What the stack is doing at this moment.
+    pub fn state(&self) -> StackState {
+        self.parts.state()
+    }
+
+    /// The circuit breaker; `None` when the stack has none.
+    pub fn circuit_breaker(&self) -> Option<&CircuitBreakerHandle> {
+        self.parts.circuit_breaker.as_ref()
+    }
+
+    /// The bulkhead; `None` when the stack has none.
+    pub fn bulkhead(&self) -> Option<&BulkheadHandle> {
+        self.parts.bulkhead.as_ref()
+    }
+
+    /// The fault hook.
+    pub fn faults(&self) -> &Faults {
+        &self.parts.faults
+    }
+
+    /// What has been counted under the stack's name, over all stacks of that name.
+    pub fn counts(&self) -> &Cells {
+        self.parts.observer.cells()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.state()).finish()
+    }
+}
+
+impl Inspect for Parts {
+    fn state(&self) -> StackState {
+        let mut state = StackState::new(self.observer.name().clone(), self.profile);
+        state.circuit = self.circuit_breaker.as_ref().map(CircuitBreakerHandle::state);
+        state.bulkhead = self.bulkhead.as_ref().map(BulkheadHandle::state);
+        state.fault_armed = self.faults.armed().is_some();
+        state
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}

@@ -1,0 +1,85 @@
+//! The golden path: every pattern, in the right order, on by default.
+//!
+//! A service team names the stack, gives the choices that have no good default, and says what it is for. Everything
+//! else is on: telemetry, a fault hook, retries within a budget, a circuit breaker, a bulkhead. Each can be tuned, or
+//! turned off aloud. The profile fixes the order of the *layers*; the order of the calls does not matter.
+//!
+//! | profile | order, outside to inside |
+//! |---|---|
+//! | [`server`] | respond · telemetry · deadline in and caller timeout · bulkhead · fault hook · handler |
+//! | [`client`] | telemetry · fallback · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · fault hook · transport |
+//!
+//! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
+//! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.
+//!
+//! A stack is always ready: readiness of the service is awaited inside the call, under its deadline, so that one that
+//! never gets ready cannot hang a caller.
+//!
+//! # Defaults
+//!
+//! | setting | server | client |
+//! |---|---|---|
+//! | `timeout` | has to be given | has to be given: the whole call |
+//! | `fallback` | – | has to be given, or declined with `no_fallback` |
+//! | limit of one attempt | – | what is left of the whole call |
+//! | retry | – | 3 attempts, full jitter from 50 ms, budget 20 % + 10/s |
+//! | circuit breaker | – | on |
+//! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms |
+//! | fault hook | disarmed | disarmed |
+//!
+//! # Example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+//! use std::time::Duration;
+//! use moneta_resilience::golden;
+//! # async fn balance(_: u64) -> Result<i64, std::io::Error> { Ok(42) }
+//!
+//! let ledger = golden::client("ledger").timeout(Duration::from_secs(1)).no_fallback().calls();
+//! let balance = ledger.run_repeatable(|| balance(7)).await?;
+//! assert_eq!(balance, 42);
+//! # Ok(()) }
+//! ```
+
+mod boxed;
+mod calls;
+mod choice;
+mod client;
+mod handle;
+mod send;
+#[cfg(feature = "http")]
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use boxed::BoxedClient;
+pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
+pub use choice::{DeclinesFallback, HasFallback, HasTimeout, Limit, Missing};
+#[cfg(feature = "http")]
+pub use client::HttpClientPolicy;
+pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy};
+pub use handle::Handle;
+pub use send::{Client, SendFuture};
+#[cfg(feature = "http")]
+pub use server::{Server, ServerBuilder, ServerFuture, ServerLayer, ServerPolicy};
+
+/// Begins the stack of a client: what stands between a service and one of its dependencies.
+///
+/// # Panics
+///
+/// When `name` is not a good [`Name`](crate::Name): empty, longer than 64 bytes, or with control characters.
+#[track_caller]
+pub fn client(name: &str) -> ClientBuilder<Missing, Missing> {
+    ClientBuilder::new(crate::Name::literal(name))
+}
+
+/// Begins the stack of an HTTP server: what stands in front of a service's handlers.
+///
+/// # Panics
+///
+/// When `name` is not a good [`Name`](crate::Name): empty, longer than 64 bytes, or with control characters.
+#[cfg(feature = "http")]
+#[track_caller]
+pub fn server(name: &str) -> ServerBuilder<Missing> {
+    ServerBuilder::new(crate::Name::literal(name))
+}

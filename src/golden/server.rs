@@ -1,0 +1,230 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderName, Request, Response};
+use tower::{Layer, Service};
+
+use super::{Handle, HasTimeout, Limit, Missing, choice::positive, handle::Parts};
+use crate::{
+    bulkhead::{BulkheadLayer, BulkheadPolicy},
+    classify::ByStatus,
+    error::{BoxError, Reason},
+    event::{Observer, Sink},
+    fault::{FaultPolicy, Faults},
+    http::{DeadlineHeaderPolicy, REQUEST_TIMEOUT},
+    name::Name,
+    policy::{Leaf, Policy, Stack, StackFuture},
+    registry::{Profile, Registry},
+    respond::{RespondBody, RespondFuture},
+    telemetry::{CallTelemetryPolicy, Side},
+    timeout::TimeoutPolicy,
+};
+
+/// The layers of a server, inside the answering of refusals.
+pub type ServerPolicy =
+    CallTelemetryPolicy<DeadlineHeaderPolicy<TimeoutPolicy<BulkheadPolicy<FaultPolicy<Leaf<ByStatus>>>>>>;
+
+/// Builds the stack of an HTTP server; see [`server`](super::server).
+#[must_use = "a server's layer is built by `.layer()`"]
+pub struct ServerBuilder<T> {
+    name: Name,
+    timeout: T,
+    deadline_header: HeaderName,
+    bulkhead: Option<BulkheadLayer>,
+    faults: Faults,
+    registry: Registry,
+    sinks: Vec<Arc<dyn Sink>>,
+}
+
+impl ServerBuilder<Missing> {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            name,
+            timeout: Missing,
+            deadline_header: REQUEST_TIMEOUT,
+            bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
+            faults: Faults::new(),
+            registry: Registry::global().clone(),
+            sinks: Vec::new(),
+        }
+    }
+}
+
+impl<T> ServerBuilder<T> {
+    /// The limit of a call: the caller gets a 504 then, and the handler is dropped. It has no default.
+    ///
+    /// A caller can shorten it with a deadline header, never lengthen it.
+    ///
+    /// # Panics
+    ///
+    /// When `limit` is zero.
+    #[track_caller]
+    pub fn timeout(self, limit: Duration) -> ServerBuilder<Limit> {
+        ServerBuilder {
+            timeout: Limit(positive("a timeout", limit)),
+            name: self.name,
+            deadline_header: self.deadline_header,
+            bulkhead: self.bulkhead,
+            faults: self.faults,
+            registry: self.registry,
+            sinks: self.sinks,
+        }
+    }
+
+    /// The header in which callers say how many milliseconds they will wait; by default `x-request-timeout-ms`.
+    /// `x-envoy-expected-rq-timeout-ms` is read as well.
+    pub fn deadline_header(mut self, name: HeaderName) -> Self {
+        self.deadline_header = name;
+        self
+    }
+
+    /// Handles at most `max_concurrent` calls at once and refuses more with a 503; no call waits.
+    ///
+    /// # Panics
+    ///
+    /// When `max_concurrent` is zero, or beyond what a [`BulkheadLayer`] takes.
+    #[track_caller]
+    pub fn bulkhead(self, max_concurrent: usize) -> Self {
+        self.bulkhead_layer(BulkheadLayer::new(max_concurrent).max_queue(0))
+    }
+
+    /// Limits the calls that are handled at once as this layer says. Its places are shared with every other stack that
+    /// got a clone of it.
+    pub fn bulkhead_layer(mut self, layer: BulkheadLayer) -> Self {
+        self.bulkhead = Some(layer);
+        self
+    }
+
+    /// Handles any number of calls at once.
+    pub fn without_bulkhead(mut self) -> Self {
+        self.bulkhead = None;
+        self
+    }
+
+    /// Uses these faults, so that several stacks are armed with one handle; by default each stack has its own.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Lists the stack, and counts its calls, in this registry instead of the process's.
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.registry = registry.clone();
+        self
+    }
+
+    /// Tells one more sink what happens.
+    pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// The layer, for axum's `Router::layer` or any service of HTTP requests. However often it is applied, to however
+    /// many routes and connections, it is one stack with one state.
+    pub fn layer(self) -> ServerLayer
+    where
+        T: HasTimeout,
+    {
+        let observer = self.sinks.into_iter().fold(self.registry.observer(&self.name), Observer::sink);
+        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(ByStatus));
+        let policy = match self.bulkhead {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => BulkheadPolicy::off(observer.clone(), policy),
+        };
+        let bulkhead = policy.handle();
+        let limit = self.timeout.limit();
+        let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
+        let policy = DeadlineHeaderPolicy::new(self.deadline_header, observer.clone(), policy);
+        let policy = CallTelemetryPolicy::new(observer.clone(), Side::Server, policy);
+        let parts = Parts {
+            profile: Profile::Server,
+            observer,
+            circuit_breaker: None,
+            bulkhead,
+            faults: self.faults,
+        };
+        ServerLayer { policy: Arc::new(policy), handle: Handle::enlist(parts, &self.registry) }
+    }
+}
+
+impl<T> fmt::Debug for ServerBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The golden path in front of an HTTP server. Clones are the same stack.
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is put in front of a service"]
+pub struct ServerLayer {
+    policy: Arc<ServerPolicy>,
+    handle: Handle,
+}
+
+impl ServerLayer {
+    /// A grip on the running stack.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = Server<S>;
+
+    fn layer(&self, service: S) -> Self::Service {
+        Server { stack: Stack::new(Arc::clone(&self.policy), service), handle: self.handle.clone() }
+    }
+}
+
+/// An HTTP service with the golden path in front of it.
+pub struct Server<S> {
+    stack: Stack<ServerPolicy, S>,
+    handle: Handle,
+}
+
+/// The future of a [`Server`].
+pub type ServerFuture<S, B> = RespondFuture<StackFuture<ServerPolicy, S, Request<B>>>;
+
+impl<S> Server<S> {
+    /// A grip on the running stack.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for Server<S>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    S::Error: Into<BoxError>,
+    ServerPolicy: Policy<S, Request<B>, Response = Response<RB>>,
+{
+    type Response = Response<RespondBody<RB>>;
+    type Error = Infallible;
+    type Future = ServerFuture<S, B>;
+
+    /// Always ready: the handler's own readiness is awaited inside the call, under its deadline.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        RespondFuture::new(self.stack.send(request))
+    }
+}
+
+impl<S: Clone> Clone for Server<S> {
+    fn clone(&self) -> Self {
+        Self { stack: self.stack.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<S> fmt::Debug for Server<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}

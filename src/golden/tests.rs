@@ -1,0 +1,231 @@
+use std::{
+    future::pending,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, ServiceExt, service_fn};
+
+use super::{Handle, client};
+use crate::{
+    Class, Deadline, Reason, Registry, Repeatable, classify,
+    event::{CircuitState, Outcome},
+    fault::Fault,
+};
+
+const LIMIT: Duration = Duration::from_millis(500);
+
+fn refused() -> BoxError {
+    io::Error::from(io::ErrorKind::ConnectionRefused).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_in_passing_recovers() {
+    let tries = Arc::new(AtomicU32::new(0));
+    let flaky = {
+        let tries = Arc::clone(&tries);
+        service_fn(move |Repeatable(n): Repeatable<u32>| {
+            let attempt = tries.fetch_add(1, Ordering::Relaxed);
+            async move { if attempt < 2 { Err(refused()) } else { Ok(n) } }
+        })
+    };
+    let registry = Registry::new();
+    let stack = client("flaky").timeout(LIMIT).no_fallback().registry(&registry).service(flaky);
+    assert_eq!(stack.send(Repeatable(7)).await.expect("the third attempt"), 7);
+    assert_eq!(stack.handle().counts().calls(Outcome::Success), 1);
+    assert_eq!(stack.handle().counts().first_attempts(), 1);
+    assert_eq!(stack.handle().counts().retry_attempts(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_only_hangs_opens_the_breaker_and_never_holds_a_caller() {
+    let registry = Registry::new();
+    let stack = client("hang").timeout(LIMIT).no_fallback().registry(&registry).calls();
+    let mut reasons = Vec::new();
+    for _ in 0..6 {
+        let start = Instant::now();
+        let error = stack.run(pending::<Result<(), BoxError>>).await.expect_err("it hangs");
+        assert!(start.elapsed() <= LIMIT);
+        reasons.push(error.rejected().expect("ours").reason());
+    }
+    assert_eq!(reasons[..5], [Reason::Timeout; 5]);
+    assert_eq!(reasons[5], Reason::CircuitOpen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_never_gets_ready_cannot_hang_a_caller() {
+    #[derive(Clone)]
+    struct Unready;
+    impl tower::Service<Repeatable<()>> for Unready {
+        type Response = ();
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<(), BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+            std::task::Poll::Pending
+        }
+
+        fn call(&mut self, _: Repeatable<()>) -> Self::Future {
+            unreachable!("it never said that it was ready")
+        }
+    }
+    let stack = client("unready").timeout(LIMIT).no_fallback().registry(&Registry::new()).service(Unready);
+    let start = Instant::now();
+    let error = stack.oneshot(Repeatable(())).await.expect_err("never ready");
+    assert_eq!(start.elapsed(), LIMIT);
+    assert_eq!(crate::Rejected::find(&*error).map(crate::Rejected::reason), Some(Reason::Timeout));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_share_the_time_of_the_whole_call() {
+    let registry = Registry::new();
+    let slow_failure = || async {
+        sleep(LIMIT / 2).await;
+        Err::<(), _>(refused())
+    };
+    let stack = client("slow").timeout(LIMIT).no_fallback().registry(&registry).calls();
+    let start = Instant::now();
+    stack.run_repeatable(slow_failure).await.expect_err("it fails");
+    assert!(start.elapsed() <= LIMIT, "{:?}", start.elapsed());
+    assert!(stack.handle().counts().retry_attempts() <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempts_own_limit_leaves_time_for_another() {
+    let registry = Registry::new();
+    let tries = AtomicU32::new(0);
+    let stack =
+        client("cut").timeout(LIMIT).attempt_timeout(LIMIT / 5).no_fallback().registry(&registry).calls();
+    let hangs_once = || async {
+        if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+            pending::<()>().await;
+        }
+        Ok::<_, BoxError>("second")
+    };
+    assert_eq!(stack.run_repeatable(hangs_once).await.expect("the second attempt"), "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_work_in_hand_shortens_the_call() {
+    let stack = client("inner").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
+    let start = Instant::now();
+    let call = stack.run(pending::<Result<(), BoxError>>);
+    Deadline::after(LIMIT / 10).scope(call).await.expect_err("it hangs");
+    assert_eq!(start.elapsed(), LIMIT / 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_left_is_not_made() {
+    let stack = client("late").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
+    let call = stack.run(|| async { unreachable!("no time left") as Result<(), BoxError> });
+    let error = Deadline::at(Instant::now()).scope(call).await.expect_err("expired");
+    assert_eq!(error.rejected().map(crate::Rejected::reason), Some(Reason::DeadlineExceeded));
+    assert_eq!(stack.handle().counts().first_attempts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_of_the_call_answers_and_is_counted_as_degraded() {
+    let registry = Registry::new();
+    let stack = client("row").timeout(LIMIT).no_fallback().registry(&registry).calls();
+    let row = stack.run_or(|| async { Err::<i64, _>(refused()) }, |_why| Ok(41)).await.expect("answered");
+    assert_eq!(row, 41);
+    assert_eq!(stack.handle().counts().calls(Outcome::Degraded), 1);
+    let missing = stack.run_or(|| async { Err::<i64, BoxError>("no such row".into()) }, |_why| Ok(41)).await;
+    assert_eq!(missing.expect_err("the caller's fault").to_string(), "no such row");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_of_errors_decides_what_is_repeated() {
+    let registry = Registry::new();
+    let stack = client("judge")
+        .timeout(LIMIT)
+        .no_fallback()
+        .registry(&registry)
+        .classify(classify::errors(|error| (error.to_string() == "deadlock").then_some(Class::TRANSIENT)))
+        .calls();
+    stack.run_repeatable(|| async { Err::<(), BoxError>("deadlock".into()) }).await.expect_err("stays");
+    assert_eq!(stack.handle().counts().retry_attempts(), 2);
+    stack.run_repeatable(|| async { Err::<(), BoxError>("syntax".into()) }).await.expect_err("stays");
+    assert_eq!(stack.handle().counts().retry_attempts(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_turned_off_is_off() {
+    let registry = Registry::new();
+    let stack = client("bare")
+        .timeout(LIMIT)
+        .no_fallback()
+        .without_retry()
+        .without_circuit_breaker()
+        .without_bulkhead()
+        .registry(&registry)
+        .calls();
+    for _ in 0..50 {
+        let error = stack.run_repeatable(|| async { Err::<(), _>(refused()) }).await.expect_err("fails");
+        assert!(error.rejected().is_none());
+    }
+    assert_eq!(stack.handle().counts().retry_attempts(), 0);
+    assert!(stack.handle().circuit_breaker().is_none() && stack.handle().bulkhead().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_moves_the_running_stack_and_is_found_by_name() {
+    let registry = Registry::new();
+    let stack = client("ledger").timeout(LIMIT).no_fallback().registry(&registry).calls();
+    let ok = || async { Ok::<_, BoxError>(1) };
+    let handle = Handle::find(&registry, "ledger").pop().expect("it is alive");
+
+    handle.circuit_breaker().expect("on by default").force_open();
+    assert_eq!(
+        stack.run(ok).await.expect_err("open").rejected().map(crate::Rejected::reason),
+        Some(Reason::CircuitOpen)
+    );
+    handle.circuit_breaker().expect("on by default").reset();
+    assert_eq!(handle.state().circuit, Some(CircuitState::Closed));
+
+    handle.faults().arm(Fault::error(Class::Fault));
+    assert!(handle.state().fault_armed);
+    stack.run(ok).await.expect_err("injected");
+    handle.faults().disarm();
+    stack.run(ok).await.expect("disarmed");
+
+    drop((stack, handle));
+    assert!(Handle::find(&registry, "ledger").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boxed_client_is_the_same_client() {
+    let registry = Registry::new();
+    let echo = service_fn(|Repeatable(n): Repeatable<u32>| async move { Ok::<_, BoxError>(n) });
+    let boxed = client("boxed").timeout(LIMIT).no_fallback().registry(&registry).service(echo).boxed();
+    assert_eq!(boxed.clone().send(Repeatable(3)).await.expect("it answers"), 3);
+    assert_eq!(boxed.handle().counts().calls(Outcome::Success), 1);
+}
+
+#[test]
+fn a_client_fits_into_shared_state() {
+    fn shared<T: Clone + Send + Sync + 'static>(_: &T) {}
+    fn sent<T: Send>(_: T) {}
+    shared(&client("calls").timeout(LIMIT).no_fallback().calls());
+    let echo = service_fn(|n: Repeatable<u32>| async move { Ok::<_, BoxError>(n) });
+    let stack = client("service").timeout(LIMIT).fallback(|_why| Ok(Repeatable(0))).service(echo);
+    shared(&stack);
+    sent(stack.send(Repeatable(1)));
+}
+
+#[test]
+#[should_panic(expected = "a timeout of zero would cut every call")]
+fn a_timeout_of_zero_is_refused() {
+    let _ = client("zero").timeout(Duration::ZERO);
+}
+
+#[test]
+#[should_panic(expected = "a pipeline needs a name")]
+fn an_empty_name_is_refused() {
+    let _ = client("");
+}
