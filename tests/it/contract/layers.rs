@@ -1,0 +1,84 @@
+//! Every stack under contract: one line each.
+
+use std::time::Duration;
+
+use moneta_resilience::{
+    bulkhead::BulkheadLayer,
+    fallback::FallbackLayer,
+    fault::{FaultLayer, Faults},
+    retry::RetryLayer,
+    timeout::TimeoutLayer,
+};
+
+use tower::{ServiceBuilder, layer::util::Identity};
+
+use super::{After, Contract};
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// A module with one test per law.
+macro_rules! contract {
+    ($name:ident, $contract:expr) => {
+        contract!($name, $contract, [
+            the_service_is_ready_before_each_call
+            a_service_that_never_gets_ready_holds_nobody
+            a_service_that_hangs_is_let_go
+            one_place_inside_is_enough
+            a_call_dropped_at_any_point_leaves_nothing_held
+            callers_that_leave_make_room_for_the_others
+            a_panic_inside_wedges_nothing
+            the_services_error_passes_unchanged
+            state_is_shared_and_a_refusal_comes_from_the_call
+        ]);
+    };
+    ($name:ident, $contract:expr, [$($law:ident)*]) => {
+        mod $name {
+            use super::*;
+
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $law() {
+                    $contract.$law().await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(nothing, Contract::new(Identity::new()));
+contract!(timeout, Contract::new(TimeoutLayer::new(LIMIT)).ends_by(LIMIT));
+contract!(retry, Contract::new(RetryLayer::new().seed(1)));
+contract!(bulkhead, Contract::new(BulkheadLayer::new(8).max_queue(0)).refuses(After::Pending(8), false));
+contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
+contract!(fallback, Contract::new(FallbackLayer::new(|_| Ok(1))).answers_failures());
+contract!(fault_hook, Contract::new(FaultLayer::new(Faults::seeded(1))));
+contract!(
+    four_by_hand,
+    Contract::new(
+        ServiceBuilder::new()
+            .layer(FallbackLayer::new(|_| Ok(1)))
+            .layer(RetryLayer::new().seed(1))
+            .layer(BulkheadLayer::new(8))
+            .layer(TimeoutLayer::new(LIMIT))
+    )
+    .answers_failures()
+);
+
+#[cfg(feature = "http")]
+mod http {
+    use ::http::{Request, Response};
+    use moneta_resilience::respond::RespondLayer;
+
+    use super::*;
+
+    contract!(
+        respond,
+        Contract::with(
+            RespondLayer::new(),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
+        .answers_failures()
+    );
+}
