@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use moneta_resilience::{
     bulkhead::BulkheadLayer,
+    circuit_breaker::CircuitBreakerLayer,
     fallback::FallbackLayer,
     fault::{FaultLayer, Faults},
     retry::RetryLayer,
+    telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
 };
 
 use tower::{ServiceBuilder, layer::util::Identity};
 
-use super::{After, Contract};
+use super::{After, Contract, probe::Act};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -48,16 +50,22 @@ macro_rules! contract {
 contract!(nothing, Contract::new(Identity::new()));
 contract!(timeout, Contract::new(TimeoutLayer::new(LIMIT)).ends_by(LIMIT));
 contract!(retry, Contract::new(RetryLayer::new().seed(1)));
+contract!(
+    circuit_breaker,
+    Contract::new(CircuitBreakerLayer::new()).refuses(After::Calls(20, Act::Fail), true)
+);
 contract!(bulkhead, Contract::new(BulkheadLayer::new(8).max_queue(0)).refuses(After::Pending(8), false));
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
 contract!(fallback, Contract::new(FallbackLayer::new(|_| Ok(1))).answers_failures());
 contract!(fault_hook, Contract::new(FaultLayer::new(Faults::seeded(1))));
+contract!(telemetry, Contract::new(TelemetryLayer::new("contract")));
 contract!(
-    four_by_hand,
+    five_by_hand,
     Contract::new(
         ServiceBuilder::new()
             .layer(FallbackLayer::new(|_| Ok(1)))
             .layer(RetryLayer::new().seed(1))
+            .layer(CircuitBreakerLayer::new())
             .layer(BulkheadLayer::new(8))
             .layer(TimeoutLayer::new(LIMIT))
     )
