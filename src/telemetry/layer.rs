@@ -6,9 +6,7 @@ use super::{CallTelemetryPolicy, Side};
 use crate::{
     classify::ByError,
     event::Observer,
-    name::Name,
     policy::{Leaf, Stack, StackFuture},
-    registry::Registry,
 };
 
 /// A service whose calls are told of.
@@ -17,21 +15,11 @@ pub type TelemetryService<S, C = ByError> = Stack<CallTelemetryPolicy<Leaf<C>>, 
 pub type TelemetryFuture<S, Req, C = ByError> = StackFuture<CallTelemetryPolicy<Leaf<C>>, S, Req>;
 
 /// Tells how each call ended and how long it took; see the [module](super).
+///
+/// Its constructor stands in `record`, which knows the backend of the process; a pattern does not.
 #[must_use = "a layer does nothing until it is put in front of a service"]
 pub struct TelemetryLayer<C = ByError> {
     policy: Arc<CallTelemetryPolicy<Leaf<C>>>,
-}
-
-impl TelemetryLayer {
-    /// Tells of the calls of the pipeline `name`.
-    ///
-    /// # Panics
-    ///
-    /// When [`Name::new`] refuses `name`.
-    #[track_caller]
-    pub fn new(name: &str) -> Self {
-        Self::with(Registry::global().observer(&Name::literal(name)), Leaf::default())
-    }
 }
 
 impl<C> TelemetryLayer<C> {
@@ -48,7 +36,7 @@ impl<C> TelemetryLayer<C> {
         TelemetryLayer::with(self.policy.observer().clone(), Leaf::new(classifier))
     }
 
-    fn with(observer: Observer, leaf: Leaf<C>) -> Self {
+    pub(crate) fn with(observer: Observer, leaf: Leaf<C>) -> Self {
         Self { policy: Arc::new(CallTelemetryPolicy::new(observer, Side::Internal, leaf)) }
     }
 }

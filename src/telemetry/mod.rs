@@ -10,7 +10,7 @@
 //! | setting | default |
 //! |---|---|
 //! | name | none: it has to be given, because it is what dashboards and alerts ask for |
-//! | observer | counts under that name in [`Registry::global`](crate::Registry::global) |
+//! | observer | [`record::observer`](crate::record::observer): the process's counts and its metrics backend |
 //! | classifier | [`ByError`](crate::classify::ByError) |
 //!
 //! # Telemetry
@@ -60,6 +60,8 @@ mod tracer;
 pub use attempt::{AttemptTelemetryPass, AttemptTelemetryPolicy};
 pub use call::{CallTelemetryPass, CallTelemetryPolicy};
 pub use layer::{TelemetryFuture, TelemetryLayer, TelemetryService};
+#[cfg(feature = "otel")]
+pub(crate) use tracer::scope;
 
 use crate::{class::Ending, event::Outcome};
 

@@ -1,11 +1,74 @@
-//! What the crate's telemetry is called in OpenTelemetry. These are constants of our own, so that no version of another
-//! crate can rename a series.
+//! What the crate's telemetry is called in OpenTelemetry.
+//!
+//! These are constants of our own, so that no version of another crate can rename a series. `docs/telemetry.md` says
+//! what they mean, and a test holds it against this file.
 
-/// The name of the pipeline, on everything.
+// Attributes.
+
 pub(crate) const PIPELINE: &str = "pipeline";
-/// How a call or an attempt ended: the identifier of an [`Outcome`](crate::event::Outcome).
 pub(crate) const OUTCOME: &str = "outcome";
-/// Why it is an error: the identifier of a [`Reason`](crate::Reason) or of an outcome. Absent on what is none.
+pub(crate) const RESULT: &str = "result";
+pub(crate) const REASON: &str = "reason";
+pub(crate) const STATE: &str = "state";
+pub(crate) const FROM: &str = "from";
+pub(crate) const TO: &str = "to";
+pub(crate) const FAULT: &str = "fault";
+pub(crate) const ATTEMPT_TYPE: &str = "attempt.type";
 pub(crate) const ERROR_TYPE: &str = "error.type";
-/// How many attempts came before this one. Absent on the first.
 pub(crate) const RESEND_COUNT: &str = "resilience.resend_count";
+
+// Durations, recorded one by one.
+
+pub(crate) const CALL_DURATION: &str = "resilience.call.duration";
+pub(crate) const ATTEMPT_DURATION: &str = "resilience.attempt.duration";
+pub(crate) const BULKHEAD_WAIT_DURATION: &str = "resilience.bulkhead.wait.duration";
+
+// Totals, read when somebody asks.
+
+pub(crate) const CALLS: &str = "resilience.calls";
+pub(crate) const ATTEMPTS: &str = "resilience.attempts";
+pub(crate) const RETRY_CALLS: &str = "resilience.retry.calls";
+pub(crate) const BREAKER_CALLS: &str = "resilience.circuit_breaker.calls";
+pub(crate) const BREAKER_TRANSITIONS: &str = "resilience.circuit_breaker.transitions";
+pub(crate) const BULKHEAD_REFUSED: &str = "resilience.bulkhead.refused";
+pub(crate) const TIMEOUTS: &str = "resilience.timeouts";
+pub(crate) const FALLBACK_CALLS: &str = "resilience.fallback.calls";
+pub(crate) const FAULT_INJECTIONS: &str = "resilience.fault.injections";
+pub(crate) const DEADLINES_EXPIRED: &str = "resilience.deadlines.expired";
+pub(crate) const DEADLINES_MALFORMED: &str = "resilience.deadlines.malformed";
+
+// States, read when somebody asks.
+
+pub(crate) const BREAKER_STATE: &str = "resilience.circuit_breaker.state";
+pub(crate) const BULKHEAD_USAGE: &str = "resilience.bulkhead.usage";
+pub(crate) const BULKHEAD_LIMIT: &str = "resilience.bulkhead.limit";
+pub(crate) const BULKHEAD_QUEUED: &str = "resilience.bulkhead.queued";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// What stands between two of `quote`, every other time.
+    fn quoted(text: &str, quote: char) -> impl Iterator<Item = &str> {
+        text.split(quote).skip(1).step_by(2)
+    }
+
+    #[test]
+    fn documentation_lists_what_there_is_and_nothing_else() {
+        let source = include_str!("names.rs").split("#[cfg(test)]").next().expect("the constants");
+        let constants = source.lines().filter(|line| line.starts_with("pub(crate) const"));
+        let names: BTreeSet<_> = constants.flat_map(|line| quoted(line, '"')).collect();
+        let document = include_str!("../../docs/telemetry.md");
+        let listed: BTreeSet<_> = document
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| quoted(line, '`'))
+            .map(|name| name.split('{').next().expect("there is a first"))
+            .collect();
+        let missing: Vec<_> = names.difference(&listed).collect();
+        assert!(missing.is_empty(), "docs/telemetry.md lacks {missing:?}");
+        let unknown: Vec<_> =
+            listed.difference(&names).filter(|name| name.starts_with("resilience.")).collect();
+        assert!(unknown.is_empty(), "docs/telemetry.md lists {unknown:?}");
+    }
+}

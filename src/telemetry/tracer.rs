@@ -47,7 +47,7 @@ pub(super) fn open(now: Instant, builder: impl FnOnce() -> SpanBuilder) -> Optio
 }
 
 /// Who measures: the instrumentation scope of everything that the crate tells OpenTelemetry.
-fn scope() -> InstrumentationScope {
+pub(crate) fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Histogram, Meter},
+};
+
+use crate::{
+    event::{Event, Outcome},
+    name::Name,
+    telemetry::names,
+};
+
+/// The upper bounds of the buckets, in seconds.
+const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// The histograms.
+pub(super) struct Durations {
+    calls: Histogram<f64>,
+    attempts: Histogram<f64>,
+    waits: Histogram<f64>,
+}
+
+impl Durations {
+    pub(super) fn new(meter: &Meter) -> Self {
+        let histogram = |name, description| {
+            meter
+                .f64_histogram(name)
+                .with_unit("s")
+                .with_description(description)
+                .with_boundaries(BUCKETS.to_vec())
+                .build()
+        };
+        Self {
+            calls: histogram(names::CALL_DURATION, "How long calls took, as the caller saw it"),
+            attempts: histogram(names::ATTEMPT_DURATION, "How long single attempts at the transport took"),
+            waits: histogram(
+                names::BULKHEAD_WAIT_DURATION,
+                "How long calls waited for a place in the bulkhead",
+            ),
+        }
+    }
+
+    pub(super) fn record(&self, labels: &Labels, event: &Event) {
+        match *event {
+            Event::CallFinished { outcome, elapsed } => {
+                self.calls.record(elapsed.as_secs_f64(), labels.of(outcome));
+            }
+            Event::AttemptFinished { outcome, elapsed, .. } => {
+                self.attempts.record(elapsed.as_secs_f64(), labels.of(outcome));
+            }
+            Event::BulkheadWaited { elapsed } => {
+                self.waits.record(elapsed.as_secs_f64(), &labels.pipeline);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The attributes of a pipeline's durations, made once so that a record allocates nothing.
+pub(super) struct Labels {
+    pipeline: [KeyValue; 1],
+    by_outcome: [[KeyValue; 2]; Outcome::ALL.len()],
+}
+
+impl Labels {
+    pub(super) fn new(pipeline: &Name) -> Self {
+        let text: Arc<str> = pipeline.as_str().into();
+        let pipeline = KeyValue::new(names::PIPELINE, text);
+        Self {
+            by_outcome: Outcome::ALL
+                .map(|outcome| [pipeline.clone(), KeyValue::new(names::OUTCOME, outcome.as_str())]),
+            pipeline: [pipeline],
+        }
+    }
+
+    fn of(&self, outcome: Outcome) -> &[KeyValue] {
+        &self.by_outcome[outcome as usize]
+    }
+}

@@ -1,0 +1,248 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use moneta_resilience::{
+    Class, Name, Registry,
+    event::{Event, Outcome},
+    fault::{Fault, Faults},
+    golden, record,
+};
+use opentelemetry::global;
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
+    data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics},
+};
+
+use crate::{SECOND, alone, call};
+
+/// A meter provider and what it was told.
+struct Meters {
+    provider: SdkMeterProvider,
+    exporter: InMemoryMetricExporter,
+}
+
+/// Values by name and labels: the value of a total or a state, the count of a histogram.
+type Points = BTreeMap<(String, String), u64>;
+
+impl Meters {
+    fn new() -> Self {
+        let exporter = InMemoryMetricExporter::default();
+        let reader = PeriodicReader::builder(exporter.clone()).build();
+        Self { provider: SdkMeterProvider::builder().with_reader(reader).build(), exporter }
+    }
+
+    fn set(&self) {
+        global::set_meter_provider(self.provider.clone());
+    }
+
+    /// What is exported now about the pipeline.
+    fn points(&self, pipeline: &str) -> Points {
+        self.exporter.reset();
+        self.provider.force_flush().unwrap();
+        let mut points = Points::new();
+        for resource in &self.exporter.get_finished_metrics().unwrap() {
+            let scopes = resource.scope_metrics().filter(|scope| scope.scope().name() == "moneta-resilience");
+            for metric in scopes.flat_map(ScopeMetrics::metrics) {
+                for (labels, value) in values(metric.data()) {
+                    if let Some(labels) = labels.strip_prefix(&format!("pipeline={pipeline}")) {
+                        let labels = labels.trim_start_matches(',').to_owned();
+                        let earlier = points.insert((metric.name().to_owned(), labels), value);
+                        assert_eq!(earlier, None, "{} is written twice", metric.name());
+                    }
+                }
+            }
+        }
+        points
+    }
+
+    /// The unit of each metric.
+    fn units(&self) -> BTreeMap<String, String> {
+        self.exporter.reset();
+        self.provider.force_flush().unwrap();
+        let metrics = self.exporter.get_finished_metrics().unwrap();
+        let scopes = metrics.iter().flat_map(ResourceMetrics::scope_metrics);
+        let metrics = scopes.flat_map(ScopeMetrics::metrics);
+        metrics.map(|metric| (metric.name().to_owned(), metric.unit().to_owned())).collect()
+    }
+}
+
+/// The points of a metric, each with its labels, the pipeline's name first.
+fn values(data: &AggregatedMetrics) -> Vec<(String, u64)> {
+    fn labels<'a>(labels: impl Iterator<Item = &'a opentelemetry::KeyValue>) -> String {
+        let mut labels: Vec<_> = labels.map(|label| format!("{}={}", label.key, label.value)).collect();
+        labels.sort_by_key(|label| (!label.starts_with("pipeline="), label.clone()));
+        labels.join(",")
+    }
+    match data {
+        AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+            histogram.data_points().map(|point| (labels(point.attributes()), point.count())).collect()
+        }
+        AggregatedMetrics::U64(MetricData::Sum(sum)) => {
+            assert!(sum.is_monotonic());
+            sum.data_points().map(|point| (labels(point.attributes()), point.value())).collect()
+        }
+        AggregatedMetrics::I64(MetricData::Sum(sum)) => {
+            assert!(!sum.is_monotonic());
+            let value = |value| u64::try_from(value).unwrap();
+            sum.data_points().map(|point| (labels(point.attributes()), value(point.value()))).collect()
+        }
+        other => panic!("no metric of the crate is of this kind: {other:?}"),
+    }
+}
+
+fn value(points: &Points, name: &str, labels: &str) -> Option<u64> {
+    points.get(&(name.to_owned(), labels.to_owned())).copied()
+}
+
+fn calls(points: &Points) -> (Option<u64>, Option<u64>) {
+    (
+        value(points, "resilience.calls", "outcome=success"),
+        value(points, "resilience.call.duration", "outcome=success"),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn totals_hold_in_every_order_of_providers() {
+    let _alone = alone().await;
+    let pipeline = "metrics-order";
+    call(pipeline).await;
+    let name = Name::new(pipeline).unwrap();
+    let cells = Registry::global().cells_by_name().into_iter().find(|(known, _)| *known == name).unwrap().1;
+    assert_eq!(cells.calls(Outcome::Success), 1, "without a provider");
+
+    let first = Meters::new();
+    first.set();
+    call(pipeline).await;
+    assert_eq!(calls(&first.points(pipeline)), (Some(2), Some(1)), "a late one has all but early durations");
+
+    let second = Meters::new();
+    second.set();
+    call(pipeline).await;
+    assert_eq!(calls(&second.points(pipeline)), (Some(3), Some(1)), "another takes over");
+    assert_eq!(calls(&first.points(pipeline)), (None, Some(1)), "the one before is not told any more");
+
+    first.set();
+    call(pipeline).await;
+    assert_eq!(calls(&first.points(pipeline)), (Some(4), Some(2)), "one that comes back is told once");
+    assert_eq!(calls(&second.points(pipeline)), (None, Some(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_kept_alive_elsewhere_is_left_in_the_end() {
+    let _alone = alone().await;
+    let (first, second) = (Meters::new(), Meters::new());
+    first.set();
+    call("metrics-kept").await;
+    let _kept = global::meter_provider();
+    second.set();
+    for _ in 0..300 {
+        call("metrics-kept").await;
+    }
+    let (total, durations) = calls(&second.points("metrics-kept"));
+    assert_eq!(total, Some(301));
+    assert!(durations.unwrap() >= 44, "256 calls at most are told to the wrong one: {durations:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_series_of_a_pipeline_is_there_from_zero_on() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let _observer = record::observer(&Name::new("metrics-zero").unwrap());
+    let points = meters.points("metrics-zero");
+    assert!(points.values().all(|&value| value == 0), "{points:?}");
+    let names: BTreeMap<&str, usize> = points.keys().fold(BTreeMap::new(), |mut names, (name, _)| {
+        *names.entry(name).or_default() += 1;
+        names
+    });
+    let expected = BTreeMap::from([
+        ("resilience.attempts", 2),
+        ("resilience.bulkhead.refused", 1),
+        ("resilience.calls", 10),
+        ("resilience.deadlines.expired", 1),
+        ("resilience.deadlines.malformed", 1),
+        ("resilience.fallback.calls", 2),
+        ("resilience.fault.injections", 3),
+        ("resilience.retry.calls", 4),
+        ("resilience.timeouts", 2),
+    ]);
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn durations_are_told_in_seconds_with_the_labels_they_have() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let (sink, name) = (record::otel(), Name::new("metrics-durations").unwrap());
+    let elapsed = Duration::from_millis(40);
+    sink.record(&name, &Event::CallFinished { outcome: Outcome::Degraded, elapsed });
+    sink.record(&name, &Event::AttemptFinished { attempt: 2, outcome: Outcome::Timeout, elapsed });
+    sink.record(&name, &Event::BulkheadWaited { elapsed });
+
+    let points = meters.points("metrics-durations");
+    assert_eq!(value(&points, "resilience.call.duration", "outcome=degraded"), Some(1));
+    assert_eq!(value(&points, "resilience.attempt.duration", "outcome=timeout"), Some(1));
+    assert_eq!(value(&points, "resilience.bulkhead.wait.duration", ""), Some(1));
+    for (name, unit) in meters.units() {
+        assert_eq!(unit == "s", name.ends_with(".duration"), "{name} is in {unit}");
+    }
+    let metrics = meters.exporter.get_finished_metrics().unwrap();
+    let metrics = metrics.iter().flat_map(ResourceMetrics::scope_metrics).flat_map(ScopeMetrics::metrics);
+    for metric in metrics.filter(|metric| metric.unit() == "s") {
+        let AggregatedMetrics::F64(MetricData::Histogram(histogram)) = metric.data() else { panic!() };
+        let point = histogram.data_points().next().unwrap();
+        assert!((point.sum() - 0.04).abs() < 1e-9);
+        assert_eq!(point.bounds().take(3).collect::<Vec<_>>(), [0.005, 0.01, 0.025]);
+        assert_eq!(point.bounds().last(), Some(10.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_shows_its_states_and_what_its_layers_counted() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let pipeline = "metrics-stack";
+    let faults = Faults::new();
+    let build = |bulkhead| golden::client(pipeline).timeout(30 * SECOND).no_fallback().bulkhead(bulkhead);
+    let (ledger, other) = (build(2).faults(faults.clone()).calls(), build(3).calls());
+    let _sink = record::otel();
+    let state = |points: &Points| {
+        let states = ["closed", "open", "half_open", "forced_open", "disabled"];
+        let metric = "resilience.circuit_breaker.state";
+        let values = states.map(|state| value(points, metric, &format!("state={state}")).unwrap());
+        assert_eq!(values.iter().sum::<u64>(), 1, "{values:?}");
+        states[values.iter().position(|&value| value == 1).unwrap()]
+    };
+
+    let points = meters.points(pipeline);
+    assert_eq!(state(&points), "closed");
+    assert_eq!(value(&points, "resilience.bulkhead.limit", ""), Some(5), "both stacks' places");
+    assert_eq!(value(&points, "resilience.bulkhead.usage", ""), Some(0));
+    assert_eq!(value(&points, "resilience.bulkhead.queued", ""), Some(0));
+    assert_eq!(value(&points, "resilience.circuit_breaker.transitions", "from=closed,to=open"), Some(0));
+
+    faults.arm(Fault::error(Class::TRANSIENT));
+    let error = ledger.run_repeatable(|| async { Ok::<_, std::io::Error>(()) }).await;
+    error.unwrap_err();
+    let points = meters.points(pipeline);
+    assert_eq!(value(&points, "resilience.calls", "outcome=transient"), Some(1));
+    assert_eq!(value(&points, "resilience.attempts", "attempt.type=first"), Some(1));
+    assert_eq!(value(&points, "resilience.attempts", "attempt.type=retry"), Some(2));
+    assert_eq!(value(&points, "resilience.retry.calls", "result=exhausted"), Some(1));
+    assert_eq!(value(&points, "resilience.fault.injections", "fault=error"), Some(3));
+    assert_eq!(value(&points, "resilience.circuit_breaker.calls", "result=failure"), Some(3));
+
+    other.handle().circuit_breaker().unwrap().disable();
+    assert_eq!(state(&meters.points(pipeline)), "disabled", "worth more notice than closed");
+    ledger.handle().circuit_breaker().unwrap().force_open();
+    let points = meters.points(pipeline);
+    assert_eq!(state(&points), "forced_open", "the most severe state of the name");
+    let transitions = "resilience.circuit_breaker.transitions";
+    assert_eq!(value(&points, transitions, "from=closed,to=forced_open"), Some(1));
+
+    drop((ledger, other));
+    let points = meters.points(pipeline);
+    assert_eq!(value(&points, "resilience.bulkhead.limit", ""), None, "nobody is there to be limited");
+    assert_eq!(value(&points, "resilience.attempts", "attempt.type=retry"), Some(2), "totals stay");
+}
