@@ -13,9 +13,19 @@ use std::{
     time::Duration,
 };
 
-use moneta_resilience::timeout::TimeoutLayer;
+use moneta_resilience::{
+    Repeatable,
+    bulkhead::BulkheadLayer,
+    circuit_breaker::CircuitBreakerLayer,
+    fallback::{Answering, FallbackLayer, Why},
+    fault::{FaultLayer, Faults},
+    golden::{self, ClientBuilder, Limit},
+    retry::RetryLayer,
+    telemetry::TelemetryLayer,
+    timeout::TimeoutLayer,
+};
 use tokio::runtime::{self, Runtime};
-use tower::{BoxError, Layer, Service, service_fn};
+use tower::{BoxError, Layer, Service, service_fn, util::MapRequest};
 
 /// A limit that no scenario reaches.
 const FAR: Duration = Duration::from_secs(30);
@@ -25,7 +35,29 @@ pub(crate) fn all() -> Vec<Scenario> {
     let mut all = Scenarios::new();
     all.stack("bare", |service| service);
     all.stack("timeout", |service| TimeoutLayer::new(FAR).layer(service));
+    all.stack("circuit_breaker", |service| CircuitBreakerLayer::new().layer(service));
+    all.stack("bulkhead", |service| BulkheadLayer::new(64).layer(service));
+    all.stack("fault", |service| FaultLayer::new(Faults::new()).layer(service));
+    all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));
+    all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));
+    all.stack("retry", |service| repeatable(RetryLayer::new().layer(unwrapped(service))));
+    all.stack("client", |service| repeatable(client().service(unwrapped(service))));
     all.list
+}
+
+/// The golden path of a client, everything on.
+fn client() -> ClientBuilder<Limit, Answering<impl Fn(Why) -> Result<u64, BoxError> + Clone>> {
+    golden::client("scenario").timeout(FAR).fallback(|_why| Ok(0))
+}
+
+/// Lets a stack that wants to know whether a request may be sent twice take the plain ones of a scenario.
+fn repeatable<S>(stack: S) -> MapRequest<S, fn(u64) -> Repeatable<u64>> {
+    MapRequest::new(stack, Repeatable)
+}
+
+/// The service of a scenario below such a stack.
+fn unwrapped(service: Inner) -> MapRequest<Inner, fn(Repeatable<u64>) -> u64> {
+    MapRequest::new(service, Repeatable::into_inner)
 }
 
 /// One stack over one kind of service.

@@ -2,7 +2,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Calls, Client, Closure, DeclinesFallback, Handle, HasFallback, HasTimeout, Limit, Missing, OrPolicy,
-    choice::positive, handle::Parts,
+    choice::positive,
+    handle::{Parts, observer},
 };
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy},
@@ -47,7 +48,7 @@ pub struct ClientBuilder<T, F, C = ByError> {
     circuit_breaker: Option<CircuitBreakerLayer>,
     bulkhead: Option<BulkheadLayer>,
     faults: Faults,
-    registry: Registry,
+    registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
 }
 
@@ -63,7 +64,7 @@ impl ClientBuilder<Missing, Missing> {
             circuit_breaker: Some(CircuitBreakerLayer::new()),
             bulkhead: Some(BulkheadLayer::new(256)),
             faults: Faults::new(),
-            registry: Registry::global().clone(),
+            registry: None,
             sinks: Vec::new(),
         }
     }
@@ -174,9 +175,10 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         self
     }
 
-    /// Lists the stack, and counts its calls, in this registry instead of the process's.
+    /// Lists the stack, and counts its calls, in this registry instead of the process's. Its metrics are not exported
+    /// then: what is exported is the process's registry.
     pub fn registry(mut self, registry: &Registry) -> Self {
-        self.registry = registry.clone();
+        self.registry = Some(registry.clone());
         self
     }
 
@@ -267,7 +269,7 @@ impl ClientBuilder<(), (), ()> {
 
     /// Everything from the deadline inwards, innermost first.
     fn attempts<C>(self, limit: Duration, classifier: C) -> (Observer, Handle, Attempts<C>) {
-        let observer = self.sinks.into_iter().fold(self.registry.observer(&self.name), Observer::sink);
+        let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
         let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
         let attempt = self.attempt_timeout.unwrap_or(limit);
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
@@ -294,7 +296,7 @@ impl ClientBuilder<(), (), ()> {
             bulkhead,
             faults: self.faults,
         };
-        (observer, Handle::enlist(parts, &self.registry), policy)
+        (observer, Handle::enlist(parts, self.registry.as_ref()), policy)
     }
 }
 

@@ -4,9 +4,10 @@ use crate::{
     bulkhead::BulkheadHandle,
     cells::Cells,
     circuit_breaker::CircuitBreakerHandle,
-    event::Observer,
+    event::{Observer, Sink},
     fault::Faults,
     name::Name,
+    record,
     registry::{Inspect, Profile, Registry, StackState},
 };
 
@@ -41,10 +42,10 @@ pub(super) struct Parts {
 }
 
 impl Handle {
-    pub(super) fn enlist(parts: Parts, registry: &Registry) -> Self {
+    pub(super) fn enlist(parts: Parts, registry: Option<&Registry>) -> Self {
         let parts = Arc::new(parts);
         let stack: Arc<dyn Inspect> = parts.clone();
-        registry.enlist(Arc::downgrade(&stack));
+        registry.unwrap_or(Registry::global()).enlist(Arc::downgrade(&stack));
         Self { parts }
     }
 
@@ -88,6 +89,12 @@ impl Handle {
     pub fn counts(&self) -> &Cells {
         self.parts.observer.cells()
     }
+}
+
+/// Whom a stack tells: its sinks, and the metrics backend of the process unless it lives in a registry of its own.
+pub(super) fn observer(name: &Name, registry: Option<&Registry>, sinks: Vec<Arc<dyn Sink>>) -> Observer {
+    let observer = registry.map_or_else(|| record::observer(name), |registry| registry.observer(name));
+    sinks.into_iter().fold(observer, Observer::sink)
 }
 
 impl fmt::Debug for Handle {

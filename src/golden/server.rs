@@ -9,12 +9,16 @@ use std::{
 use http::{HeaderName, Request, Response};
 use tower::{Layer, Service};
 
-use super::{Handle, HasTimeout, Limit, Missing, choice::positive, handle::Parts};
+use super::{
+    Handle, HasTimeout, Limit, Missing,
+    choice::positive,
+    handle::{Parts, observer},
+};
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy},
     classify::ByStatus,
     error::{BoxError, Reason},
-    event::{Observer, Sink},
+    event::Sink,
     fault::{FaultPolicy, Faults},
     http::{DeadlineHeaderPolicy, REQUEST_TIMEOUT},
     name::Name,
@@ -37,7 +41,7 @@ pub struct ServerBuilder<T> {
     deadline_header: HeaderName,
     bulkhead: Option<BulkheadLayer>,
     faults: Faults,
-    registry: Registry,
+    registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
 }
 
@@ -49,7 +53,7 @@ impl ServerBuilder<Missing> {
             deadline_header: REQUEST_TIMEOUT,
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
             faults: Faults::new(),
-            registry: Registry::global().clone(),
+            registry: None,
             sinks: Vec::new(),
         }
     }
@@ -112,9 +116,10 @@ impl<T> ServerBuilder<T> {
         self
     }
 
-    /// Lists the stack, and counts its calls, in this registry instead of the process's.
+    /// Lists the stack, and counts its calls, in this registry instead of the process's. Its metrics are not exported
+    /// then: what is exported is the process's registry.
     pub fn registry(mut self, registry: &Registry) -> Self {
-        self.registry = registry.clone();
+        self.registry = Some(registry.clone());
         self
     }
 
@@ -130,7 +135,7 @@ impl<T> ServerBuilder<T> {
     where
         T: HasTimeout,
     {
-        let observer = self.sinks.into_iter().fold(self.registry.observer(&self.name), Observer::sink);
+        let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
         let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(ByStatus));
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
@@ -148,7 +153,7 @@ impl<T> ServerBuilder<T> {
             bulkhead,
             faults: self.faults,
         };
-        ServerLayer { policy: Arc::new(policy), handle: Handle::enlist(parts, &self.registry) }
+        ServerLayer { policy: Arc::new(policy), handle: Handle::enlist(parts, self.registry.as_ref()) }
     }
 }
 

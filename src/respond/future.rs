@@ -1,10 +1,11 @@
 use std::{
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use futures::future::{CatchUnwind, FutureExt as _};
 use http::Response;
 use pin_project_lite::pin_project;
 
@@ -17,13 +18,14 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct RespondFuture<F> {
         #[pin]
-        inner: Option<F>,
+        inner: Option<CatchUnwind<AssertUnwindSafe<F>>>,
     }
 }
 
-impl<F> RespondFuture<F> {
+impl<F: Future> RespondFuture<F> {
     pub(crate) fn new(inner: F) -> Self {
-        Self { inner: Some(inner) }
+        // After a panic the future is only dropped, which gives back what it held; it is not polled again.
+        Self { inner: Some(AssertUnwindSafe(inner).catch_unwind()) }
     }
 }
 
@@ -37,13 +39,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut inner = self.project().inner;
         let future = inner.as_mut().as_pin_mut().expect("polled again after it was ready");
-        // After a panic the future is only dropped, which gives back what it held; it is not polled again.
-        let result = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
-        let response = match result {
-            Ok(poll) => match ready!(poll) {
-                Ok(response) => response.map(RespondBody::Left),
-                Err(error) => problem::answer(&error.into()),
-            },
+        let response = match ready!(future.poll(cx)) {
+            Ok(Ok(response)) => response.map(RespondBody::Left),
+            Ok(Err(error)) => problem::answer(&error.into()),
             Err(_panic) => problem::panicked(),
         };
         inner.set(None);
