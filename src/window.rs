@@ -146,7 +146,8 @@ impl Window {
     /// Empties every slot, so that an epoch can be used again.
     pub(crate) fn clear(&self) {
         let slots = self.stripes.iter().flat_map(|stripe| &stripe.0);
-        slots.flat_map(|slot| &slot.0).for_each(|word| word.store(0, Ordering::Relaxed));
+        // Swaps, because loom does not keep plain stores and compare-and-swaps of one word in order.
+        slots.flat_map(|slot| &slot.0).for_each(|word| _ = word.swap(0, Ordering::Relaxed));
     }
 }
 

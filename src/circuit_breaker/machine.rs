@@ -96,13 +96,25 @@ pub(super) enum Mark {
 
 impl Machine {
     pub(crate) fn new(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
+        let window = Window::striped(config.window, now);
+        Self::with(config, random, window, now)
+    }
+
+    /// The same in a fourth of the memory; see [`Window::unstriped`].
+    #[cfg(all(test, moneta_loom))]
+    pub(crate) fn unstriped(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
+        let window = Window::unstriped(config.window, now);
+        Self::with(config, random, window, now)
+    }
+
+    fn with(config: CircuitBreakerConfig, random: Random, window: Window, now: Instant) -> Self {
         Self {
             random,
             origin: now,
             word: AtomicU64::new(Word::FIRST.0),
             probe_at: AtomicU64::new(0),
             judged: AtomicU64::new(0),
-            window: Window::striped(config.window, now),
+            window,
             streaks: Streaks::default(),
             rare: Mutex::new(Rare { since: now, openings: 0, probation: Probation::new(&config) }),
             config,

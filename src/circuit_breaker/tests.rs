@@ -1,3 +1,5 @@
 mod layer;
+#[cfg(moneta_loom)]
+mod loom;
 mod machine;
 mod model;

@@ -217,3 +217,23 @@ proptest! {
         }
     }
 }
+
+/// Two threads come to a slot of the turn before, and a third call is late by a turn: both of the new turn count.
+#[cfg(moneta_loom)]
+#[test]
+fn loom_no_count_is_lost_at_rotation() {
+    let origin = Instant::now();
+    loom::model(move || {
+        let window = loom::sync::Arc::new(Window::unstriped(10 * SECOND, origin));
+        window.count(0, 3, &[Kind::Call]);
+        let other = loom::sync::Arc::clone(&window);
+        let thread = loom::thread::spawn(move || {
+            other.count(0, 3, &[Kind::Call]);
+            other.count(0, 13, &[Kind::Call]);
+        });
+        window.count(0, 13, &[Kind::Call]);
+        thread.join().expect("no panic");
+        assert_eq!(window.sums(0, 13).whole.calls, 2);
+        assert_eq!(window.sums(0, 12).whole.calls, 0);
+    });
+}

@@ -73,9 +73,7 @@ impl Bench {
 
     /// Opens the breaker by failures.
     fn trip(&self) {
-        while self.state() == Closed {
-            self.call(Class::Fault);
-        }
+        let _ = (0..20).find_map(|_| self.call(Class::Fault));
         assert_eq!(self.state(), Open);
     }
 
@@ -309,6 +307,20 @@ fn one_answer_shows_that_callers_are_merely_impatient() {
             assert_eq!(bench.drop(bench.admitted()), None, "{class:?}");
         }
     }
+}
+
+#[test]
+fn a_failure_ends_a_streak_of_cancelled_calls() {
+    let mut bench = Bench::new(|_| {});
+    for _ in 0..3 {
+        assert_eq!(bench.drop(bench.admitted()), None);
+    }
+    bench.calls(1, Class::Fault);
+    bench.wait(60 * SECOND);
+    for _ in 0..3 {
+        assert_eq!(bench.drop(bench.admitted()), None);
+    }
+    assert_eq!(bench.drop(bench.admitted()), went(Closed, Open), "one failure, and four cancelled since");
 }
 
 #[test]
