@@ -96,6 +96,11 @@ every_example() {
     done
 }
 
+every_interleaving() {
+    # Another `cfg` for all dependencies, so a folder of its own.
+    RUSTFLAGS="--cfg moneta_loom" CARGO_TARGET_DIR="$CARGO_TARGET_DIR/loom" cargo test --lib loom_
+}
+
 documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 }
@@ -126,6 +131,7 @@ main() {
     check "each feature alone" each_feature_alone
     check "tests, all features" cargo test --all-features
     check "tests, no features" cargo test --no-default-features
+    check "every interleaving (loom)" every_interleaving
     check "documentation" documentation
     check "package" package
     check "benches compile" cargo bench --all-features --no-run
