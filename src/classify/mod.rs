@@ -37,6 +37,8 @@ pub trait Classify<Response> {
     fn classify(&self, result: Result<&Response, &BoxError>) -> Class;
 }
 
+// Whatever is no classifier is no closure either, and is to be told of in the words of `Classify`.
+#[diagnostic::do_not_recommend]
 impl<Response, F> Classify<Response> for F
 where
     F: Fn(Result<&Response, &BoxError>) -> Class,

@@ -5,6 +5,8 @@ use super::Repeat;
 /// The field of `draft-ietf-httpapi-idempotency-key-header`.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+// A body that is not `Clone` is to be told of in the words of `Repeat`.
+#[diagnostic::do_not_recommend]
 impl<B: Clone> Repeat for Request<B> {
     fn again(&self) -> Option<Self> {
         // Not `Method::is_idempotent`: it may grow with the `http` crate, and a method that nobody here has thought

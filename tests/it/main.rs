@@ -3,3 +3,5 @@
 
 mod contract;
 mod floors;
+#[cfg(feature = "http")]
+mod ui;

@@ -1,0 +1,8 @@
+//~ this golden path has no timeout
+//~ add `.timeout(..)` before this call
+//~ a caller that waits without a limit holds everything it has; no default is right for every dependency
+use moneta_resilience::golden;
+
+fn main() {
+    let _ = golden::client("ledger").no_fallback().calls();
+}
