@@ -16,7 +16,8 @@
 //! result. Seen from outside it is an ordinary tower service: `poll_ready` is passed on, the instance that was made
 //! ready is the one that is called.
 //!
-//! The trait is public because it stands in the types of the stacks, and sealed because its contract is subtle:
+//! The trait is public because it stands in the types of the stacks, and sealed because its contract is subtle. What
+//! has to do with the pass alone is a trait of its own, [`Lend`].
 //!
 //! * `start` only puts the request in its place. A pass that was never polled has had no effect.
 //! * `poll` may be called until it is ready once. What it was given it gives back by then.
@@ -49,6 +50,25 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
+/// What a policy gives to each call and takes back: its pass.
+///
+/// It stands apart from [`Policy`] because less must be known to make and to drop a pass than to drive it, and because
+/// of how the compiler finds out whether a spawned task or an axum handler is `Send`: it erases the lifetimes in what
+/// the task holds, also the one in `Box<dyn Error>`. A bound that names that type (`Error: Into<BoxError>`, the
+/// signature of a fallback) cannot be proven then, and every call that is awaited in a task would be refused:
+/// "implementation of `From` is not general enough". So such bounds stand on `Policy` alone, and the type of a
+/// [`StackFuture`] asks for no more than this trait.
+pub trait Lend<S, Req>: sealed::Sealed {
+    /// What belongs to one call.
+    type Pass;
+
+    /// Puts the request in its place, without any effect.
+    fn start(&self, call: Call, request: Req) -> Self::Pass;
+
+    /// Takes back what the call holds, before it is dropped without an answer.
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant);
+}
+
 /// A pattern that lends itself to the calls of a stack; see the [module](self).
 #[diagnostic::on_unimplemented(
     message = "this stack cannot call `{S}` with a request of type `{Req}`",
@@ -56,14 +76,9 @@ pub(crate) mod sealed {
     note = "the service must be `tower::Service<{Req}> + Clone` with `Error: Into<BoxError>`",
     note = "retries need `{Req}: Repeat`; classifiers must know the response type"
 )]
-pub trait Policy<S, Req>: sealed::Sealed {
+pub trait Policy<S, Req>: Lend<S, Req> {
     /// What a successful call gives.
     type Response;
-    /// What belongs to one call.
-    type Pass;
-
-    /// Puts the request in its place, without any effect.
-    fn start(&self, call: Call, request: Req) -> Self::Pass;
 
     /// Drives the call.
     fn poll(
@@ -72,9 +87,6 @@ pub trait Policy<S, Req>: sealed::Sealed {
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>>;
-
-    /// Takes back what the call holds, before it is dropped without an answer.
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant);
 
     /// Whether a call may be made. Policies that can answer without the service are ready without it.
     ///
@@ -204,6 +216,19 @@ pin_project! {
 
 impl<C> sealed::Sealed for Leaf<C> {}
 
+impl<C, S, Req> Lend<S, Req> for Leaf<C>
+where
+    S: Service<Req>,
+{
+    type Pass = LeafPass<S::Future, Req>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        LeafPass { request: Some(request), deadline: call.deadline, future: None }
+    }
+
+    fn abandon(&self, _pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {}
+}
+
 impl<C, S, Req> Policy<S, Req> for Leaf<C>
 where
     S: Service<Req>,
@@ -211,11 +236,6 @@ where
     C: Classify<S::Response>,
 {
     type Response = S::Response;
-    type Pass = LeafPass<S::Future, Req>;
-
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        LeafPass { request: Some(request), deadline: call.deadline, future: None }
-    }
 
     fn poll(
         &self,
@@ -242,8 +262,6 @@ where
         let class = self.classifier.classify(result.as_ref());
         Poll::Ready(Answer::judged(result, class))
     }
-
-    fn abandon(&self, _pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {}
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         seat.poll_ready(cx)
@@ -327,7 +345,7 @@ enum State {
 pin_project! {
     /// The future of a [`Stack`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct StackFuture<P: Policy<S, Req>, S, Req> {
+    pub struct StackFuture<P: Lend<S, Req>, S, Req> {
         policy: Arc<P>,
         seat: Seat<S>,
         state: State,
@@ -335,7 +353,7 @@ pin_project! {
         pass: P::Pass,
     }
 
-    impl<P: Policy<S, Req>, S, Req> PinnedDrop for StackFuture<P, S, Req> {
+    impl<P: Lend<S, Req>, S, Req> PinnedDrop for StackFuture<P, S, Req> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             let ending = match this.state {
@@ -377,7 +395,7 @@ impl<P: Policy<S, Req>, S, Req> Future for StackFuture<P, S, Req> {
     }
 }
 
-impl<P: Policy<S, Req>, S, Req> fmt::Debug for StackFuture<P, S, Req> {
+impl<P: Lend<S, Req>, S, Req> fmt::Debug for StackFuture<P, S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StackFuture").field("state", &self.state).finish_non_exhaustive()
     }

@@ -18,7 +18,7 @@ use crate::{
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::{Event, Observer},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     timer::Timer,
 };
 
@@ -153,16 +153,30 @@ pin_project! {
 
 impl<I> Sealed for BulkheadPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for BulkheadPolicy<I>
+impl<I, S, Req> Lend<S, Req> for BulkheadPolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = BulkheadPass<Req, I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         BulkheadPass { permit: false, stage: Stage::Outside { call, request: Some(request), wait: None } }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let mut pass = pass.project();
+        if let StageProjection::Inside { work } = pass.stage.as_mut().project() {
+            self.inner.abandon(work, ending, now);
+        }
+        self.leave(pass.stage, pass.permit);
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for BulkheadPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -189,14 +203,6 @@ where
         let answer = ready!(self.inner.poll(work, seat, cx));
         self.leave(pass.stage, pass.permit);
         Poll::Ready(answer)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let mut pass = pass.project();
-        if let StageProjection::Inside { work } = pass.stage.as_mut().project() {
-            self.inner.abandon(work, ending, now);
-        }
-        self.leave(pass.stage, pass.permit);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -18,7 +18,7 @@ use crate::{
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::{BreakerResult, Event, Observer},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     random::Random,
 };
 
@@ -113,11 +113,10 @@ enum Stage {
 
 impl<I> Sealed for CircuitBreakerPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for CircuitBreakerPolicy<I>
+impl<I, S, Req> Lend<S, Req> for CircuitBreakerPolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = CircuitBreakerPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -127,6 +126,23 @@ where
             inner: self.inner.start(call, request),
         }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        self.inner.abandon(pass.inner, ending, now);
+        if let (Some(breaker), Stage::Admitted(admission)) =
+            (&self.breaker, mem::replace(pass.stage, Stage::Left))
+        {
+            breaker.count(breaker.machine.abandon(admission, ending, now));
+        }
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for CircuitBreakerPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -158,16 +174,6 @@ where
             breaker.count(breaker.machine.record(admission, answer.class, elapsed, now));
         }
         Poll::Ready(answer)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let pass = pass.project();
-        self.inner.abandon(pass.inner, ending, now);
-        if let (Some(breaker), Stage::Admitted(admission)) =
-            (&self.breaker, mem::replace(pass.stage, Stage::Left))
-        {
-            breaker.count(breaker.machine.abandon(admission, ending, now));
-        }
     }
 
     /// An open breaker answers without the service. When it lets the call through after all, because it has closed

@@ -11,7 +11,7 @@ use crate::{
     class::{Class, Ending},
     error::BoxError,
     event::{Event, Observer, Outcome},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// A fallback that a closure answers.
@@ -38,17 +38,27 @@ impl<F, I> FallbackPolicy<F, I> {
 
 impl<F, I> Sealed for FallbackPolicy<F, I> {}
 
+impl<F, I, S, Req> Lend<S, Req> for FallbackPolicy<F, I>
+where
+    I: Lend<S, Req>,
+{
+    type Pass = I::Pass;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        self.inner.start(call, request)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, ending, now);
+    }
+}
+
 impl<G, I, S, Req> Policy<S, Req> for FallbackPolicy<Answering<G>, I>
 where
     I: Policy<S, Req>,
     G: Fn(Why) -> Result<I::Response, BoxError>,
 {
     type Response = I::Response;
-    type Pass = I::Pass;
-
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.inner.start(call, request)
-    }
 
     fn poll(
         &self,
@@ -64,10 +74,6 @@ where
         })
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
-    }
-
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
     }
@@ -78,11 +84,6 @@ where
     I: Policy<S, Req>,
 {
     type Response = I::Response;
-    type Pass = I::Pass;
-
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.inner.start(call, request)
-    }
 
     fn poll(
         &self,
@@ -91,10 +92,6 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         self.inner.poll(pass, seat, cx)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

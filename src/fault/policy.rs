@@ -16,7 +16,7 @@ use crate::{
     class::Ending,
     error::{BoxError, InjectedFault},
     event::{Event, Observer},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     timer::Timer,
 };
 
@@ -81,16 +81,28 @@ impl Future for Held {
 
 impl<I> Sealed for FaultPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for FaultPolicy<I>
+impl<I, S, Req> Lend<S, Req> for FaultPolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = FaultPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         FaultPass { drawn: false, held: None, inner: self.inner.start(call, request) }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        *pass.held = None;
+        self.inner.abandon(pass.inner, ending, now);
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for FaultPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -119,12 +131,6 @@ where
             *pass.held = None;
         }
         self.inner.poll(pass.inner, seat, cx)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let pass = pass.project();
-        *pass.held = None;
-        self.inner.abandon(pass.inner, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -16,7 +16,7 @@ use crate::{
     error::{BoxError, CallError},
     event::Observer,
     fallback::{Why, serve},
-    policy::{Answer, Policy, Poller, Seat, Stack, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, Stack, sealed::Sealed},
     repeat::{Once, Repeatable},
     telemetry::CallTelemetryPolicy,
 };
@@ -197,17 +197,27 @@ pin_project! {
 
 impl<I> Sealed for OrPolicy<I> {}
 
+impl<I, S, R, H> Lend<S, Or<R, H>> for OrPolicy<I>
+where
+    I: Lend<S, R>,
+{
+    type Pass = OrPass<I::Pass, H>;
+
+    fn start(&self, call: Call, request: Or<R, H>) -> Self::Pass {
+        OrPass { fallback: request.fallback, inner: self.inner.start(call, request.call) }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+}
+
 impl<I, S, R, H> Policy<S, Or<R, H>> for OrPolicy<I>
 where
     I: Policy<S, R>,
     H: FnOnce(Why) -> Result<I::Response, BoxError>,
 {
     type Response = I::Response;
-    type Pass = OrPass<I::Pass, H>;
-
-    fn start(&self, call: Call, request: Or<R, H>) -> Self::Pass {
-        OrPass { fallback: request.fallback, inner: self.inner.start(call, request.call) }
-    }
 
     fn poll(
         &self,
@@ -221,10 +231,6 @@ where
             Some(fallback) if answer.class.wants_fallback() => serve(answer, fallback, &self.observer),
             _ => answer,
         })
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

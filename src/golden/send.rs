@@ -10,7 +10,7 @@ use tower::Service;
 use super::{BoxedClient, Handle};
 use crate::{
     error::{BoxError, CallError},
-    policy::{Policy, Stack, StackFuture},
+    policy::{Lend, Policy, Stack, StackFuture},
 };
 
 /// A client of a service, with the golden path in front of it.
@@ -96,7 +96,7 @@ where
 pin_project! {
     /// The future of [`Client::send`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct SendFuture<P: Policy<S, Req>, S, Req> {
+    pub struct SendFuture<P: Lend<S, Req>, S, Req> {
         #[pin]
         call: StackFuture<P, S, Req>,
     }
@@ -110,7 +110,7 @@ impl<P: Policy<S, Req>, S, Req> Future for SendFuture<P, S, Req> {
     }
 }
 
-impl<P: Policy<S, Req>, S, Req> fmt::Debug for SendFuture<P, S, Req> {
+impl<P: Lend<S, Req>, S, Req> fmt::Debug for SendFuture<P, S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendFuture").field("call", &self.call).finish()
     }

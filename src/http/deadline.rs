@@ -13,7 +13,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     event::{Event, Observer},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The header that says how many milliseconds the caller will wait.
@@ -46,11 +46,10 @@ pin_project! {
 
 impl<I> Sealed for DeadlineHeaderPolicy<I> {}
 
-impl<I, S, B> Policy<S, Request<B>> for DeadlineHeaderPolicy<I>
+impl<I, S, B> Lend<S, Request<B>> for DeadlineHeaderPolicy<I>
 where
-    I: Policy<S, Request<B>>,
+    I: Lend<S, Request<B>>,
 {
-    type Response = I::Response;
     type Pass = DeadlineHeaderPass<I::Pass>;
 
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
@@ -61,6 +60,17 @@ where
         };
         DeadlineHeaderPass { malformed, inner: self.inner.start(call, request) }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+}
+
+impl<I, S, B> Policy<S, Request<B>> for DeadlineHeaderPolicy<I>
+where
+    I: Policy<S, Request<B>>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -73,10 +83,6 @@ where
             self.observer.emit(Event::DeadlineMalformed);
         }
         self.inner.poll(pass.inner, seat, cx)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

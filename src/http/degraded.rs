@@ -13,7 +13,7 @@ use crate::{
     error::BoxError,
     event::{Observer, Outcome},
     fallback::{Answering, NoFallback, Why, serve},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Stands in the extensions of a response that a fallback gave.
@@ -37,17 +37,27 @@ impl<F, I> HttpFallbackPolicy<F, I> {
 
 impl<F, I> Sealed for HttpFallbackPolicy<F, I> {}
 
+impl<F, I, S, Req> Lend<S, Req> for HttpFallbackPolicy<F, I>
+where
+    I: Lend<S, Req>,
+{
+    type Pass = I::Pass;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        self.inner.start(call, request)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, ending, now);
+    }
+}
+
 impl<G, I, S, Req, B, FB> Policy<S, Req> for HttpFallbackPolicy<Answering<G>, I>
 where
     I: Policy<S, Req, Response = Response<B>>,
     G: Fn(Why) -> Result<Response<FB>, BoxError>,
 {
     type Response = Response<Either<B, FB>>;
-    type Pass = I::Pass;
-
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.inner.start(call, request)
-    }
 
     fn poll(
         &self,
@@ -66,10 +76,6 @@ where
         Poll::Ready(with_body(answer, Either::Right))
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
-    }
-
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
     }
@@ -80,11 +86,6 @@ where
     I: Policy<S, Req>,
 {
     type Response = I::Response;
-    type Pass = I::Pass;
-
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.inner.start(call, request)
-    }
 
     fn poll(
         &self,
@@ -93,10 +94,6 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         self.inner.poll(pass, seat, cx)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -14,7 +14,7 @@ use crate::{
     class::{Class, Ending},
     error::BoxError,
     event::{Event, Observer, Outcome, RetryResult},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     random::Random,
     repeat::Repeat,
     timer::Timer,
@@ -117,13 +117,11 @@ pin_project! {
 
 impl<I> Sealed for RetryPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for RetryPolicy<I>
+impl<I, S, Req> Lend<S, Req> for RetryPolicy<I>
 where
-    I: Policy<S, Req>,
-    S: Clone,
+    I: Lend<S, Req>,
     Req: Repeat,
 {
-    type Response = I::Response;
     type Pass = RetryPass<I::Pass, Req>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -137,6 +135,21 @@ where
             inner: Some(self.inner.start(call, request)),
         }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        if let Some(inner) = pass.project().inner.as_pin_mut() {
+            self.inner.abandon(inner, ending, now);
+        }
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for RetryPolicy<I>
+where
+    I: Policy<S, Req>,
+    S: Clone,
+    Req: Repeat,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -196,12 +209,6 @@ where
             *pass.delay = delay;
             *pass.stage = Stage::Waiting(later(failed.now, delay));
             self.observer.emit(Event::RetryScheduled { attempt: attempt + 1, delay });
-        }
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        if let Some(inner) = pass.project().inner.as_pin_mut() {
-            self.inner.abandon(inner, ending, now);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     class::{Class, Ending},
     error::BoxError,
     event::{Event, Observer, Outcome},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Tells of each attempt at the transport once. It stands inside the policies that can refuse an attempt.
@@ -64,11 +64,10 @@ enum Progress {
 
 impl<I> Sealed for AttemptTelemetryPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for AttemptTelemetryPolicy<I>
+impl<I, S, Req> Lend<S, Req> for AttemptTelemetryPolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = AttemptTelemetryPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -79,6 +78,27 @@ where
             inner: self.inner.start(call, request),
         }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        let progress = std::mem::replace(pass.progress, Progress::Told);
+        if let Progress::Told = progress {
+            return;
+        }
+        pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+        if let Progress::Started(started) = progress {
+            let outcome = outcome_of(ending);
+            pass.span.end(&self.spans, outcome, None, now);
+            self.tell(*pass.attempt, started, outcome, now);
+        }
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for AttemptTelemetryPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -102,20 +122,6 @@ where
             }
         }
         Poll::Ready(answer)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let pass = pass.project();
-        let progress = std::mem::replace(pass.progress, Progress::Told);
-        if let Progress::Told = progress {
-            return;
-        }
-        pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
-        if let Progress::Started(started) = progress {
-            let outcome = outcome_of(ending);
-            pass.span.end(&self.spans, outcome, None, now);
-            self.tell(*pass.attempt, started, outcome, now);
-        }
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -15,7 +15,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     event::{Event, Observer, Outcome},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Tells of each call once: how it ended and how long it took. The outermost policy of a stack.
@@ -59,11 +59,10 @@ pin_project! {
 
 impl<I> Sealed for CallTelemetryPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for CallTelemetryPolicy<I>
+impl<I, S, Req> Lend<S, Req> for CallTelemetryPolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = CallTelemetryPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -73,6 +72,23 @@ where
             inner: self.inner.start(call, request),
         }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        if let Some(started) = pass.started.take() {
+            pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+            let outcome = outcome_of(ending);
+            pass.span.end(&self.spans, outcome, None, now);
+            self.tell(started, outcome, now);
+        }
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for CallTelemetryPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -91,16 +107,6 @@ where
             self.tell(started, answer.outcome, now);
         }
         Poll::Ready(answer)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let pass = pass.project();
-        if let Some(started) = pass.started.take() {
-            pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
-            let outcome = outcome_of(ending);
-            pass.span.end(&self.spans, outcome, None, now);
-            self.tell(started, outcome, now);
-        }
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

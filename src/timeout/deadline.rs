@@ -12,7 +12,7 @@ use crate::{
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::{Event, Observer},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The deadline of a whole client call: the limit that everything inside shares.
@@ -44,11 +44,10 @@ pin_project! {
 
 impl<I> Sealed for DeadlinePolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for DeadlinePolicy<I>
+impl<I, S, Req> Lend<S, Req> for DeadlinePolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = DeadlinePass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -56,6 +55,17 @@ where
         let call = call.no_later_than(later(call.started, self.limit));
         DeadlinePass { expired, inner: self.inner.start(call, request) }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for DeadlinePolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -72,10 +82,6 @@ where
             )));
         }
         self.inner.poll(pass.inner, seat, cx)
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -12,7 +12,7 @@ use crate::{
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::{Event, Observer},
-    policy::{Answer, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     timer::Timer,
 };
 
@@ -46,11 +46,10 @@ pin_project! {
 
 impl<I> Sealed for TimeoutPolicy<I> {}
 
-impl<I, S, Req> Policy<S, Req> for TimeoutPolicy<I>
+impl<I, S, Req> Lend<S, Req> for TimeoutPolicy<I>
 where
-    I: Policy<S, Req>,
+    I: Lend<S, Req>,
 {
-    type Response = I::Response;
     type Pass = TimeoutPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
@@ -60,6 +59,17 @@ where
         let call = Call { deadline: Some(deadline), ..call };
         TimeoutPass { deadline, expired, timer: Timer::new(), inner: self.inner.start(call, request) }
     }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for TimeoutPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
 
     fn poll(
         &self,
@@ -82,10 +92,6 @@ where
         self.inner.abandon(pass.inner, Ending::Cancelled, cx.now());
         self.observer.emit(Event::TimedOut { reason: self.reason });
         Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), self.reason)))
-    }
-
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

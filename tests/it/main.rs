@@ -3,5 +3,6 @@
 
 mod contract;
 mod floors;
+mod shapes;
 #[cfg(feature = "http")]
 mod ui;
