@@ -7,12 +7,15 @@ use moneta_resilience::{
     circuit_breaker::CircuitBreakerLayer,
     fallback::FallbackLayer,
     fault::{FaultLayer, Faults},
+    golden::{self, ClientBuilder, Limit, Missing},
     retry::RetryLayer,
     telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
 };
-
-use tower::{ServiceBuilder, layer::util::Identity};
+use tower::{
+    ServiceBuilder,
+    layer::{layer_fn, util::Identity},
+};
 
 use super::{After, Contract, probe::Act};
 
@@ -56,12 +59,12 @@ contract!(
 );
 contract!(bulkhead, Contract::new(BulkheadLayer::new(8).max_queue(0)).refuses(After::Pending(8), false));
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
-contract!(fallback, Contract::new(FallbackLayer::new(|_| Ok(1))).answers_failures());
+contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));
 contract!(fault_hook, Contract::new(FaultLayer::new(Faults::seeded(1))));
 contract!(telemetry, Contract::new(TelemetryLayer::new("contract")));
 contract!(
     five_by_hand,
-    Contract::new(
+    Contract::with_fallback(
         ServiceBuilder::new()
             .layer(FallbackLayer::new(|_| Ok(1)))
             .layer(RetryLayer::new().seed(1))
@@ -69,8 +72,26 @@ contract!(
             .layer(BulkheadLayer::new(8))
             .layer(TimeoutLayer::new(LIMIT))
     )
-    .answers_failures()
 );
+contract!(
+    golden_client,
+    Contract::with_fallback(layer_fn(|inner| client("contract").fallback(|_| Ok(1)).service(inner)))
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true)
+);
+contract!(
+    golden_client_without_fallback,
+    Contract::new(layer_fn(|inner| client("contract").no_fallback().service(inner)))
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true)
+);
+fn client(name: &str) -> ClientBuilder<Limit, Missing> {
+    golden::client(name).timeout(LIMIT)
+}
 
 #[cfg(feature = "http")]
 mod http {
@@ -88,5 +109,31 @@ mod http {
             |answer| answer.status().is_success(),
         )
         .answers_failures()
+    );
+    contract!(
+        golden_client,
+        Contract::with(
+            layer_fn(|inner| client("contract").no_fallback().http(inner)),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true)
+    );
+    contract!(
+        golden_server,
+        Contract::with(
+            golden::server("contract").timeout(LIMIT).bulkhead(8).layer(),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
+        .answers_failures()
+        .always_ready()
+        .ends_by(LIMIT)
+        .refuses(After::Pending(8), true)
     );
 }

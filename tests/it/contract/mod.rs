@@ -33,6 +33,7 @@ struct Contract<L, Req, Res, Out> {
     limit: Option<Duration>,
     always_ready: bool,
     answers_failures: bool,
+    built_anew: bool,
     refusal: Option<Refusal>,
     _out: PhantomData<fn() -> Out>,
 }
@@ -60,6 +61,14 @@ impl<L> Contract<L, Ask, u32, u32> {
     {
         Self::with(layer, || Ask, || 7, |_| true)
     }
+
+    /// A stack with a fallback that says 1: whoever is told 7 was served by the service.
+    fn with_fallback(layer: L) -> Self
+    where
+        L: Layer<Inner<u32>, Service: Service<Ask, Response = u32>>,
+    {
+        Self::with(layer, || Ask, || 7, |&answer| answer == 7).answers_failures()
+    }
 }
 
 impl<L, Req, Res, Out> Contract<L, Req, Res, Out> {
@@ -76,6 +85,7 @@ impl<L, Req, Res, Out> Contract<L, Req, Res, Out> {
             limit: None,
             always_ready: false,
             answers_failures: false,
+            built_anew: false,
             refusal: None,
             _out: PhantomData,
         }
@@ -96,6 +106,12 @@ impl<L, Req, Res, Out> Contract<L, Req, Res, Out> {
     /// It puts an answer in the place of an error.
     fn answers_failures(mut self) -> Self {
         self.answers_failures = true;
+        self
+    }
+
+    /// It is no layer that could be applied twice: only its clones share state.
+    fn built_anew(mut self) -> Self {
+        self.built_anew = true;
         self
     }
 
