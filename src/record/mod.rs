@@ -30,13 +30,13 @@ pub fn observer(name: &Name) -> Observer {
 
 /// The same observer, telling the metrics backend of the process as well.
 #[cfg(feature = "otel")]
-pub(crate) fn to_backend(observer: Observer) -> Observer {
+fn to_backend(observer: Observer) -> Observer {
     observer.sink(otel())
 }
 
 /// The same observer: this build has no metrics backend.
 #[cfg(not(feature = "otel"))]
-pub(crate) fn to_backend(observer: Observer) -> Observer {
+fn to_backend(observer: Observer) -> Observer {
     observer
 }
 

@@ -105,15 +105,12 @@ impl Span {
 
 fn end(context: &Context, spans: &Spans, outcome: Outcome, error: Option<&BoxError>, now: Instant) {
     let span = context.span();
-    if span.is_recording() {
-        span.set_attribute(KeyValue::new(names::OUTCOME, outcome.as_str()));
-        if spans.is_error(outcome) {
-            let reason = error.and_then(|error| Rejected::find(&**error)).map(Rejected::reason);
-            let id = reason.map_or(outcome.as_str(), Reason::as_str);
-            span.set_attribute(KeyValue::new(names::ERROR_TYPE, id));
-            // The description stays empty: an error's message may hold what must not leave the process.
-            span.set_status(Status::error(""));
-        }
+    span.set_attribute(KeyValue::new(names::OUTCOME, outcome.as_str()));
+    if spans.is_error(outcome) {
+        let reason = error.and_then(|error| Rejected::find(&**error)).map(Rejected::reason);
+        span.set_attribute(KeyValue::new(names::ERROR_TYPE, reason.map_or(outcome.as_str(), Reason::as_str)));
+        // The description stays empty: an error's message may hold what must not leave the process.
+        span.set_status(Status::error(""));
     }
     span.end_with_timestamp(clock::wall(now));
 }

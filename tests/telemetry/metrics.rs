@@ -1,16 +1,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::FutureExt;
 use moneta_resilience::{
     Class, Name, Registry,
     event::{Event, Outcome},
     fault::{Fault, Faults},
     golden, record,
+    telemetry::TelemetryLayer,
 };
 use opentelemetry::global;
 use opentelemetry_sdk::metrics::{
     InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
     data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics},
 };
+use tower::{BoxError, Layer, Service, service_fn};
 
 use crate::{SECOND, alone, call};
 
@@ -195,6 +198,19 @@ async fn durations_are_told_in_seconds_with_the_labels_they_have() {
         assert_eq!(point.bounds().take(3).collect::<Vec<_>>(), [0.005, 0.01, 0.025]);
         assert_eq!(point.bounds().last(), Some(10.0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_series_exist_allocates_nothing() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let work = service_fn(|()| async { Ok::<_, BoxError>(()) });
+    let mut service = TelemetryLayer::new("metrics-allocations").layer(work);
+    let mut call = || service.call(()).now_or_never().unwrap().unwrap();
+    call();
+    assert_eq!(allocation_counter::measure(call).count_total, 0);
+    assert_eq!(calls(&meters.points("metrics-allocations")), (Some(2), Some(2)));
 }
 
 #[tokio::test(start_paused = true)]

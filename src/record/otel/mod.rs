@@ -12,7 +12,7 @@ mod totals;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, OnceLock, Weak},
 };
 
@@ -36,11 +36,14 @@ use crate::{
 /// It uses the global meter provider, whichever that is at the time, and does nothing while there is none. A provider
 /// that comes late shows the totals from the first call on, durations from then on.
 ///
+/// Golden stacks and [`record::observer`](super::observer) tell it already: given to them once more it records twice.
+/// It is for the stacks of a registry of one's own, whose durations alone it then takes.
+///
 /// ```
 /// use moneta_resilience::{Name, Registry, record};
 ///
 /// let ledger = Name::new("ledger").expect("a good name");
-/// let observer = Registry::global().observer(&ledger).sink(record::otel());
+/// let observer = Registry::new().observer(&ledger).sink(record::otel());
 /// ```
 pub fn otel() -> Arc<dyn Sink> {
     static OTEL: OnceLock<Arc<Otel>> = OnceLock::new();
@@ -75,7 +78,9 @@ struct Local {
     instruments: Instruments,
     /// How many records until it asks for the global provider, should the old one be kept alive by somebody else.
     trusted: u32,
-    labels: HashMap<Name, Arc<Labels>>,
+    /// The labels of each pipeline, by the address of its name: comparing that is cheaper than the text. The name beside
+    /// them keeps the address taken. Equal names from elsewhere have entries of their own.
+    labels: BTreeMap<usize, (Name, Arc<Labels>)>,
 }
 
 thread_local! {
@@ -134,7 +139,7 @@ impl Instruments {
 
 impl Local {
     fn new(otel: &Otel) -> Self {
-        Self { instruments: otel.instruments(), trusted: Otel::TRUST, labels: HashMap::new() }
+        Self { instruments: otel.instruments(), trusted: Otel::TRUST, labels: BTreeMap::new() }
     }
 
     fn record(&mut self, otel: &Otel, pipeline: &Name, event: &Event) {
@@ -143,7 +148,8 @@ impl Local {
             self.instruments = otel.instruments();
             self.trusted = Otel::TRUST;
         }
-        if let Some(labels) = self.labels.get(pipeline) {
+        let address = pipeline.as_str().as_ptr().addr();
+        if let Some((_, labels)) = self.labels.get(&address) {
             self.instruments.durations.record(labels, event);
         } else {
             let labels = otel.labels(pipeline);
@@ -152,7 +158,7 @@ impl Local {
             if self.labels.len() > Registry::MAX_NAMES {
                 self.labels.clear();
             }
-            self.labels.insert(pipeline.clone(), labels);
+            self.labels.insert(address, (pipeline.clone(), labels));
         }
     }
 }
