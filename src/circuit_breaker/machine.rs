@@ -165,19 +165,22 @@ impl Machine {
         (admission, transition)
     }
 
-    /// Gives an admission back with the outcome of the call, which took `elapsed`.
+    /// Gives an admission back with the outcome of the call. How long it took is asked only if it makes a difference.
     pub(crate) fn record(
         &self,
         admission: Admission,
         class: Class,
-        elapsed: Duration,
+        elapsed: impl FnOnce() -> Duration,
         now: Instant,
     ) -> Counted {
         let (mark, result) = match class {
-            Class::Success | Class::CallerFault if self.is_slow(elapsed) => {
-                (Mark::Slow, Some(BreakerResult::Slow))
+            Class::Success | Class::CallerFault => {
+                if self.is_slow(elapsed) {
+                    (Mark::Slow, Some(BreakerResult::Slow))
+                } else {
+                    (Mark::Success, Some(BreakerResult::Success))
+                }
             }
-            Class::Success | Class::CallerFault => (Mark::Success, Some(BreakerResult::Success)),
             Class::Transient { .. } | Class::Fault => (Mark::Failure, Some(BreakerResult::Failure)),
             Class::Throttled { .. } => (Mark::Throttled, Some(BreakerResult::Failure)),
             Class::Neutral => (Mark::Nothing, None),
@@ -261,8 +264,8 @@ impl Machine {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    fn is_slow(&self, elapsed: Duration) -> bool {
-        self.config.slow.is_some_and(|slow| elapsed >= slow.duration)
+    fn is_slow(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        self.config.slow.is_some_and(|slow| elapsed() >= slow.duration)
     }
 
     /// The refusal of a breaker that is open and not yet to be probed.

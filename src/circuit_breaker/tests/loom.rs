@@ -33,10 +33,10 @@ fn loom_a_new_generation_begins_empty_and_loses_nothing() {
         let machine = machine(now);
         let late = machine.admit(|| now).0.expect("it is closed");
         let other = Arc::clone(&machine);
-        let thread = thread::spawn(move || other.record(late, Class::Success, Duration::ZERO, now));
+        let thread = thread::spawn(move || other.record(late, Class::Success, || Duration::ZERO, now));
         machine.reset(now);
         let call = machine.admit(|| now).0.expect("it is closed");
-        machine.record(call, Class::CallerFault, Duration::ZERO, now);
+        machine.record(call, Class::CallerFault, || Duration::ZERO, now);
         thread.join().expect("no panic");
         assert_eq!(machine.snapshot(now).calls, 1);
     });
@@ -49,7 +49,7 @@ fn loom_half_open_is_entered_once_and_admits_its_probes() {
     explore(move || {
         let machine = machine(now);
         let call = machine.admit(|| now).0.expect("it is closed");
-        machine.record(call, Class::Fault, Duration::ZERO, now).transition.expect("it opens");
+        machine.record(call, Class::Fault, || Duration::ZERO, now).transition.expect("it opens");
         let later = now + Duration::from_secs(1);
         let other = Arc::clone(&machine);
         let thread = thread::spawn(move || {

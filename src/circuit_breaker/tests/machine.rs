@@ -46,7 +46,7 @@ impl Bench {
     }
 
     fn record(&self, admission: Admission, class: Class) -> Counted {
-        self.machine.record(admission, class, Duration::ZERO, self.now)
+        self.machine.record(admission, class, || Duration::ZERO, self.now)
     }
 
     fn drop(&self, admission: Admission) -> Option<Transition> {
@@ -166,7 +166,7 @@ fn a_streak_does_not_trip_a_busy_dependency() {
 #[test]
 fn slow_calls_trip_when_they_are_asked_to() {
     let bench = Bench::new(|config| config.slow = Some(Slow { duration: SECOND, rate: Ratio::percent(80) }));
-    let slow = || bench.machine.record(bench.admitted(), Class::Success, SECOND, bench.now);
+    let slow = || bench.machine.record(bench.admitted(), Class::Success, || SECOND, bench.now);
     bench.calls(4, Class::Success);
     for _ in 0..15 {
         assert_eq!(slow(), Counted { result: Some(BreakerResult::Slow), transition: None });
@@ -177,7 +177,8 @@ fn slow_calls_trip_when_they_are_asked_to() {
 #[test]
 fn success_is_never_slow_by_default() {
     let bench = Bench::new(|_| {});
-    let counted = bench.machine.record(bench.admitted(), Class::Success, 3_600 * SECOND, bench.now);
+    let counted =
+        bench.machine.record(bench.admitted(), Class::Success, || unreachable!("nobody asks"), bench.now);
     assert_eq!(counted.result, Some(BreakerResult::Success));
 }
 
@@ -261,7 +262,7 @@ fn a_slow_probe_fails() {
     let slow = Slow { duration: SECOND, rate: Ratio::percent(80) };
     let mut bench = Bench::new(|config| (config.probes, config.slow) = (1, Some(slow)));
     bench.trip_and_wait();
-    let counted = bench.machine.record(bench.admitted(), Class::Success, SECOND, bench.now);
+    let counted = bench.machine.record(bench.admitted(), Class::Success, || SECOND, bench.now);
     assert_eq!(counted, Counted { result: Some(BreakerResult::Slow), transition: went(HalfOpen, Open) });
 }
 

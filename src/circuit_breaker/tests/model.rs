@@ -346,7 +346,7 @@ impl Twins {
         };
         let before = self.model.state;
         self.model.give_back(ticket, happened, self.now);
-        let elapsed = Duration::from_millis(took);
+        let elapsed = || Duration::from_millis(took);
         let counted = self.machine.record(admission, class, elapsed, self.instant());
         self.same_transition(before, counted.transition);
     }
