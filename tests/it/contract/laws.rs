@@ -190,7 +190,7 @@ where
             Err(error) => {
                 let mut sources =
                     successors(Some(&*error as &(dyn Error + 'static)), |&error| error.source());
-                assert!(sources.any(|error| error.is::<ProbeError>()), "{error:?}");
+                assert!(sources.any(<dyn Error>::is::<ProbeError>), "{error:?}");
             }
         }
     }

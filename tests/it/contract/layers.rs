@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use moneta_resilience::{
+    BoxError, CallError,
     bulkhead::BulkheadLayer,
     circuit_breaker::CircuitBreakerLayer,
     fallback::FallbackLayer,
@@ -13,11 +14,15 @@ use moneta_resilience::{
     timeout::TimeoutLayer,
 };
 use tower::{
-    ServiceBuilder,
+    Service, ServiceBuilder, ServiceExt,
     layer::{layer_fn, util::Identity},
+    service_fn,
 };
 
-use super::{After, Contract, probe::Act};
+use super::{
+    After, Ask, Contract,
+    probe::{Act, Inner},
+};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -89,6 +94,25 @@ contract!(
         .built_anew()
         .refuses(After::Calls(20, Act::Fail), true)
 );
+contract!(
+    golden_calls,
+    Contract::new(layer_fn(calls))
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true)
+);
+
+fn calls(
+    inner: Inner<u32>,
+) -> impl Service<Ask, Response = u32, Error = BoxError, Future: Send> + Clone + Send + Sync {
+    let calls = client("contract").no_fallback().calls();
+    service_fn(move |ask: Ask| {
+        let (calls, inner) = (calls.clone(), inner.clone());
+        async move { calls.run_repeatable(|| inner.clone().oneshot(ask)).await.map_err(CallError::into_inner) }
+    })
+}
+
 fn client(name: &str) -> ClientBuilder<Limit, Missing> {
     golden::client(name).timeout(LIMIT)
 }
