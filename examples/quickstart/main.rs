@@ -1,0 +1,95 @@
+//! A bad day of a small system, in under a minute: `cargo run --release --example quickstart`.
+//!
+//! A portfolio service asks market data for a quote, over loopback HTTP, under a steady load. Market data is
+//! healthy, then slow, then healthy, then dead, then back. Beside it the same service without the golden path
+//! gets the same load on the same day. At the end stands what the callers of both saw, and whether the golden
+//! path kept its promises; if not, the exit code says so.
+//!
+//! To see how a service is written, read `service.rs`: everything else here is the day around it.
+
+#![expect(clippy::print_stdout, reason = "a person reads along")]
+
+mod bare;
+mod circuit;
+mod load;
+mod measure;
+mod phases;
+mod process;
+mod progress;
+mod promises;
+mod report;
+mod service;
+mod transport;
+mod upstream;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use axum::Router;
+use http::Uri;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    circuit::Circuit,
+    load::Load,
+    process::{Process, any_port, reserve},
+    transport::Calls,
+    upstream::Upstream,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode> {
+    let phases = phases::all();
+    let (golden_calls, bare_calls) = (Calls::default(), Calls::default());
+    let circuit = Arc::new(Circuit::default());
+
+    let mut upstream = Upstream::start()?;
+    let market_data = upstream.address();
+    let (_golden, golden) = serve("golden", service::app(market_data, &golden_calls, circuit.clone())?)?;
+    let (_bare, bare) = serve("bare", bare::app(market_data, &bare_calls)?)?;
+    println!("{}", progress::opening(market_data, golden, bare));
+
+    let start = Instant::now() + Duration::from_millis(200);
+    let load = Load::start(portfolio(golden)?, portfolio(bare)?, start, phases::length())?;
+    for phase in &phases {
+        sleep_until(start + phase.span.start).await;
+        upstream.turn(phase.weather)?;
+        println!("\n{}", progress::heading(phase));
+        let mut second = phase.span.start;
+        while second < phase.span.end {
+            second += Duration::from_secs(1);
+            sleep_until(start + second).await;
+            println!("{}", progress::line(second, &load.so_far(), circuit.state()));
+        }
+    }
+
+    let seen = load.finish()?;
+    let golden = report::Path { calls: &seen.golden, transport: &since(start, &golden_calls) };
+    let bare = report::Path { calls: &seen.bare, transport: &since(start, &bare_calls) };
+    let judge = |path: &report::Path<'_>| promises::judge(path.calls, path.transport, &seen.stalls, &phases);
+    let verdicts = judge(&golden);
+
+    println!("\n{}", report::table(&golden, &bare, &seen.stalls, &phases));
+    println!("\n{}", report::circuit(&circuit.transitions(), start, &phases));
+    println!("\n{}", report::generator(&seen));
+    println!("\n{}", report::verdicts(&verdicts, &judge(&bare)));
+    println!("\n{}", report::conclusion(&seen, &verdicts));
+    let kept = verdicts.iter().all(|verdict| verdict.kept);
+    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Starts a service on a free port.
+fn serve(name: &str, app: Router) -> Result<(Process, SocketAddr)> {
+    let port = reserve(any_port())?;
+    let address = port.local_addr()?;
+    Ok((Process::start(name, port, app)?, address))
+}
+
+fn portfolio(service: SocketAddr) -> Result<Uri> {
+    Ok(format!("http://{service}/portfolio").parse()?)
+}
+
+/// When the calls were made, in time since the start.
+fn since(start: Instant, calls: &Calls) -> Vec<Duration> {
+    calls.list().into_iter().map(|at| at - start).collect()
+}
