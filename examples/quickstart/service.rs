@@ -22,12 +22,12 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderName, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Either, Empty};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use moneta_resilience::{
     BoxError,
     golden::{self, BoxedClient},
-    http::Degraded,
+    http::{AnswerBody, Degraded},
 };
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) fn app(market_data: SocketAddr, calls: &Calls, circuit: Arc<Circuit>)
 #[derive(Clone)]
 struct Service {
     quote: Uri,
-    quotes: BoxedClient<Request<Empty<Bytes>>, Response<Either<Incoming, String>>>,
+    quotes: BoxedClient<Request<Empty<Bytes>>, Response<AnswerBody<Incoming, String>>>,
     last: Arc<LastQuote>,
 }
 

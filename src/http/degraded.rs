@@ -4,9 +4,9 @@ use std::{
 };
 
 use http::Response;
-use http_body_util::Either;
 use tokio::time::Instant;
 
+use super::AnswerBody;
 use crate::{
     call::Call,
     class::Ending,
@@ -57,7 +57,7 @@ where
     I: Policy<S, Req, Response = Response<B>>,
     G: Fn(Why) -> Result<Response<FB>, BoxError>,
 {
-    type Response = Response<Either<B, FB>>;
+    type Response = Response<AnswerBody<B, FB>>;
 
     fn poll(
         &self,
@@ -67,13 +67,13 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let answer = ready!(self.inner.poll(pass, seat, cx));
         if !answer.class.wants_fallback() {
-            return Poll::Ready(with_body(answer, Either::Left));
+            return Poll::Ready(with_body(answer, AnswerBody::of_dependency));
         }
         let mut answer = serve(answer, &self.fallback.0, &self.observer);
         if let (Outcome::Degraded, Ok(response)) = (answer.outcome, &mut answer.result) {
             response.extensions_mut().insert(Degraded);
         }
-        Poll::Ready(with_body(answer, Either::Right))
+        Poll::Ready(with_body(answer, AnswerBody::of_fallback))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -8,11 +8,13 @@
 //! one. Of several values the shortest counts. What cannot be read is ignored and counted, in
 //! `resilience.deadlines.malformed`; a caller's garbage is never the server's error.
 
+mod body;
 mod deadline;
 mod degraded;
 #[cfg(test)]
 mod tests;
 
+pub use body::AnswerBody;
 pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};

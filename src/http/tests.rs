@@ -1,9 +1,20 @@
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 use proptest::prelude::*;
 
-use super::deadline::{Patience, REQUEST_TIMEOUT};
+use super::{
+    AnswerBody,
+    deadline::{Patience, REQUEST_TIMEOUT},
+};
+use crate::CallError;
 
 fn read(values: &[(&'static str, &[u8])]) -> Patience {
     let mut headers = HeaderMap::new();
@@ -49,4 +60,28 @@ proptest! {
         prop_assert_eq!(patience.limit, number.map(Duration::from_millis));
         prop_assert_eq!(patience.malformed, number.is_none());
     }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_has_an_error_that_the_question_mark_takes() -> anyhow::Result<()> {
+    struct Broken;
+    impl Body for Broken {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+    async fn read(body: AnswerBody<Broken, String>) -> anyhow::Result<Bytes> {
+        Ok(body.collect().await?.to_bytes())
+    }
+    assert_eq!(read(AnswerBody::of_fallback("stale".to_owned())).await?, "stale");
+    let error = read(AnswerBody::of_dependency(Broken)).await.expect_err("it breaks off");
+    let error = error.downcast::<CallError>()?;
+    assert!(error.inner().is::<std::io::Error>());
+    Ok(())
 }
