@@ -33,7 +33,8 @@ const MIN_PER_SECOND: u32 = 10;
 ///
 /// In any ten seconds at most `ratio` of the first attempts made in them may be repeated, plus `min_per_second`
 /// repetitions in each second, so that a quiet client can retry at all. What is left of a second's reserve lapses with
-/// that second. Time is counted in whole seconds since the budget was made.
+/// that second. A call that was refused on this side, by an open circuit or a full bulkhead, was no attempt and fills
+/// nothing. Time is counted in whole seconds since the budget was made.
 ///
 /// A clone is the same budget: give clones to several layers and they draw on one account. A setter makes a new,
 /// unshared one.

@@ -134,16 +134,27 @@ pub struct Poller<'a, 'b> {
     /// The task's context.
     pub task: &'a mut Context<'b>,
     now: Option<Instant>,
+    reached: bool,
 }
 
 impl<'a, 'b> Poller<'a, 'b> {
     fn new(task: &'a mut Context<'b>, now: Option<Instant>) -> Self {
-        Self { task, now }
+        Self { task, now, reached: false }
     }
 
     /// The instant of this poll; after the service has answered, the instant of its answer.
     pub fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// Says that the attempt got as far as the service, or to what stands in for it.
+    pub(crate) fn reach(&mut self) {
+        self.reached = true;
+    }
+
+    /// Whether it did in this poll. One that was refused on the way has not begun, and is nothing to count.
+    pub(crate) fn reached(&self) -> bool {
+        self.reached
     }
 }
 
@@ -244,6 +255,7 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<S::Response>> {
         let mut pass = pass.project();
+        cx.reach();
         let task = &mut *cx.task;
         let mut step = || {
             if pass.request.is_some() {

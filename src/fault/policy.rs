@@ -114,6 +114,7 @@ where
         if !*pass.drawn {
             *pass.drawn = true;
             if let Some(Injection { effect, released }) = self.faults.draw() {
+                cx.reach();
                 self.observer.emit(Event::FaultInjected { fault: effect.kind() });
                 let delay = match effect {
                     Effect::Error(class) => {

@@ -91,7 +91,7 @@ impl Failure {
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// Not polled yet.
+    /// The first attempt has not got as far as the service.
     Placed,
     /// An attempt is on its way.
     Trying,
@@ -164,8 +164,7 @@ where
         }
         loop {
             match *pass.stage {
-                Stage::Placed => self.budget.deposit(cx.now()),
-                Stage::Trying => {}
+                Stage::Placed | Stage::Trying => {}
                 Stage::Waiting(until) => {
                     ready!(pass.timer.as_mut().poll_until(until, cx.task));
                     pass.timer.as_mut().clear();
@@ -174,13 +173,21 @@ where
                     *pass.spare = self.spare(pass.call.attempt, &request);
                     let call = Call { started: cx.now(), ..*pass.call };
                     pass.inner.set(Some(self.inner.start(call, request)));
+                    *pass.stage = Stage::Trying;
                 }
             }
-            *pass.stage = Stage::Trying;
 
             let attempt = pass.call.attempt;
+            let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
             let inner = pass.inner.as_mut().as_pin_mut().expect("an attempt was started above or before");
-            let answer = ready!(self.inner.poll(inner, seat, cx));
+            let poll = self.inner.poll(inner, seat, cx);
+            if let (Some(now), true) = (placed, cx.reached()) {
+                // Calls that are refused on this side earn nothing: the first seconds after an outage would be paid from
+                // what an open circuit has turned away.
+                self.budget.deposit(now);
+                *pass.stage = Stage::Trying;
+            }
+            let answer = ready!(poll);
             if answer.class == Class::Success {
                 let result = if attempt == 1 { RetryResult::First } else { RetryResult::Recovered };
                 return self.finish(answer, result, pass.earlier);
