@@ -3,6 +3,7 @@
 
 mod contract;
 mod floors;
+mod outcomes;
 mod shapes;
 #[cfg(feature = "http")]
 mod ui;
