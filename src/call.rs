@@ -92,9 +92,9 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call that begins now, under the deadline of the work in hand.
-    pub(crate) fn begin() -> Self {
-        Self { started: Instant::now(), deadline: Deadline::current().map(Deadline::instant), attempt: 1 }
+    /// A call that begins now, under the deadline of the work that it was made in.
+    pub(crate) fn begin(deadline: Option<Deadline>) -> Self {
+        Self { started: Instant::now(), deadline: deadline.map(Deadline::instant), attempt: 1 }
     }
 
     /// The same call with its deadline no later than `limit`.

@@ -16,7 +16,7 @@ pub enum Event {
     CallFinished {
         /// How it ended for the caller.
         outcome: Outcome,
-        /// Time from the call to its end.
+        /// Time from the call's first poll to its end.
         elapsed: Duration,
     },
     /// One attempt at the transport ended.

@@ -19,7 +19,8 @@
 //! The trait is public because it stands in the types of the stacks, and sealed because its contract is subtle. What
 //! has to do with the pass alone is a trait of its own, [`Lend`].
 //!
-//! * `start` only puts the request in its place. A pass that was never polled has had no effect.
+//! * `start` only puts the request in its place, when the call or the attempt begins. A pass that was never polled has had
+//!   no effect.
 //! * `poll` may be called until it is ready once. What it was given it gives back by then.
 //! * `abandon` is called instead, when the pass is to be dropped before that, and gives everything back. It may also
 //!   come after the answer, when code further out (a fallback's closure) panics over it: then there is nothing left to
@@ -344,14 +345,22 @@ where
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Called, and not polled since `started`.
-    Started(Instant),
-    /// Between two polls.
+    /// Called, or between two polls.
     Waiting,
     /// Inside a poll; found by the drop only when that poll unwinds.
     Polling,
     /// The answer was given.
     Done,
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<Req, P> {
+        /// Called and not polled yet, so nothing has happened but that the work in hand has this deadline.
+        Called { request: Option<Req>, deadline: Option<Deadline> },
+        /// Polled at least once.
+        Begun { #[pin] pass: P },
+    }
 }
 
 pin_project! {
@@ -362,38 +371,47 @@ pin_project! {
         seat: Seat<S>,
         state: State,
         #[pin]
-        pass: P::Pass,
+        stage: Stage<Req, P::Pass>,
     }
 
     impl<P: Lend<S, Req>, S, Req> PinnedDrop for StackFuture<P, S, Req> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             let ending = match this.state {
-                State::Started(_) | State::Waiting => Ending::Cancelled,
+                State::Waiting => Ending::Cancelled,
                 State::Polling => Ending::Panicked,
                 State::Done => return,
             };
-            this.policy.abandon(this.pass, ending, Instant::now());
+            if let StageProjection::Begun { pass } = this.stage.project() {
+                this.policy.abandon(pass, ending, Instant::now());
+            }
         }
     }
 }
 
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
-        let call = Call::begin();
-        let pass = policy.start(call, request);
-        Self { policy, seat, state: State::Started(call.started), pass }
+        let stage = Stage::Called { request: Some(request), deadline: Deadline::current() };
+        Self { policy, seat, state: State::Waiting, stage }
     }
 
     /// Drives the call to its answer.
     pub(crate) fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Answer<P::Response>> {
-        let this = self.project();
-        let now = match *this.state {
-            State::Started(at) => Some(at),
-            _ => None,
-        };
+        let mut this = self.project();
         *this.state = State::Polling;
-        let poll = this.policy.poll(this.pass, this.seat, &mut Poller::new(task, now));
+        let mut now = None;
+        if let StageProjection::Called { request, deadline } = this.stage.as_mut().project() {
+            // A call begins here: the time that its future lay around is neither its own nor the dependency's.
+            let call = Call::begin(*deadline);
+            now = Some(call.started);
+            let request = request.take().expect("it is there until the call begins");
+            let pass = this.policy.start(call, request);
+            this.stage.set(Stage::Begun { pass });
+        }
+        let StageProjection::Begun { pass } = this.stage.project() else {
+            unreachable!("the call began above or before")
+        };
+        let poll = this.policy.poll(pass, this.seat, &mut Poller::new(task, now));
         *this.state = if poll.is_ready() { State::Done } else { State::Waiting };
         poll
     }

@@ -75,3 +75,26 @@ async fn a_call_that_arrives_expired_is_refused_before_the_work_begins() {
 fn a_limit_of_zero_is_refused() {
     let _ = TimeoutLayer::new(Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_that_a_future_lies_around_is_not_the_calls() {
+    let answers = service_fn(|()| async {
+        sleep(LIMIT / 2).await;
+        Ok::<_, BoxError>(7)
+    });
+    let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(answers);
+    let call = service.ready().await.expect("ready").call(());
+    sleep(2 * LIMIT).await;
+    assert_eq!(call.await.expect("it answers within the limit"), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_deadline_passes_before_it_begins_is_refused_unsent() {
+    let untouched =
+        service_fn(|()| async { unreachable!("the work must not begin") as Result<(), BoxError> });
+    let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(untouched);
+    let service = service.ready().await.expect("ready");
+    let call = Deadline::after(LIMIT / 2).enter(|| service.call(()));
+    sleep(LIMIT).await;
+    assert_eq!(reason(&call.await.expect_err("expired")), Some(Reason::DeadlineExceeded));
+}
