@@ -1,8 +1,11 @@
 //! The integration tests, as one binary: what holds for the crate as a whole.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bad_use;
 mod contract;
 mod floors;
+#[cfg(feature = "http")]
+mod golden_http;
 mod outcomes;
 mod shapes;
 #[cfg(feature = "http")]
