@@ -27,3 +27,28 @@ fn a_call_that_goes_well_allocates_nothing() {
 fn the_counter_counts() {
     assert_eq!(measure(|| drop(Box::new(std::hint::black_box(1)))).count_total, 1);
 }
+
+#[cfg(feature = "http")]
+#[test]
+fn the_headers_of_an_attempt_cost_four_allocations() {
+    use std::{convert::Infallible, future::ready, pin::pin, task, time::Duration};
+
+    use http::{Request, Response};
+    use moneta_resilience::{Registry, golden};
+
+    let builder =
+        || golden::client("wire").timeout(Duration::from_secs(30)).no_fallback().registry(&Registry::new());
+    let echo = tower::service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+    let poll = |call: task::Poll<_>| assert!(matches!(call, task::Poll::Ready(Ok::<Response<()>, _>(_))));
+    let cx = &mut task::Context::from_waker(task::Waker::noop());
+
+    let (with, without) = (builder().http(echo), builder().without_wire_headers().http(echo));
+    // What is made once, by a first call, is no cost of a call.
+    for _ in 0..CALLS {
+        poll(pin!(with.send(Request::new(()))).poll(cx));
+        poll(pin!(without.send(Request::new(()))).poll(cx));
+    }
+    let wired = measure(|| poll(pin!(with.send(Request::new(()))).poll(cx))).count_total;
+    let plain = measure(|| poll(pin!(without.send(Request::new(()))).poll(cx))).count_total;
+    assert_eq!((wired, plain), (4, 0));
+}

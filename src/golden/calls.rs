@@ -8,7 +8,10 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Handle, client::Attempts};
+use super::{
+    Handle,
+    client::{Attempts, Innermost},
+};
 use crate::{
     call::Call,
     class::Ending,
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// The layers of a client whose calls are closures.
-pub type CallsPolicy<C> = CallTelemetryPolicy<OrPolicy<Attempts<C>>>;
+pub type CallsPolicy<C> = CallTelemetryPolicy<OrPolicy<Attempts<Innermost<C>>>>;
 
 /// A client of something that is no tower service: a database, an SDK. Each call is a closure.
 ///

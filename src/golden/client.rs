@@ -21,18 +21,23 @@ use crate::{
     timeout::{DeadlinePolicy, TimeoutPolicy},
 };
 #[cfg(feature = "http")]
-use crate::{classify::ByStatus, http::HttpFallbackPolicy};
+use crate::{
+    classify::ByStatus,
+    http::{HttpFallbackPolicy, WireHeaders, WireHeadersPolicy},
+};
 
+/// What stands innermost, before the transport.
+pub type Innermost<C> = FaultPolicy<Leaf<C>>;
 /// What stands round each attempt of a client.
-pub type AttemptPolicy<C> =
-    CircuitBreakerPolicy<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<FaultPolicy<Leaf<C>>>>>>;
+pub type AttemptPolicy<I> = CircuitBreakerPolicy<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<I>>>>;
 /// What stands inside the fallback of a client.
-pub type Attempts<C> = DeadlinePolicy<RetryPolicy<AttemptPolicy<C>>>;
+pub type Attempts<I> = DeadlinePolicy<RetryPolicy<AttemptPolicy<I>>>;
 /// The layers of a client for any service.
-pub type ClientPolicy<F, C = ByError> = CallTelemetryPolicy<FallbackPolicy<F, Attempts<C>>>;
+pub type ClientPolicy<F, C = ByError> = CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>>>>;
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpClientPolicy<F> = CallTelemetryPolicy<HttpFallbackPolicy<F, Attempts<ByStatus>>>;
+pub type HttpClientPolicy<F> =
+    CallTelemetryPolicy<HttpFallbackPolicy<F, Attempts<WireHeadersPolicy<Innermost<ByStatus>>>>>;
 
 /// Builds the stack of a client; see [`client`](super::client).
 ///
@@ -48,6 +53,8 @@ pub struct ClientBuilder<T, F, C = ByError> {
     circuit_breaker: Option<CircuitBreakerLayer>,
     bulkhead: Option<BulkheadLayer>,
     faults: Faults,
+    #[cfg(feature = "http")]
+    wire_headers: WireHeaders,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
 }
@@ -64,6 +71,8 @@ impl ClientBuilder<Missing, Missing> {
             circuit_breaker: Some(CircuitBreakerLayer::new()),
             bulkhead: Some(BulkheadLayer::new(256)),
             faults: Faults::new(),
+            #[cfg(feature = "http")]
+            wire_headers: WireHeaders::default(),
             registry: None,
             sinks: Vec::new(),
         }
@@ -175,6 +184,22 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         self
     }
 
+    /// The header in which each attempt of `.http(..)` says how many milliseconds are left; by default
+    /// `x-request-timeout-ms`. The server's `deadline_header` has the same name.
+    #[cfg(feature = "http")]
+    pub fn deadline_header(mut self, name: http::HeaderName) -> Self {
+        self.wire_headers.deadline = name;
+        self
+    }
+
+    /// Writes no headers on the attempts of `.http(..)`: neither the time that is left nor which attempt it is. For
+    /// services of others that refuse headers they do not know.
+    #[cfg(feature = "http")]
+    pub fn without_wire_headers(mut self) -> Self {
+        self.wire_headers.enabled = false;
+        self
+    }
+
     /// Lists the stack, and counts its calls, in this registry instead of the process's. Its metrics are not exported
     /// then: what is exported is the process's registry.
     pub fn registry(mut self, registry: &Registry) -> Self {
@@ -197,7 +222,9 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         F: HasFallback,
     {
         let (timeout, fallback, _, rest) = self.split();
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), ByStatus);
+        let headers = rest.wire_headers.clone();
+        let (observer, handle, attempts) =
+            rest.attempts(timeout.limit(), ByStatus, |innermost| WireHeadersPolicy::new(headers, innermost));
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
@@ -210,7 +237,7 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         F: HasFallback,
     {
         let (timeout, fallback, classifier, rest) = self.split();
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier);
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, |innermost| innermost);
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
@@ -224,7 +251,7 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         F: DeclinesFallback,
     {
         let (timeout, _, classifier, rest) = self.split();
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier);
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, |innermost| innermost);
         let policy = OrPolicy::new(observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
@@ -243,6 +270,8 @@ impl<T, F, C> ClientBuilder<T, F, C> {
             circuit_breaker: self.circuit_breaker,
             bulkhead: self.bulkhead,
             faults: self.faults,
+            #[cfg(feature = "http")]
+            wire_headers: self.wire_headers,
             registry: self.registry,
             sinks: self.sinks,
         };
@@ -262,15 +291,24 @@ impl ClientBuilder<(), (), ()> {
             circuit_breaker: self.circuit_breaker,
             bulkhead: self.bulkhead,
             faults: self.faults,
+            #[cfg(feature = "http")]
+            wire_headers: self.wire_headers,
             registry: self.registry,
             sinks: self.sinks,
         }
     }
 
-    /// Everything from the deadline inwards, innermost first.
-    fn attempts<C>(self, limit: Duration, classifier: C) -> (Observer, Handle, Attempts<C>) {
+    /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
+    /// innermost.
+    fn attempts<C, I>(
+        self,
+        limit: Duration,
+        classifier: C,
+        wire: impl FnOnce(Innermost<C>) -> I,
+    ) -> (Observer, Handle, Attempts<I>) {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
         let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
+        let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
         let policy = AttemptTelemetryPolicy::new(observer.clone(), Side::Client, policy);

@@ -7,7 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | [`server`] | respond · telemetry · deadline in and caller timeout · bulkhead · fault hook · handler |
-//! | [`client`] | telemetry · fallback · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · fault hook · transport |
+//! | [`client`] | telemetry · fallback · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
 //! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.
@@ -26,6 +26,7 @@
 //! | circuit breaker | – | on |
 //! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms |
 //! | fault hook | disarmed | disarmed |
+//! | wire headers (HTTP) | the deadline is read | the deadline that is left and the number of the attempt are written |
 //!
 //! # Example
 //!
@@ -57,7 +58,7 @@ pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
 pub use choice::{DeclinesFallback, HasFallback, HasTimeout, Limit, Missing};
 #[cfg(feature = "http")]
 pub use client::HttpClientPolicy;
-pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy};
+pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost};
 pub use handle::Handle;
 pub use send::{Client, SendFuture};
 #[cfg(feature = "http")]

@@ -7,14 +7,32 @@
 //! not matter, and combined with the server's own timeout by the minimum: a caller can shorten a limit, never lengthen
 //! one. Of several values the shortest counts. What cannot be read is ignored and counted, in
 //! `resilience.deadlines.malformed`; a caller's garbage is never the server's error.
+//!
+//! # What an attempt says
+//!
+//! | header | on | value |
+//! |---|---|---|
+//! | `x-request-timeout-ms` (or the name that was given) | every attempt | what is left of the attempt's time, in whole milliseconds, rounded down, at least 1 |
+//! | `x-envoy-attempt-count` | later attempts | which attempt it is: 2, 3, … |
+//!
+//! The golden HTTP client writes them innermost, so each attempt says what is left when *it* begins. A shorter limit that
+//! the request already carries is left as it is. No RFC has a name for the number of an attempt; Envoy's is what meshes
+//! and their logs know, and counts the first attempt as 1. A first attempt does without, because that is what its absence
+//! means, and most calls are first attempts.
+//!
+//! The cost is two small allocations for the number, and two for the map of headers where the request has none yet. With
+//! [`without_wire_headers`](crate::golden::ClientBuilder::without_wire_headers) nothing is written.
 
 mod body;
 mod deadline;
 mod degraded;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use body::AnswerBody;
 pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};
+pub(crate) use wire::WireHeaders;
+pub use wire::{WireHeadersPass, WireHeadersPolicy};

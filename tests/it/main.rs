@@ -3,6 +3,8 @@
 
 mod bad_use;
 mod contract;
+#[cfg(feature = "http")]
+mod deadlines;
 mod floors;
 #[cfg(feature = "http")]
 mod golden_http;

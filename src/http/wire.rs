@@ -1,0 +1,188 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::deadline::{Patience, REQUEST_TIMEOUT};
+use crate::{
+    call::Call,
+    class::Ending,
+    error::BoxError,
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// Which attempt a request is. Envoy's name, because no RFC has one and meshes already read, log and set this.
+const ATTEMPT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// Which headers an attempt carries.
+#[derive(Clone, Debug)]
+pub(crate) struct WireHeaders {
+    pub(crate) enabled: bool,
+    /// The name of the remaining time in milliseconds.
+    pub(crate) deadline: HeaderName,
+}
+
+impl Default for WireHeaders {
+    fn default() -> Self {
+        Self { enabled: true, deadline: REQUEST_TIMEOUT }
+    }
+}
+
+impl WireHeaders {
+    fn write(&self, call: &Call, now: Instant, headers: &mut HeaderMap) {
+        if let Some(deadline) = call.deadline {
+            let left = whole_milliseconds(deadline.saturating_duration_since(now));
+            let asked = Patience::read(headers, &self.deadline).limit.map(whole_milliseconds);
+            let value = asked.map_or(left, |asked| asked.min(left));
+            headers.insert(self.deadline.clone(), HeaderValue::from(value));
+        }
+        if call.attempt > 1 {
+            headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
+        }
+    }
+}
+
+/// Rounded down, so that nobody further in works past the deadline, and at least 1, because zero reads as "no limit" in
+/// more than one server.
+fn whole_milliseconds(left: Duration) -> u64 {
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Writes on each attempt of an HTTP client what the other side should know; see the [module](super).
+///
+/// The headers are written when the attempt is first polled, after any wait for a place, so that they say what is left
+/// then. The request that the retry layer copies does not carry them.
+#[derive(Clone, Debug)]
+pub struct WireHeadersPolicy<I> {
+    headers: WireHeaders,
+    inner: I,
+}
+
+impl<I> WireHeadersPolicy<I> {
+    pub(crate) fn new(headers: WireHeaders, inner: I) -> Self {
+        Self { headers, inner }
+    }
+}
+
+pin_project! {
+    /// The pass of a [`WireHeadersPolicy`].
+    #[derive(Debug)]
+    pub struct WireHeadersPass<P, Req> {
+        call: Call,
+        // Until the first poll.
+        request: Option<Req>,
+        // From then on.
+        #[pin]
+        inner: Option<P>,
+    }
+}
+
+impl<I> Sealed for WireHeadersPolicy<I> {}
+
+impl<I, S, B> Lend<S, Request<B>> for WireHeadersPolicy<I>
+where
+    I: Lend<S, Request<B>>,
+{
+    type Pass = WireHeadersPass<I::Pass, Request<B>>;
+
+    fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
+        WireHeadersPass { call, request: Some(request), inner: None }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        if let Some(inner) = pass.project().inner.as_pin_mut() {
+            self.inner.abandon(inner, ending, now);
+        }
+    }
+}
+
+impl<I, S, B> Policy<S, Request<B>> for WireHeadersPolicy<I>
+where
+    I: Policy<S, Request<B>>,
+{
+    type Response = I::Response;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let mut pass = pass.project();
+        if let Some(mut request) = pass.request.take() {
+            if self.headers.enabled {
+                self.headers.write(pass.call, cx.now(), request.headers_mut());
+            }
+            pass.inner.set(Some(self.inner.start(*pass.call, request)));
+        }
+        let inner = pass.inner.as_pin_mut().expect("the first poll started it");
+        self.inner.poll(inner, seat, cx)
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn written(attempt: u32, left: Option<Duration>, already: &[&'static str]) -> HeaderMap {
+        let now = Instant::now();
+        let mut call = Call::begin(None);
+        call.attempt = attempt;
+        call.deadline = left.map(|left| now + left);
+        let mut headers = HeaderMap::new();
+        for value in already {
+            headers.append(REQUEST_TIMEOUT, HeaderValue::from_static(value));
+        }
+        WireHeaders::default().write(&call, now, &mut headers);
+        headers
+    }
+
+    fn limit(headers: &HeaderMap) -> Option<&str> {
+        let value = headers.get(REQUEST_TIMEOUT);
+        assert!(headers.get_all(REQUEST_TIMEOUT).iter().count() <= 1);
+        value.map(|value| value.to_str().expect("digits"))
+    }
+
+    #[test]
+    fn what_is_left_is_rounded_down_and_never_below_one() {
+        for (left, expected) in [
+            (Duration::from_micros(299_999), "299"),
+            (300 * MS, "300"),
+            (Duration::from_micros(999), "1"),
+            (Duration::ZERO, "1"),
+        ] {
+            assert_eq!(limit(&written(1, Some(left), &[])), Some(expected), "{left:?}");
+        }
+        assert_eq!(limit(&written(1, None, &[])), None);
+    }
+
+    #[test]
+    fn a_shorter_limit_that_the_request_carries_stays_and_everything_else_is_replaced() {
+        for (already, expected) in [
+            (&["20"][..], "20"),
+            (&["900"], "300"),
+            (&["900", "20", "400"], "20"),
+            (&["soon"], "300"),
+            (&["0"], "1"),
+        ] {
+            assert_eq!(limit(&written(1, Some(300 * MS), already)), Some(expected), "{already:?}");
+        }
+    }
+
+    #[test]
+    fn only_later_attempts_say_which_they_are() {
+        assert_eq!(written(1, None, &[]).get(ATTEMPT), None);
+        assert_eq!(written(2, None, &[]).get(ATTEMPT), Some(&HeaderValue::from_static("2")));
+    }
+}
