@@ -10,5 +10,6 @@ mod floors;
 mod golden_http;
 mod outcomes;
 mod shapes;
+mod storm;
 #[cfg(feature = "http")]
 mod ui;
