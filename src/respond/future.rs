@@ -1,11 +1,10 @@
 use std::{
     convert::Infallible,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use futures::future::{CatchUnwind, FutureExt as _};
 use http::Response;
 use pin_project_lite::pin_project;
 
@@ -18,14 +17,13 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct RespondFuture<F> {
         #[pin]
-        inner: Option<CatchUnwind<AssertUnwindSafe<F>>>,
+        inner: Option<F>,
     }
 }
 
-impl<F: Future> RespondFuture<F> {
+impl<F> RespondFuture<F> {
     pub(crate) fn new(inner: F) -> Self {
-        // After a panic the future is only dropped, which gives back what it held; it is not polled again.
-        Self { inner: Some(AssertUnwindSafe(inner).catch_unwind()) }
+        Self { inner: Some(inner) }
     }
 }
 
@@ -39,33 +37,49 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut inner = self.project().inner;
         let future = inner.as_mut().as_pin_mut().expect("polled again after it was ready");
-        let response = match ready!(future.poll(cx)) {
-            Ok(Ok(response)) => response.map(RespondBody::Left),
-            Ok(Err(error)) => problem::answer(&error.into()),
+        // After a panic the future is only dropped, which gives back what it held; it is not polled again.
+        let response = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(answer) => match ready!(answer) {
+                Ok(response) => response.map(RespondBody::Left),
+                Err(error) => problem::answer(&error.into()),
+            },
             Err(_panic) => problem::panicked(),
         };
-        inner.set(None);
+        // The answer stands, also when the handler panics once more while it is dropped.
+        _ = catch_unwind(AssertUnwindSafe(|| inner.set(None)));
         Poll::Ready(Ok(response))
     }
 }
 
 pin_project! {
-    /// A call, or the error with which the service failed to get ready for it.
+    /// A call, or what came in its place.
     #[derive(Debug)]
     pub struct ReadyOr<F> {
         #[pin]
         call: Option<F>,
-        broken: Option<BoxError>,
+        failed: Option<Failed>,
     }
 }
 
+#[derive(Debug)]
+enum Failed {
+    /// The service failed to get ready.
+    Unready(BoxError),
+    /// It panicked when it was called.
+    Panicked,
+}
+
 impl<F> ReadyOr<F> {
-    pub(super) fn called(call: F) -> Self {
-        Self { call: Some(call), broken: None }
+    pub(super) fn unready(error: BoxError) -> Self {
+        Self { call: None, failed: Some(Failed::Unready(error)) }
     }
 
-    pub(super) fn broken(error: BoxError) -> Self {
-        Self { call: None, broken: Some(error) }
+    /// Makes the call. Its panic is put off to the first poll, where it meets the one who answers for it.
+    pub(super) fn call(call: impl FnOnce() -> F) -> Self {
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(call) => Self { call: Some(call), failed: None },
+            Err(_panic) => Self { call: None, failed: Some(Failed::Panicked) },
+        }
     }
 }
 
@@ -80,7 +94,10 @@ where
         let this = self.project();
         match this.call.as_pin_mut() {
             Some(call) => call.poll(cx).map_err(Into::into),
-            None => Poll::Ready(Err(this.broken.take().expect("polled again after it was ready"))),
+            None => match this.failed.take().expect("polled again after it was ready") {
+                Failed::Unready(error) => Poll::Ready(Err(error)),
+                Failed::Panicked => resume_unwind(Box::new("the service panicked when it was called")),
+            },
         }
     }
 }

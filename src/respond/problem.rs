@@ -75,7 +75,7 @@ fn problem<B>(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(wait) = retry_after {
         // Rounded up: whoever comes back earlier is refused again.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         headers.insert(RETRY_AFTER, seconds.max(1).into());
     }
     response

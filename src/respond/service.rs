@@ -66,8 +66,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         RespondFuture::new(match self.broken.take() {
-            Some(error) => ReadyOr::broken(error),
-            None => ReadyOr::called(self.inner.call(request)),
+            Some(error) => ReadyOr::unready(error),
+            None => ReadyOr::call(|| self.inner.call(request)),
         })
     }
 }

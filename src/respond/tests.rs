@@ -96,3 +96,39 @@ async fn a_service_that_cannot_get_ready_is_answered_for() {
     let Ok(answer) = RespondLayer::new().layer(Broken).oneshot(Request::new(())).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
+
+#[tokio::test]
+async fn a_wait_beyond_all_numbers_is_an_answer_like_any_other() {
+    let retry_after = Some(Duration::MAX);
+    let answer = answer_to(InjectedFault::new(Class::Throttled { retry_after })).await;
+    assert_eq!(answer.headers()["retry-after"], u64::MAX.to_string());
+}
+
+#[tokio::test]
+async fn a_panic_of_the_call_itself_is_answered_with_500() {
+    let panicking = service_fn(|_: Request<()>| {
+        assert!(std::hint::black_box(false), "on purpose");
+        std::future::ready(Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default())))
+    });
+    let Ok(answer) = RespondLayer::new().layer(panicking).oneshot(Request::new(())).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_while_it_is_dropped_changes_no_answer() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::hint::black_box(false), "on purpose");
+        }
+    }
+    let panicking = service_fn(|_: Request<()>| {
+        let bomb = Bomb;
+        std::future::poll_fn(move |_| {
+            let _held = &bomb;
+            std::task::Poll::Ready(Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default())))
+        })
+    });
+    let Ok(answer) = RespondLayer::new().layer(panicking).oneshot(Request::new(())).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+}
