@@ -109,8 +109,17 @@ impl CircuitBreakerConfig {
     /// How many failed probes settle that the dependency has not recovered: as many as make the failure rate of all
     /// probes reach its limit.
     pub(super) fn probes_to_open(&self) -> u32 {
-        let reached = |&failed: &u32| reaches(failed.into(), self.probes.into(), self.failure_rate);
-        (1..self.probes).find(reached).unwrap_or(self.probes)
+        // The more have failed, the more of all that is, so halving the numbers that are left finds the first.
+        let (mut fewest, mut most) = (1, self.probes);
+        while fewest < most {
+            let failed = fewest + (most - fewest) / 2;
+            if reaches(failed.into(), self.probes.into(), self.failure_rate) {
+                most = failed;
+            } else {
+                fewest = failed + 1;
+            }
+        }
+        most
     }
 
     /// How many successful probes settle that it has: as many as leave too few to reach the limit.

@@ -413,3 +413,13 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.open_time, (second, 10 * second));
     assert_eq!((config.probes, config.probe_timeout), (3, 5 * second));
 }
+
+#[test]
+fn any_number_of_probes_is_settled_at_once() {
+    let layer = CircuitBreakerLayer::new().probes(u32::MAX).failure_rate(Ratio::ONE);
+    assert_eq!(layer.config().probes_to_open(), u32::MAX);
+    assert_eq!(layer.config().probes_to_close(), 1);
+    let half = layer.failure_rate(Ratio::percent(50));
+    assert_eq!(half.config().probes_to_open(), 1 << 31);
+    assert_eq!(half.config().probes_to_close(), 1 << 31);
+}
