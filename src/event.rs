@@ -4,7 +4,12 @@
 //! exporters read, and passes those that a [`Sink`] asked for on to it. On the happy path that is one relaxed add in
 //! memory the thread mostly has to itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{cells::Cells, class::Class, error::Reason, name::Name};
 
@@ -340,7 +345,7 @@ impl std::ops::BitOr for Interest {
 
 /// Takes events as they happen: a metrics backend, a log, a tape in a test.
 ///
-/// A sink is called inside the call it is told of, so it must not block.
+/// A sink is called inside the call it is told of, so it must not block. Its panics go to the panic hook and no further.
 pub trait Sink: Send + Sync + 'static {
     /// Which events it wants.
     fn interest(&self) -> Interest;
@@ -371,9 +376,12 @@ impl Observer {
         Self::new(Name::literal(pattern), Arc::default())
     }
 
-    /// Tells one more sink.
+    /// Tells one more sink. One that is told already is not told twice.
     #[must_use]
     pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        if self.sinks.iter().any(|known| Arc::ptr_eq(known, &sink)) {
+            return self;
+        }
         self.interest = self.interest | sink.interest();
         self.sinks = self.sinks.iter().cloned().chain([sink]).collect();
         self
@@ -398,8 +406,15 @@ impl Observer {
     }
 
     fn dispatch(&self, event: &Event) {
-        for sink in self.sinks.iter().filter(|sink| sink.interest().overlaps(Interest::of(event))) {
-            sink.record(&self.name, event);
+        for sink in &*self.sinks {
+            // Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already,
+            // the process. The panic hook has reported it.
+            let told = panic::catch_unwind(AssertUnwindSafe(|| {
+                if sink.interest().overlaps(Interest::of(event)) {
+                    sink.record(&self.name, event);
+                }
+            }));
+            drop(told);
         }
     }
 }
@@ -407,5 +422,40 @@ impl Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Tape;
+
+    fn observer() -> Observer {
+        Observer::unnamed("ledger")
+    }
+
+    #[test]
+    fn a_sink_that_is_given_twice_is_told_once() {
+        let (tape, other) = (Arc::new(Tape::new()), Arc::new(Tape::new()));
+        let observer = observer().sink(tape.clone()).sink(other.clone()).sink(tape.clone());
+        observer.emit(Event::DeadlineExpired);
+        assert_eq!((tape.events().len(), other.events().len()), (1, 1));
+    }
+
+    #[test]
+    fn a_sink_that_panics_costs_neither_the_call_nor_the_other_sinks() {
+        struct Broken;
+        impl Sink for Broken {
+            fn interest(&self) -> Interest {
+                Interest::ALL
+            }
+
+            fn record(&self, _: &Name, _: &Event) {
+                panic!("a bug in the sink")
+            }
+        }
+        let tape = Arc::new(Tape::new());
+        observer().sink(Arc::new(Broken)).sink(tape.clone()).emit(Event::DeadlineExpired);
+        assert_eq!(tape.events().len(), 1);
     }
 }

@@ -71,7 +71,7 @@ impl<I> BulkheadPolicy<I> {
         }
         let queued = wait.as_mut().expect("it was set in the lines above");
         if machine.poll_waiter(&mut queued.waiter, cx.task).is_ready() {
-            // First the facts, then the telling: a sink that panics must not cost a permit.
+            // First the facts, then the telling: a sink may look at the bulkhead.
             *permit = true;
             let now = cx.now();
             let elapsed = now.saturating_duration_since(queued.since);

@@ -153,7 +153,7 @@ where
         let pass = pass.project();
         let Some(breaker) = &self.breaker else { return self.inner.poll(pass.inner, seat, cx) };
         if matches!(pass.stage, Stage::Outside) {
-            // First the facts, then the telling: a sink that panics must not cost a probe.
+            // First the facts, then the telling: a sink may look at the breaker.
             let (admission, transition) = breaker.machine.admit(|| cx.now());
             match admission {
                 Ok(admission) => {

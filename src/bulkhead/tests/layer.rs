@@ -261,9 +261,9 @@ async fn a_sink_that_panics_costs_no_place() {
     let mut calls = [1, 0, 0].map(|polls| spawn(service.clone().oneshot(polls)));
     assert_pending!(calls[0].poll());
     assert_pending!(calls[1].poll());
-    assert!(catch_unwind(AssertUnwindSafe(|| calls[2].poll().is_ready())).is_err(), "refused, and told");
+    assert_ready!(calls[2].poll()).expect_err("refused, and told");
     assert_ready!(calls[0].poll()).expect("it is done");
-    assert!(catch_unwind(AssertUnwindSafe(|| calls[1].poll().is_ready())).is_err(), "waited, and told");
+    assert_ready!(calls[1].poll()).expect("waited, and told");
     drop(calls);
     assert_eq!(counts(&layer.handle()), (1, 0, 0));
 }

@@ -36,8 +36,8 @@ use crate::{
 /// It uses the global meter provider, whichever that is at the time, and does nothing while there is none. A provider
 /// that comes late shows the totals from the first call on, durations from then on.
 ///
-/// Golden stacks and [`record::observer`](super::observer) tell it already: given to them once more it records twice.
-/// It is for the stacks of a registry of one's own, whose durations alone it then takes.
+/// Golden stacks and [`record::observer`](super::observer) tell it already. It is for the stacks of a registry of one's
+/// own, whose durations alone it then takes.
 ///
 /// ```
 /// use moneta_resilience::{Name, Registry, record};
