@@ -7,6 +7,9 @@
 #[cfg(feature = "http")]
 mod http;
 
+#[cfg(feature = "http")]
+pub(crate) use http::may_be_sent_twice;
+
 /// A request that can say whether it may be sent twice, and gives the copy to send.
 ///
 /// With feature `http` it is implemented for `http::Request<B>` with a body that is `Clone`: a request may be repeated
@@ -37,13 +40,22 @@ mod http;
     note = "implement `Repeat` for your own request type; `again` returns `None` where sending twice would do harm",
     note = "or wrap the request: `Repeatable(request)` may be sent twice, `Once(request)` never; \
             `.map_request(Repeatable::into_inner)` gives the service below its own type back",
-    note = "an `http::Request<B>` is `Repeat` when `B: Clone`"
+    note = "an `http::Request<B>` is `Repeat` when `B: Clone`; any other body is when it is recorded: \
+            `request.map(RecordBody::new)`"
 )]
 pub trait Repeat: Sized {
     /// The same request once more, or `None` when it must not be sent twice.
     ///
     /// Asked before each attempt that another might follow, so it should cost little.
     fn again(&self) -> Option<Self>;
+
+    /// Asked of the copy, once the attempt before it has failed: can it still be sent?
+    ///
+    /// `true` unless a type says otherwise: one whose copy depends on what the attempt did, such as a body that is
+    /// recorded while it is sent.
+    fn still_repeatable(&self) -> bool {
+        true
+    }
 }
 
 /// The word of the user that this request may be sent any number of times.

@@ -1,4 +1,4 @@
-//! What is special about HTTP: deadlines in headers and the mark on a degraded answer.
+//! What is special about HTTP: deadlines in headers, bodies that can be sent again, and the mark on a degraded answer.
 //!
 //! # The inbound deadline
 //!
@@ -26,6 +26,7 @@
 mod body;
 mod deadline;
 mod degraded;
+mod record;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -34,5 +35,6 @@ pub use body::AnswerBody;
 pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};
+pub use record::{NotReplayable, RecordBody};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};

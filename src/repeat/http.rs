@@ -9,15 +9,19 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[diagnostic::do_not_recommend]
 impl<B: Clone> Repeat for Request<B> {
     fn again(&self) -> Option<Self> {
-        // Not `Method::is_idempotent`: it may grow with the `http` crate, and a method that nobody here has thought
-        // about must not be repeated.
-        let idempotent = matches!(
-            *self.method(),
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-        );
-        let keyed = || self.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
-        (idempotent || keyed()).then(|| self.clone())
+        may_be_sent_twice(self).then(|| self.clone())
     }
+}
+
+/// Whether the method, or a key, says that sending the request twice does no harm.
+pub(crate) fn may_be_sent_twice<B>(request: &Request<B>) -> bool {
+    // Not `Method::is_idempotent`: it may grow with the `http` crate, and a method that nobody here has thought about
+    // must not be repeated.
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    idempotent || request.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
 }
 
 #[cfg(test)]

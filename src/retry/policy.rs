@@ -196,8 +196,12 @@ where
             let failed = Failed {
                 class: answer.class,
                 attempt,
-                // For the last attempt no copy was made, and it does not matter.
-                repeatable: pass.spare.is_some() || attempt >= self.config.attempts,
+                // For the last attempt no copy was made, and it does not matter. A body that was recorded knows only
+                // now whether it can be sent again.
+                repeatable: pass
+                    .spare
+                    .as_ref()
+                    .map_or(attempt >= self.config.attempts, Req::still_repeatable),
                 previous: *pass.delay,
                 now: cx.now(),
                 deadline: pass.call.deadline,

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bad_use;
+#[cfg(feature = "http")]
+mod bodies;
 mod contract;
 #[cfg(feature = "http")]
 mod deadlines;
