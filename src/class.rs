@@ -44,6 +44,9 @@ impl Class {
     /// A throttled call without a hint when to come back.
     pub const THROTTLED: Self = Self::Throttled { retry_after: None };
 
+    /// A hint that asks not to come back with this request at all; a retry obeys it.
+    pub const NEVER: Duration = Duration::MAX;
+
     /// Whether asking again can help: `Transient` and `Throttled`.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Transient { .. } | Self::Throttled { .. })

@@ -15,6 +15,8 @@ pub mod event;
 pub mod fallback;
 pub mod fault;
 pub mod golden;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 mod name;

@@ -8,9 +8,11 @@
 //! | [`std::io::Error`] in the chain of sources | `Transient` |
 //! | any other error | `CallerFault`: a row that was not found must not open the ledger's breaker |
 //!
-//! With feature `http`, [`ByStatus`] adds the table of HTTP statuses. A service that knows better says so in a closure:
+//! With feature `http`, `ByStatus` adds the table of HTTP statuses; with feature `grpc`, `ByCode` that of gRPC. A service that knows better says so in a closure:
 //! every function `Fn(Result<&Response, &BoxError>) -> Class` is a classifier.
 
+#[cfg(feature = "grpc")]
+mod code;
 #[cfg(feature = "http")]
 mod status;
 
@@ -21,6 +23,8 @@ use crate::{
     error::{BoxError, InjectedFault, Rejected, sources},
 };
 
+#[cfg(feature = "grpc")]
+pub use code::ByCode;
 #[cfg(feature = "http")]
 pub use status::ByStatus;
 

@@ -41,7 +41,7 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Class {
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a u64 holds is garbage like any other.

@@ -46,6 +46,8 @@ mod boxed;
 mod calls;
 mod choice;
 mod client;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod handle;
 mod send;
 #[cfg(feature = "http")]
@@ -59,6 +61,8 @@ pub use choice::{DeclinesFallback, HasFallback, HasTimeout, Limit, Missing};
 #[cfg(feature = "http")]
 pub use client::HttpClientPolicy;
 pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost};
+#[cfg(feature = "grpc")]
+pub use grpc::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;
 pub use send::{Client, SendFuture};
 #[cfg(feature = "http")]
@@ -74,7 +78,7 @@ pub fn client(name: &str) -> ClientBuilder<Missing, Missing> {
     ClientBuilder::new(crate::Name::literal(name))
 }
 
-/// Begins the stack of an HTTP server: what stands in front of a service's handlers.
+/// Begins the stack of a server, of HTTP or gRPC: what stands in front of a service's handlers.
 ///
 /// # Panics
 ///

@@ -18,7 +18,7 @@ use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy},
     classify::ByStatus,
     error::{BoxError, Reason},
-    event::Sink,
+    event::{Observer, Sink},
     fault::{FaultPolicy, Faults},
     http::{DeadlineHeaderPolicy, REQUEST_TIMEOUT},
     name::Name,
@@ -29,11 +29,13 @@ use crate::{
     timeout::TimeoutPolicy,
 };
 
-/// The layers of a server, inside the answering of refusals.
-pub type ServerPolicy =
-    CallTelemetryPolicy<DeadlineHeaderPolicy<TimeoutPolicy<BulkheadPolicy<FaultPolicy<Leaf<ByStatus>>>>>>;
+/// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
+pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
 
-/// Builds the stack of an HTTP server; see [`server`](super::server).
+/// What stands inside the caller's deadline.
+type Limited<C> = TimeoutPolicy<BulkheadPolicy<FaultPolicy<Leaf<C>>>>;
+
+/// Builds the stack of a server; see [`server`](super::server).
 #[must_use = "a server's layer is built by `.layer()`"]
 pub struct ServerBuilder<T> {
     name: Name,
@@ -60,7 +62,7 @@ impl ServerBuilder<Missing> {
 }
 
 impl<T> ServerBuilder<T> {
-    /// The limit of a call: the caller gets a 504 then, and the handler is dropped. It has no default.
+    /// The limit of a call: the caller gets a 504 then, over gRPC `DEADLINE_EXCEEDED`, and the handler is dropped. It has no default.
     ///
     /// A caller can shorten it with a deadline header, never lengthen it.
     ///
@@ -135,8 +137,21 @@ impl<T> ServerBuilder<T> {
     where
         T: HasTimeout,
     {
+        let header = self.deadline_header.clone();
+        self.build(ByStatus, |observer, policy| DeadlineHeaderPolicy::new(header, observer, policy))
+    }
+
+    /// Everything for one protocol: how its answers are judged, and how its callers say how long they will wait.
+    pub(super) fn build<C>(
+        self,
+        classifier: C,
+        deadline: impl FnOnce(Observer, Limited<C>) -> DeadlineHeaderPolicy<Limited<C>>,
+    ) -> ServerLayer<C>
+    where
+        T: HasTimeout,
+    {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
-        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(ByStatus));
+        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),
@@ -144,7 +159,7 @@ impl<T> ServerBuilder<T> {
         let bulkhead = policy.handle();
         let limit = self.timeout.limit();
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
-        let policy = DeadlineHeaderPolicy::new(self.deadline_header, observer.clone(), policy);
+        let policy = deadline(observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer.clone(), Side::Server, policy);
         let parts = Parts {
             profile: Profile::Server,
@@ -163,39 +178,45 @@ impl<T> fmt::Debug for ServerBuilder<T> {
     }
 }
 
-/// The golden path in front of an HTTP server. Clones are the same stack.
-#[derive(Clone, Debug)]
+/// The golden path in front of a server. Clones are the same stack.
+#[derive(Debug)]
 #[must_use = "a layer does nothing until it is put in front of a service"]
-pub struct ServerLayer {
-    policy: Arc<ServerPolicy>,
+pub struct ServerLayer<C = ByStatus> {
+    policy: Arc<ServerPolicy<C>>,
     handle: Handle,
 }
 
-impl ServerLayer {
+impl<C> ServerLayer<C> {
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-impl<S> Layer<S> for ServerLayer {
-    type Service = Server<S>;
+impl<C> Clone for ServerLayer<C> {
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy), handle: self.handle.clone() }
+    }
+}
+
+impl<C, S> Layer<S> for ServerLayer<C> {
+    type Service = Server<S, C>;
 
     fn layer(&self, service: S) -> Self::Service {
         Server { stack: Stack::new(Arc::clone(&self.policy), service), handle: self.handle.clone() }
     }
 }
 
-/// An HTTP service with the golden path in front of it.
-pub struct Server<S> {
-    stack: Stack<ServerPolicy, S>,
+/// A service with the golden path in front of it.
+pub struct Server<S, C = ByStatus> {
+    pub(super) stack: Stack<ServerPolicy<C>, S>,
     handle: Handle,
 }
 
 /// The future of a [`Server`].
 pub type ServerFuture<S, B> = RespondFuture<StackFuture<ServerPolicy, S, Request<B>>>;
 
-impl<S> Server<S> {
+impl<S, C> Server<S, C> {
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
@@ -222,13 +243,13 @@ where
     }
 }
 
-impl<S: Clone> Clone for Server<S> {
+impl<S: Clone, C> Clone for Server<S, C> {
     fn clone(&self) -> Self {
         Self { stack: self.stack.clone(), handle: self.handle.clone() }
     }
 }
 
-impl<S> fmt::Debug for Server<S> {
+impl<S, C> fmt::Debug for Server<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("handle", &self.handle).finish_non_exhaustive()
     }

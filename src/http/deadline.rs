@@ -24,13 +24,20 @@ const ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-t
 #[derive(Clone, Debug)]
 pub struct DeadlineHeaderPolicy<I> {
     header: HeaderName,
+    read: fn(&HeaderMap, &HeaderName) -> Patience,
     observer: Observer,
     inner: I,
 }
 
 impl<I> DeadlineHeaderPolicy<I> {
     pub(crate) fn new(header: HeaderName, observer: Observer, inner: I) -> Self {
-        Self { header, observer, inner }
+        Self { header, read: Patience::read, observer, inner }
+    }
+
+    /// The same for a protocol that says it in another way.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn reading(self, read: fn(&HeaderMap, &HeaderName) -> Patience) -> Self {
+        Self { read, ..self }
     }
 }
 
@@ -53,7 +60,7 @@ where
     type Pass = DeadlineHeaderPass<I::Pass>;
 
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        let Patience { limit, malformed } = Patience::read(request.headers(), &self.header);
+        let Patience { limit, malformed } = (self.read)(request.headers(), &self.header);
         let call = match limit {
             Some(limit) => call.no_later_than(later(call.started, limit)),
             None => call,
@@ -92,16 +99,25 @@ where
 
 /// How long a caller says that it will wait.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Patience {
-    pub(super) limit: Option<Duration>,
-    pub(super) malformed: bool,
+pub(crate) struct Patience {
+    pub(crate) limit: Option<Duration>,
+    pub(crate) malformed: bool,
 }
 
 impl Patience {
     pub(super) fn read(headers: &HeaderMap, own: &HeaderName) -> Self {
+        let values = headers.get_all(own).iter().chain(headers.get_all(&ENVOY_TIMEOUT));
+        Self::of(values, milliseconds)
+    }
+
+    /// The shortest of the limits that `parse` finds.
+    pub(crate) fn of<'a>(
+        values: impl Iterator<Item = &'a HeaderValue>,
+        parse: impl Fn(&HeaderValue) -> Option<Duration>,
+    ) -> Self {
         let mut patience = Self::default();
-        for value in headers.get_all(own).iter().chain(headers.get_all(&ENVOY_TIMEOUT)) {
-            match milliseconds(value) {
+        for value in values {
+            match parse(value) {
                 Some(limit) => patience.limit = Some(patience.limit.map_or(limit, |least| least.min(limit))),
                 None => patience.malformed = true,
             }

@@ -32,6 +32,8 @@ mod tests;
 mod wire;
 
 pub use body::AnswerBody;
+#[cfg(feature = "grpc")]
+pub(crate) use deadline::Patience;
 pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};

@@ -5,17 +5,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::Response;
+use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 
-use super::{RespondBody, problem};
+use super::problem;
 use crate::error::BoxError;
 
+/// Answers in the place of a call that ended in an error, or, with `None`, in a panic.
+type Refuse<E> = fn(Option<&BoxError>) -> Response<E>;
+
 pin_project! {
-    /// The future of a [`Respond`](super::Respond).
+    /// The future of a [`Respond`](super::Respond). `R` is the body of a refusal.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct RespondFuture<F> {
+    pub struct RespondFuture<F, R = Full<Bytes>> {
+        refuse: Refuse<R>,
         #[pin]
         inner: Option<F>,
     }
@@ -23,27 +29,35 @@ pin_project! {
 
 impl<F> RespondFuture<F> {
     pub(crate) fn new(inner: F) -> Self {
-        Self { inner: Some(inner) }
+        Self::refusing(inner, problem::answer)
     }
 }
 
-impl<F, B, E> Future for RespondFuture<F>
+impl<F, R> RespondFuture<F, R> {
+    /// The same in another protocol.
+    pub(crate) fn refusing(inner: F, refuse: Refuse<R>) -> Self {
+        Self { refuse, inner: Some(inner) }
+    }
+}
+
+impl<F, B, E, R> Future for RespondFuture<F, R>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
 {
-    type Output = Result<Response<RespondBody<B>>, Infallible>;
+    type Output = Result<Response<Either<B, R>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut inner = self.project().inner;
+        let this = self.project();
+        let mut inner = this.inner;
         let future = inner.as_mut().as_pin_mut().expect("polled again after it was ready");
         // After a panic the future is only dropped, which gives back what it held; it is not polled again.
         let response = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(answer) => match ready!(answer) {
-                Ok(response) => response.map(RespondBody::Left),
-                Err(error) => problem::answer(&error.into()),
+                Ok(response) => response.map(Either::Left),
+                Err(error) => (this.refuse)(Some(&error.into())).map(Either::Right),
             },
-            Err(_panic) => problem::panicked(),
+            Err(_panic) => (this.refuse)(None).map(Either::Right),
         };
         // The answer stands, also when the handler panics once more while it is dropped.
         _ = catch_unwind(AssertUnwindSafe(|| inner.set(None)));

@@ -1,13 +1,12 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
-
 use http_body_util::Full;
 
-use super::RespondBody;
 use crate::{
     class::Class,
     error::{BoxError, InjectedFault, Reason, Rejected, sources},
@@ -16,8 +15,9 @@ use crate::{
 /// How long a refused caller should stay away when the policy that refused it does not know.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The answer to a call that ended in an error.
-pub(super) fn answer<B>(error: &BoxError) -> Response<RespondBody<B>> {
+/// The answer to a call that ended in an error, or whose handler panicked.
+pub(super) fn answer(error: Option<&BoxError>) -> Response<Full<Bytes>> {
+    let Some(error) = error else { return internal("panic") };
     if let Some(rejected) = Rejected::find(&**error) {
         let reason = rejected.reason();
         let mut response = match reason {
@@ -49,27 +49,22 @@ pub(super) fn answer<B>(error: &BoxError) -> Response<RespondBody<B>> {
     }
 }
 
-/// The answer to a call whose handler panicked.
-pub(super) fn panicked<B>() -> Response<RespondBody<B>> {
-    internal("panic")
-}
-
-fn internal<B>(reason: &str) -> Response<RespondBody<B>> {
+fn internal(reason: &str) -> Response<Full<Bytes>> {
     problem(StatusCode::INTERNAL_SERVER_ERROR, reason, "the service failed", None)
 }
 
-fn problem<B>(
+fn problem(
     status: StatusCode,
     reason: &str,
     title: &str,
     retry_after: Option<Duration>,
-) -> Response<RespondBody<B>> {
+) -> Response<Full<Bytes>> {
     // Every part is a text of our own without characters that JSON would have to escape.
     let text = format!(
         r#"{{"type":"urn:moneta-resilience:{reason}","title":"{title}","status":{},"reason":"{reason}"}}"#,
         status.as_u16()
     );
-    let mut response = Response::new(RespondBody::Right(Full::from(text)));
+    let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

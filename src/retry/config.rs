@@ -86,7 +86,7 @@ impl RetryConfig {
         budget: &RetryBudget,
         random: &Random,
     ) -> Result<Duration, GaveUp> {
-        if !failed.class.is_retryable() {
+        if !failed.class.is_retryable() || failed.class.retry_after() == Some(Class::NEVER) {
             return Err(GaveUp::Class);
         }
         if !failed.repeatable {

@@ -10,6 +10,8 @@ mod deadlines;
 mod floors;
 #[cfg(feature = "http")]
 mod golden_http;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod outcomes;
 mod shapes;
 mod storm;

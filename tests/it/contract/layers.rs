@@ -161,3 +161,24 @@ mod http {
         .refuses(After::Pending(8), true)
     );
 }
+
+#[cfg(feature = "grpc")]
+mod grpc {
+    use ::http::{Request, Response};
+
+    use super::*;
+
+    contract!(
+        golden_grpc_server,
+        Contract::with(
+            golden::server("contract").timeout(LIMIT).bulkhead(8).grpc_layer(),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| !answer.headers().contains_key("grpc-status"),
+        )
+        .answers_failures()
+        .always_ready()
+        .ends_by(LIMIT)
+        .refuses(After::Pending(8), true)
+    );
+}

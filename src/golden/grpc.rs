@@ -1,0 +1,62 @@
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use tower::Service;
+
+use super::{HasTimeout, Server, ServerBuilder, ServerLayer, ServerPolicy};
+use crate::{
+    classify::ByCode,
+    error::BoxError,
+    grpc::{GRPC_TIMEOUT, RefusalBody, patience, refusal},
+    http::DeadlineHeaderPolicy,
+    policy::{Policy, StackFuture},
+    respond::RespondFuture,
+};
+
+/// The golden path in front of a gRPC server; see [`ServerBuilder::grpc_layer`].
+pub type GrpcServerLayer = ServerLayer<ByCode>;
+/// A gRPC service with the golden path in front of it.
+pub type GrpcServer<S> = Server<S, ByCode>;
+/// The future of a [`GrpcServer`].
+pub type GrpcServerFuture<S, B> =
+    RespondFuture<StackFuture<ServerPolicy<ByCode>, S, Request<B>>, Empty<Bytes>>;
+
+impl<T> ServerBuilder<T> {
+    /// The layer for tonic's `Server::layer`. However often it is applied, it is one stack with one state.
+    ///
+    /// Deadlines come in `grpc-timeout`, results are judged by [`ByCode`], and refusals are answers without a body whose
+    /// headers hold the status: see [`grpc`](crate::grpc).
+    pub fn grpc_layer(self) -> GrpcServerLayer
+    where
+        T: HasTimeout,
+    {
+        self.build(ByCode, |observer, policy| {
+            DeadlineHeaderPolicy::new(GRPC_TIMEOUT, observer, policy).reading(patience)
+        })
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for GrpcServer<S>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    S::Error: Into<BoxError>,
+    ServerPolicy<ByCode>: Policy<S, Request<B>, Response = Response<RB>>,
+{
+    type Response = Response<RefusalBody<RB>>;
+    type Error = Infallible;
+    type Future = GrpcServerFuture<S, B>;
+
+    /// Always ready: the handler's own readiness is awaited inside the call, under its deadline.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        RespondFuture::refusing(self.stack.send(request), refusal)
+    }
+}

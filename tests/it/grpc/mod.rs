@@ -1,0 +1,6 @@
+//! The golden path over gRPC: a tonic service and a tonic client.
+//!
+//! What is about time runs in memory on a paused clock; over real connections nothing about time is asserted.
+
+mod server;
+mod wire;

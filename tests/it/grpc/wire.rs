@@ -1,0 +1,193 @@
+//! A gRPC service and its client, as `protoc` would write them, for messages that are plain bytes.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, BufMut, Bytes};
+use futures::{StreamExt, future::BoxFuture, stream};
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use tokio::{io::DuplexStream, net::TcpListener, sync::mpsc};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    client::GrpcService,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    server::NamedService,
+    service::Routes,
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
+};
+use tower::{Layer, Service, service_fn};
+
+/// Messages are bytes, and what they mean is between the two sides.
+#[derive(Clone, Copy, Debug)]
+struct Plain;
+
+impl Codec for Plain {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+/// One call as the service sees it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) message: String,
+}
+
+type Answering = dyn Fn(Asked) -> BoxFuture<'static, Result<String, Status>> + Send + Sync;
+
+/// The service `test.Quotes`; every method does the same.
+#[derive(Clone)]
+pub(super) struct Quotes {
+    answer: Arc<Answering>,
+}
+
+impl Quotes {
+    pub(super) fn new<F, Fut>(answer: F) -> Self
+    where
+        F: Fn(Asked) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, Status>> + Send + 'static,
+    {
+        Self { answer: Arc::new(move |asked| Box::pin(answer(asked))) }
+    }
+}
+
+impl NamedService for Quotes {
+    const NAME: &'static str = "test.Quotes";
+}
+
+impl Service<http::Request<Body>> for Quotes {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = Arc::clone(&self.answer);
+        Box::pin(async move {
+            let unary = service_fn(move |request: Request<Bytes>| {
+                let message = String::from_utf8_lossy(request.get_ref()).into_owned();
+                let answer = answer(Asked { message });
+                async move { Ok::<_, Status>(Response::new(Bytes::from(answer.await?))) }
+            });
+            Ok(tonic::server::Grpc::new(Plain).unary(unary, request).await)
+        })
+    }
+}
+
+/// The generated client: `test.Quotes/Get` and its like.
+#[derive(Clone, Debug)]
+pub(super) struct QuotesClient<T>(tonic::client::Grpc<T>);
+
+impl<T> QuotesClient<T>
+where
+    T: GrpcService<Body>,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<tower::BoxError> + Send,
+{
+    pub(super) fn new(service: T) -> Self {
+        Self(tonic::client::Grpc::new(service))
+    }
+
+    pub(super) async fn get(&mut self, message: &str) -> Result<String, Status> {
+        self.call("/test.Quotes/Get", Request::new(message.to_owned())).await
+    }
+
+    pub(super) async fn call(
+        &mut self,
+        path: &'static str,
+        request: Request<String>,
+    ) -> Result<String, Status> {
+        self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        let path = PathAndQuery::from_static(path);
+        let answer = self.0.unary(request.map(Bytes::from), path, Plain).await?;
+        Ok(String::from_utf8_lossy(answer.get_ref()).into_owned())
+    }
+}
+
+/// Serves through `layer` over connections in memory, so that the clock can stand still.
+pub(super) fn in_memory<L>(quotes: Quotes, layer: &L) -> Channel
+where
+    L: Layer<Routes>,
+    L::Service: Service<http::Request<Body>, Response: IntoBody, Error: Into<tower::BoxError> + Send, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
+    let (dial, dialled) = mpsc::unbounded_channel::<DuplexStream>();
+    let incoming = stream::unfold(dialled, async |mut dialled| {
+        let stream = dialled.recv().await?;
+        Some((Ok::<_, io::Error>(stream), dialled))
+    });
+    let service = layer.layer(Routes::new(quotes).prepare());
+    let service = tower::ServiceBuilder::new().map_response(IntoBody::into_body).service(service);
+    tokio::spawn(Server::builder().serve_with_incoming(service, incoming.boxed()));
+    Endpoint::from_static("http://quotes").connect_with_connector_lazy(service_fn(move |_| {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let dialled = dial.send(far).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused));
+        async move { dialled.map(|()| TokioIo::new(near)) }
+    }))
+}
+
+/// A response whose body tonic's server can send.
+pub(super) trait IntoBody {
+    fn into_body(self) -> http::Response<Body>;
+}
+
+impl<B> IntoBody for http::Response<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Send + 'static,
+{
+    fn into_body(self) -> http::Response<Body> {
+        self.map(Body::new)
+    }
+}
+
+/// Serves over the loopback as services do it: `Server::layer` and `add_service`.
+pub(super) async fn over_loopback(
+    quotes: Quotes,
+    layer: moneta_resilience::golden::GrpcServerLayer,
+) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().layer(layer).add_service(quotes);
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
