@@ -31,6 +31,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -107,9 +108,15 @@ pub struct Answer<T> {
     pub class: Class,
     /// How it is told to observers.
     pub outcome: Outcome,
+    /// What of its time the call spent in queues of this side, which says nothing about the dependency.
+    pub(crate) queued: Duration,
 }
 
 impl<T> Answer<T> {
+    pub(crate) fn new(result: Result<T, BoxError>, class: Class, outcome: Outcome) -> Self {
+        Self { result, class, outcome, queued: Duration::ZERO }
+    }
+
     /// A result of the service, as the classifier judged it.
     pub(crate) fn judged(result: Result<T, BoxError>, class: Class) -> Self {
         let outcome = match (&result, class) {
@@ -119,13 +126,13 @@ impl<T> Answer<T> {
             }
             _ => class.into(),
         };
-        Self { result, class, outcome }
+        Self::new(result, class, outcome)
     }
 
     /// A refusal of this side.
     pub(crate) fn rejected(rejected: Rejected) -> Self {
         let reason: Reason = rejected.reason();
-        Self { class: reason.class(), outcome: reason.into(), result: Err(rejected.into()) }
+        Self::new(Err(rejected.into()), reason.class(), reason.into())
     }
 }
 

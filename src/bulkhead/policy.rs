@@ -3,6 +3,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -53,7 +54,7 @@ impl<I> BulkheadPolicy<I> {
         self.machine.clone().map(BulkheadHandle::new)
     }
 
-    /// Gets the call a permit, noted in `permit`, or refuses it.
+    /// Gets the call a permit, noted in `permit`, and says how long it had to wait, or refuses it.
     fn admit(
         &self,
         machine: &Machine,
@@ -61,11 +62,11 @@ impl<I> BulkheadPolicy<I> {
         wait: &mut Option<Wait>,
         permit: &mut bool,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Result<(), Reason>> {
+    ) -> Poll<Result<Duration, Reason>> {
         if wait.is_none() {
             if machine.try_acquire() {
                 *permit = true;
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(Duration::ZERO));
             }
             *wait = Some(self.queue(machine, *call, cx.now())?);
         }
@@ -79,7 +80,7 @@ impl<I> BulkheadPolicy<I> {
             // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
             call.started = now;
             self.observer.emit(Event::BulkheadWaited { elapsed });
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(elapsed));
         }
         ready!(queued.timer.as_mut().poll_until(queued.until, cx.task));
         let wait = wait.take().expect("it was used in the lines above");
@@ -136,6 +137,7 @@ pin_project! {
     pub struct BulkheadPass<Req, P> {
         // Beside the stage, so that it is known whatever panics between two stages.
         permit: bool,
+        queued: Duration,
         #[pin]
         stage: Stage<Req, P>,
     }
@@ -160,7 +162,11 @@ where
     type Pass = BulkheadPass<Req, I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        BulkheadPass { permit: false, stage: Stage::Outside { call, request: Some(request), wait: None } }
+        BulkheadPass {
+            permit: false,
+            queued: Duration::ZERO,
+            stage: Stage::Outside { call, request: Some(request), wait: None },
+        }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -187,10 +193,13 @@ where
         let mut pass = pass.project();
         if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
             if let Some(machine) = &self.machine {
-                if let Err(reason) = ready!(self.admit(machine, call, wait, pass.permit, cx)) {
-                    pass.stage.set(Stage::Left);
-                    self.observer.emit(Event::BulkheadRefused { reason });
-                    return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+                match ready!(self.admit(machine, call, wait, pass.permit, cx)) {
+                    Ok(queued) => *pass.queued = queued,
+                    Err(reason) => {
+                        pass.stage.set(Stage::Left);
+                        self.observer.emit(Event::BulkheadRefused { reason });
+                        return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+                    }
                 }
             }
             let request = request.take().expect("it is there until the call gets inside");
@@ -200,7 +209,8 @@ where
         let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
             unreachable!("the call got inside above or before, and is polled until it is answered")
         };
-        let answer = ready!(self.inner.poll(work, seat, cx));
+        let mut answer = ready!(self.inner.poll(work, seat, cx));
+        answer.queued += *pass.queued;
         self.leave(pass.stage, pass.permit);
         Poll::Ready(answer)
     }

@@ -156,7 +156,8 @@ impl<C: Clone> CircuitBreakerLayer<C> {
 
     /// Opens when at least `rate` of the window's calls succeeded after `duration` or more. Off by default.
     ///
-    /// A probe that is slow fails. The time counts from the start of the call, queues inside the breaker included.
+    /// A probe that is slow fails. The time counts from the start of the call; what it spent waiting for a place in the
+    /// bulkhead of the same golden stack is not the dependency's and does not count.
     ///
     /// # Panics
     ///

@@ -170,7 +170,7 @@ where
         let answer = ready!(self.inner.poll(pass.inner, seat, cx));
         if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
             let now = cx.now();
-            let elapsed = || now.saturating_duration_since(*pass.started);
+            let elapsed = || now.saturating_duration_since(*pass.started).saturating_sub(answer.queued);
             breaker.count(breaker.machine.record(admission, answer.class, elapsed, now));
         }
         Poll::Ready(answer)

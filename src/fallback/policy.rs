@@ -105,11 +105,11 @@ pub(crate) fn serve<T, U>(
     fallback: impl FnOnce(Why) -> Result<U, BoxError>,
     observer: &Observer,
 ) -> Answer<U> {
-    let Answer { result, class, outcome } = failed;
+    let Answer { result, class, outcome, .. } = failed;
     let result = fallback(Why::new(class, result.err()));
     observer.emit(Event::Fallback { served: result.is_ok() });
     match result {
-        Ok(response) => Answer { result: Ok(response), class: Class::Success, outcome: Outcome::Degraded },
-        Err(error) => Answer { result: Err(error), class, outcome },
+        Ok(response) => Answer::new(Ok(response), Class::Success, Outcome::Degraded),
+        Err(error) => Answer::new(Err(error), class, outcome),
     }
 }

@@ -13,8 +13,10 @@ use tower::{BoxError, ServiceExt, service_fn};
 
 use super::{Handle, client};
 use crate::{
-    Class, Deadline, Reason, Registry, Repeatable, classify,
-    event::{CircuitState, Outcome},
+    Class, Deadline, Ratio, Reason, Registry, Repeatable,
+    circuit_breaker::CircuitBreakerLayer,
+    classify,
+    event::{BreakerResult, CircuitState, Outcome},
     fault::Fault,
 };
 
@@ -228,4 +230,23 @@ fn a_timeout_of_zero_is_refused() {
 #[should_panic(expected = "a pipeline needs a name")]
 fn an_empty_name_is_refused() {
     let _ = client("");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_our_own_queue_does_not_make_the_dependency_slow() {
+    let stack = client("queue")
+        .timeout(LIMIT)
+        .no_fallback()
+        .circuit_breaker(CircuitBreakerLayer::new().slow_calls(Duration::from_millis(60), Ratio::ONE))
+        .bulkhead(1)
+        .registry(&Registry::new())
+        .calls();
+    let takes =
+        |time| stack.run(move || async move { Ok::<_, BoxError>(sleep(Duration::from_millis(time)).await) });
+    let (first, second) = tokio::join!(takes(50), takes(50));
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(stack.handle().counts().bulkhead_waited(), 1);
+    assert_eq!(stack.handle().counts().breaker(BreakerResult::Slow), 0);
+    takes(60).await.expect("slow, and well");
+    assert_eq!(stack.handle().counts().breaker(BreakerResult::Slow), 1);
 }

@@ -103,6 +103,6 @@ where
 
 /// The same verdict on a response with another body.
 fn with_body<B, C>(answer: Answer<Response<B>>, body: impl FnOnce(B) -> C) -> Answer<Response<C>> {
-    let Answer { result, class, outcome } = answer;
-    Answer { result: result.map(|response| response.map(body)), class, outcome }
+    let Answer { result, class, outcome, .. } = answer;
+    Answer::new(result.map(|response| response.map(body)), class, outcome)
 }

@@ -80,12 +80,12 @@ struct Failure {
 impl Failure {
     /// Keeps an error; a failed response is dropped, because it may hold a connection.
     fn of<T>(answer: Answer<T>) -> Option<Self> {
-        let Answer { result, class, outcome } = answer;
+        let Answer { result, class, outcome, .. } = answer;
         result.err().map(|error| Self { error, class, outcome })
     }
 
     fn into_answer<T>(self) -> Answer<T> {
-        Answer { result: Err(self.error), class: self.class, outcome: self.outcome }
+        Answer::new(Err(self.error), self.class, self.outcome)
     }
 }
 
