@@ -89,12 +89,15 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// Which attempt it is, counted from 1.
     pub attempt: u32,
+    /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
+    pub(crate) inherited: Option<Instant>,
 }
 
 impl Call {
     /// A call that begins now, under the deadline of the work that it was made in.
     pub(crate) fn begin(deadline: Option<Deadline>) -> Self {
-        Self { started: Instant::now(), deadline: deadline.map(Deadline::instant), attempt: 1 }
+        let inherited = deadline.map(Deadline::instant);
+        Self { started: Instant::now(), deadline: inherited, attempt: 1, inherited }
     }
 
     /// The same call with its deadline no later than `limit`.

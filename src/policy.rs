@@ -110,11 +110,13 @@ pub struct Answer<T> {
     pub outcome: Outcome,
     /// What of its time the call spent in queues of this side, which says nothing about the dependency.
     pub(crate) queued: Duration,
+    /// Whether the call was cut short by a caller in a hurry, before it could say anything about the dependency.
+    pub(crate) hurried: bool,
 }
 
 impl<T> Answer<T> {
     pub(crate) fn new(result: Result<T, BoxError>, class: Class, outcome: Outcome) -> Self {
-        Self { result, class, outcome, queued: Duration::ZERO }
+        Self { result, class, outcome, queued: Duration::ZERO, hurried: false }
     }
 
     /// A result of the service, as the classifier judged it.

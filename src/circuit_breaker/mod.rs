@@ -35,7 +35,7 @@
 //! | `Transient`, `Fault`, a panic | failure | fails |
 //! | `Throttled` | failure in the rates, not in a row | fails |
 //! | `Neutral` | not at all | gives its place back |
-//! | dropped | [`AbandonedPolicy`] | gives its place back; as many in a row as there are probes fail |
+//! | dropped, or in a golden stack cut by a caller that left it less than half of its limit | [`AbandonedPolicy`] | gives its place back; as many in a row as there are probes fail |
 //!
 //! The layer judges [by error](crate::classify::ByError) unless [`classify`](CircuitBreakerLayer::classify) says
 //! otherwise: an error that it does not know is the caller's fault and opens nothing.

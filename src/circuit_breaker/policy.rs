@@ -170,6 +170,10 @@ where
         let answer = ready!(self.inner.poll(pass.inner, seat, cx));
         if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
             let now = cx.now();
+            if answer.hurried {
+                breaker.count(breaker.machine.abandon(admission, Ending::Cancelled, now));
+                return Poll::Ready(answer);
+            }
             let elapsed = || now.saturating_duration_since(*pass.started).saturating_sub(answer.queued);
             breaker.count(breaker.machine.record(admission, answer.class, elapsed, now));
         }

@@ -13,7 +13,7 @@ use tower::{BoxError, ServiceExt, service_fn};
 
 use super::{Handle, client};
 use crate::{
-    Class, Deadline, Ratio, Reason, Registry, Repeatable,
+    Class, Deadline, Ratio, Reason, Registry, Rejected, Repeatable,
     circuit_breaker::CircuitBreakerLayer,
     classify,
     event::{BreakerResult, CircuitState, Outcome},
@@ -241,12 +241,45 @@ async fn a_wait_in_our_own_queue_does_not_make_the_dependency_slow() {
         .bulkhead(1)
         .registry(&Registry::new())
         .calls();
-    let takes =
-        |time| stack.run(move || async move { Ok::<_, BoxError>(sleep(Duration::from_millis(time)).await) });
+    let takes = |time| {
+        stack.run(move || async move {
+            sleep(Duration::from_millis(time)).await;
+            Ok::<_, BoxError>(())
+        })
+    };
     let (first, second) = tokio::join!(takes(50), takes(50));
     assert!(first.is_ok() && second.is_ok());
     assert_eq!(stack.handle().counts().bulkhead_waited(), 1);
     assert_eq!(stack.handle().counts().breaker(BreakerResult::Slow), 0);
     takes(60).await.expect("slow, and well");
     assert_eq!(stack.handle().counts().breaker(BreakerResult::Slow), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_in_a_hurry_do_not_open_the_breaker_for_the_others() {
+    let stack = client("hurry").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
+    let well = || {
+        stack.run(|| async {
+            sleep(LIMIT / 5).await;
+            Ok::<_, BoxError>(())
+        })
+    };
+    well().await.expect("it answers whoever waits");
+    for _ in 0..30 {
+        let error = Deadline::after(LIMIT / 10).scope(well()).await.expect_err("too soon");
+        assert_eq!(error.rejected().map(Rejected::reason), Some(Reason::DeadlineExceeded));
+    }
+    well().await.expect("it answers whoever waits");
+    let counts = stack.handle().counts();
+    assert_eq!((counts.breaker(BreakerResult::Failure), counts.breaker(BreakerResult::Cancelled)), (0, 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_hangs_opens_the_breaker_also_if_all_callers_are_in_a_hurry() {
+    let stack = client("hurry").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
+    for _ in 0..5 {
+        let call = stack.run(pending::<Result<(), BoxError>>);
+        Deadline::after(LIMIT / 10).scope(call).await.expect_err("it hangs");
+    }
+    assert_eq!(stack.handle().state().circuit, Some(CircuitState::Open));
 }

@@ -7,7 +7,9 @@
 //! The limit covers getting the service ready as well as the call. It is the shorter of the layer's own and what the
 //! [`Deadline`](crate::Deadline) of the work in hand leaves, and the work inside sees it as its own deadline. A call whose
 //! deadline has passed already is refused before the work begins, reason
-//! [`DeadlineExceeded`](crate::Reason::DeadlineExceeded).
+//! [`DeadlineExceeded`](crate::Reason::DeadlineExceeded). So is one called that is cut because its caller had left it less
+//! than half of the layer's limit: that says more about the caller than about the dependency, and must not open a circuit
+//! breaker.
 //!
 //! # Defaults
 //!

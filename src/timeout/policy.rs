@@ -37,6 +37,7 @@ pin_project! {
     pub struct TimeoutPass<P> {
         deadline: Instant,
         expired: bool,
+        hurried: bool,
         #[pin]
         timer: Timer,
         #[pin]
@@ -56,8 +57,17 @@ where
         let own = later(call.started, self.limit);
         let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
         let expired = deadline <= call.started;
+        // Cut before half of the limit, a call says more about its caller than about the dependency. Callers in a hurry,
+        // whom a header from outside may make, must not open a breaker for the others.
+        let hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, self.limit / 2));
         let call = Call { deadline: Some(deadline), ..call };
-        TimeoutPass { deadline, expired, timer: Timer::new(), inner: self.inner.start(call, request) }
+        TimeoutPass {
+            deadline,
+            expired,
+            hurried,
+            timer: Timer::new(),
+            inner: self.inner.start(call, request),
+        }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -90,8 +100,11 @@ where
         }
         ready!(pass.timer.poll_until(*pass.deadline, cx.task));
         self.inner.abandon(pass.inner, Ending::Cancelled, cx.now());
-        self.observer.emit(Event::TimedOut { reason: self.reason });
-        Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), self.reason)))
+        let reason = if *pass.hurried { Reason::DeadlineExceeded } else { self.reason };
+        self.observer.emit(Event::TimedOut { reason });
+        let mut answer = Answer::rejected(Rejected::new(self.observer.name(), reason));
+        answer.hurried = *pass.hurried;
+        Poll::Ready(answer)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

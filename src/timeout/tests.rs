@@ -40,9 +40,9 @@ async fn an_outer_deadline_shortens_the_limit_and_the_work_sees_it() {
     });
     let start = Instant::now();
     let service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(seen);
-    let error = Deadline::after(LIMIT / 4).scope(service.oneshot(())).await.expect_err("it hangs");
+    let error = Deadline::after(LIMIT / 2).scope(service.oneshot(())).await.expect_err("it hangs");
     assert_eq!(reason(&error), Some(Reason::Timeout));
-    assert_eq!(start.elapsed(), LIMIT / 4);
+    assert_eq!(start.elapsed(), LIMIT / 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,4 +97,12 @@ async fn a_call_whose_deadline_passes_before_it_begins_is_refused_unsent() {
     let call = Deadline::after(LIMIT / 2).enter(|| service.call(()));
     sleep(LIMIT).await;
     assert_eq!(reason(&call.await.expect_err("expired")), Some(Reason::DeadlineExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_left_less_than_half_of_the_limit_blames_itself() {
+    let hang = service_fn(|()| pending::<Result<(), BoxError>>());
+    let service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(hang);
+    let error = Deadline::after(LIMIT * 49 / 100).scope(service.oneshot(())).await.expect_err("it hangs");
+    assert_eq!(reason(&error), Some(Reason::DeadlineExceeded));
 }
