@@ -140,7 +140,7 @@ fn index(event: &Event) -> usize {
         Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
         Event::AttemptFinished { attempt, .. } => ATTEMPTS + usize::from(attempt > 1),
         Event::RetryScheduled { .. } => RETRIES_SCHEDULED,
-        Event::RetryFinished { result } => RETRIES + result as usize,
+        Event::RetryFinished { result, .. } => RETRIES + result as usize,
         Event::BreakerCall { result } => BREAKER + result as usize,
         Event::BreakerTransition { from, to } => transition(from, to),
         Event::BulkheadWaited { .. } => BULKHEAD_WAITED,
@@ -180,7 +180,7 @@ mod tests {
             Event::DeadlineExpired,
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
-        events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result }));
+        events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result, gave_up: None }));
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
         events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
         for from in CircuitState::ALL {

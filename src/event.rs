@@ -44,6 +44,8 @@ pub enum Event {
     RetryFinished {
         /// What became of it.
         result: RetryResult,
+        /// Why there was no further attempt; `None` when the last one succeeded.
+        gave_up: Option<GaveUp>,
     },
     /// The circuit breaker counted a call.
     BreakerCall {
@@ -198,6 +200,35 @@ impl RetryResult {
             Self::Recovered => "recovered",
             Self::Exhausted => "exhausted",
             Self::BudgetExhausted => "budget_exhausted",
+        }
+    }
+}
+
+/// Why the retry layer made no further attempt: the first of its questions that was answered with no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GaveUp {
+    /// The class of the failure: asking again cannot help.
+    Class,
+    /// The request must not be sent twice.
+    NotRepeatable,
+    /// All attempts are made.
+    Exhausted,
+    /// The next attempt could not finish in time.
+    Deadline,
+    /// The budget grants none.
+    Budget,
+}
+
+impl GaveUp {
+    /// A stable identifier, fit for logs and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Class => "class",
+            Self::NotRepeatable => "not_repeatable",
+            Self::Exhausted => "exhausted",
+            Self::Deadline => "deadline",
+            Self::Budget => "budget",
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod golden;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+mod latency;
 mod name;
 pub mod policy;
 mod random;

@@ -50,9 +50,26 @@ impl Random {
     }
 }
 
+/// A number that no other process and no other call will draw: 128 bits, under keys that the standard library takes
+/// from the operating system. No seed fixes it, because what it names must stay unique, and no guess is to be feared
+/// from it: it is a name and no secret.
+#[cfg(feature = "http")]
+pub(crate) fn unique() -> u128 {
+    // The state above has 64 bits in all, and every seed lies on the same cycle: too little for names.
+    let keys = RandomState::new();
+    u128::from(keys.hash_one(0_u8)) << 64 | u128::from(keys.hash_one(1_u8))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_unique_number_is_drawn_once() {
+        let numbers: std::collections::HashSet<_> = (0..10_000).map(|_| unique()).collect();
+        assert_eq!(numbers.len(), 10_000);
+    }
 
     #[test]
     fn a_seed_fixes_the_sequence() {

@@ -8,7 +8,7 @@
 mod http;
 
 #[cfg(feature = "http")]
-pub(crate) use http::may_be_sent_twice;
+pub(crate) use http::{IDEMPOTENCY_KEY, has_key, may_be_sent_twice};
 
 /// A request that can say whether it may be sent twice, and gives the copy to send.
 ///
@@ -55,6 +55,14 @@ pub trait Repeat: Sized {
     /// recorded while it is sent.
     fn still_repeatable(&self) -> bool {
         true
+    }
+
+    /// Asked of a request that must not be sent twice, before its first attempt: the same request once more, for when
+    /// that attempt fails in a way that shows that the service has not even begun.
+    ///
+    /// `None` unless a type says otherwise. HTTP requests with a body that is `Clone` give a copy, whatever the method.
+    fn if_unprocessed(&self) -> Option<Self> {
+        None
     }
 }
 

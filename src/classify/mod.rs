@@ -27,6 +27,8 @@ use crate::{
 pub use code::ByCode;
 #[cfg(feature = "http")]
 pub use status::ByStatus;
+#[cfg(feature = "http")]
+pub(crate) use status::retry_after;
 
 /// Says what a result means.
 ///

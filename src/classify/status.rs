@@ -18,6 +18,9 @@ use crate::{class::Class, clock, error::BoxError};
 /// | an error that the crate knows | as in [`ByError`](super::ByError) |
 /// | any other error: there was no answer, so the connection failed | `Transient` |
 ///
+/// A golden HTTP client knows the request as well: to a 409 with `Retry-After` on a request that carried an
+/// `Idempotency-Key` it gives `Transient`, because the request before it is still being worked on.
+///
 /// `Retry-After` is read as seconds and as a date (RFC 9110, section 10.2.3); what is neither is ignored.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByStatus;
@@ -41,7 +44,8 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Class {
     }
 }
 
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// How long the other side asks to wait.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a u64 holds is garbage like any other.

@@ -23,7 +23,7 @@ use crate::{
 #[cfg(feature = "http")]
 use crate::{
     classify::ByStatus,
-    http::{HttpFallbackPolicy, WireHeaders, WireHeadersPolicy},
+    http::{HttpFallbackPolicy, IdempotencyKeyPolicy, WireHeaders, WireHeadersPolicy},
 };
 
 /// What stands innermost, before the transport.
@@ -36,8 +36,10 @@ pub type Attempts<I> = DeadlinePolicy<RetryPolicy<AttemptPolicy<I>>>;
 pub type ClientPolicy<F, C = ByError> = CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>>>>;
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpClientPolicy<F> =
-    CallTelemetryPolicy<HttpFallbackPolicy<F, Attempts<WireHeadersPolicy<Innermost<ByStatus>>>>>;
+pub type HttpClientPolicy<F> = CallTelemetryPolicy<HttpFallbackPolicy<F, HttpAttempts>>;
+/// What stands inside the fallback of a client for HTTP.
+#[cfg(feature = "http")]
+pub type HttpAttempts = IdempotencyKeyPolicy<Attempts<WireHeadersPolicy<Innermost<ByStatus>>>>;
 
 /// Builds the stack of a client; see [`client`](super::client).
 ///
@@ -55,6 +57,8 @@ pub struct ClientBuilder<T, F, C = ByError> {
     faults: Faults,
     #[cfg(feature = "http")]
     wire_headers: WireHeaders,
+    #[cfg(feature = "http")]
+    idempotency_keys: bool,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
 }
@@ -73,6 +77,8 @@ impl ClientBuilder<Missing, Missing> {
             faults: Faults::new(),
             #[cfg(feature = "http")]
             wire_headers: WireHeaders::default(),
+            #[cfg(feature = "http")]
+            idempotency_keys: false,
             registry: None,
             sinks: Vec::new(),
         }
@@ -192,6 +198,15 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         self
     }
 
+    /// Gives every POST and PATCH of `.http(..)` that has none an `Idempotency-Key`: a random one per call, the same on
+    /// every attempt. The call may be repeated then, so say it only of a dependency that honours the key. Off by
+    /// default.
+    #[cfg(feature = "http")]
+    pub fn idempotency_keys(mut self) -> Self {
+        self.idempotency_keys = true;
+        self
+    }
+
     /// Writes no headers on the attempts of `.http(..)`: neither the time that is left nor which attempt it is. For
     /// services of others that refuse headers they do not know.
     #[cfg(feature = "http")]
@@ -222,10 +237,11 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         F: HasFallback,
     {
         let (timeout, fallback, _, rest) = self.split();
-        let headers = rest.wire_headers.clone();
+        let (headers, keys) = (rest.wire_headers.clone(), rest.idempotency_keys);
         let (observer, handle, attempts) =
             rest.attempts(timeout.limit(), ByStatus, |innermost| WireHeadersPolicy::new(headers, innermost));
-        let policy = HttpFallbackPolicy::new(fallback, observer.clone(), attempts);
+        let policy = IdempotencyKeyPolicy::new(keys, attempts);
+        let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
     }
@@ -272,6 +288,8 @@ impl<T, F, C> ClientBuilder<T, F, C> {
             faults: self.faults,
             #[cfg(feature = "http")]
             wire_headers: self.wire_headers,
+            #[cfg(feature = "http")]
+            idempotency_keys: self.idempotency_keys,
             registry: self.registry,
             sinks: self.sinks,
         };
@@ -293,6 +311,8 @@ impl ClientBuilder<(), (), ()> {
             faults: self.faults,
             #[cfg(feature = "http")]
             wire_headers: self.wire_headers,
+            #[cfg(feature = "http")]
+            idempotency_keys: self.idempotency_keys,
             registry: self.registry,
             sinks: self.sinks,
         }

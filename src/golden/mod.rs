@@ -7,7 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | [`server`] | respond · telemetry · deadline in and caller timeout · bulkhead · fault hook · handler |
-//! | [`client`] | telemetry · fallback · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP) · fault hook · transport |
+//! | [`client`] | telemetry · fallback · idempotency key (HTTP, off) · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
 //! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.
@@ -58,9 +58,9 @@ mod tests;
 pub use boxed::BoxedClient;
 pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
 pub use choice::{DeclinesFallback, HasFallback, HasTimeout, Limit, Missing};
-#[cfg(feature = "http")]
-pub use client::HttpClientPolicy;
 pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost};
+#[cfg(feature = "http")]
+pub use client::{HttpAttempts, HttpClientPolicy};
 #[cfg(feature = "grpc")]
 pub use grpc::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;

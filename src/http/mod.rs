@@ -20,12 +20,16 @@
 //! and their logs know, and counts the first attempt as 1. A first attempt does without, because that is what its absence
 //! means, and most calls are first attempts.
 //!
+//! [`idempotency_keys`](crate::golden::ClientBuilder::idempotency_keys) adds an `Idempotency-Key`
+//! (draft-ietf-httpapi-idempotency-key-header) to the calls that have none: one a call, the same on every attempt.
+//!
 //! The cost is two small allocations for the number, and two for the map of headers where the request has none yet. With
 //! [`without_wire_headers`](crate::golden::ClientBuilder::without_wire_headers) nothing is written.
 
 mod body;
 mod deadline;
 mod degraded;
+mod key;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -37,6 +41,7 @@ pub(crate) use deadline::Patience;
 pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};
+pub use key::IdempotencyKeyPolicy;
 pub use record::{NotReplayable, RecordBody};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};

@@ -1,19 +1,21 @@
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::deadline::{Patience, REQUEST_TIMEOUT};
 use crate::{
     call::Call,
-    class::Ending,
+    class::{Class, Ending},
+    classify::retry_after,
     error::BoxError,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    repeat::has_key,
 };
 
 /// Which attempt a request is. Envoy's name, because no RFC has one and meshes already read, log and set this.
@@ -53,7 +55,8 @@ fn whole_milliseconds(left: Duration) -> u64 {
     u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// Writes on each attempt of an HTTP client what the other side should know; see the [module](super).
+/// Writes on each attempt of an HTTP client what the other side should know; see the [module](super). It also judges the
+/// one answer that only the request explains: 409 with `Retry-After`, to a request with an `Idempotency-Key`.
 ///
 /// The headers are written when the attempt is first polled, after any wait for a place, so that they say what is left
 /// then. The request that the retry layer copies does not carry them.
@@ -74,6 +77,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct WireHeadersPass<P, Req> {
         call: Call,
+        keyed: bool,
         // Until the first poll.
         request: Option<Req>,
         // From then on.
@@ -91,7 +95,7 @@ where
     type Pass = WireHeadersPass<I::Pass, Request<B>>;
 
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        WireHeadersPass { call, request: Some(request), inner: None }
+        WireHeadersPass { call, keyed: has_key(&request), request: Some(request), inner: None }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -101,9 +105,9 @@ where
     }
 }
 
-impl<I, S, B> Policy<S, Request<B>> for WireHeadersPolicy<I>
+impl<I, S, B, RB> Policy<S, Request<B>> for WireHeadersPolicy<I>
 where
-    I: Policy<S, Request<B>>,
+    I: Policy<S, Request<B>, Response = Response<RB>>,
 {
     type Response = I::Response;
 
@@ -121,12 +125,27 @@ where
             pass.inner.set(Some(self.inner.start(*pass.call, request)));
         }
         let inner = pass.inner.as_pin_mut().expect("the first poll started it");
-        self.inner.poll(inner, seat, cx)
+        let mut answer = ready!(self.inner.poll(inner, seat, cx));
+        if let (true, Ok(response)) = (*pass.keyed, &answer.result) {
+            if let Some(class) = in_progress(response) {
+                (answer.class, answer.outcome) = (class, class.into());
+            }
+        }
+        Poll::Ready(answer)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
     }
+}
+
+/// An earlier attempt with the same key is still being worked on, and the other side says when to ask again.
+fn in_progress<B>(response: &Response<B>) -> Option<Class> {
+    if response.status() != StatusCode::CONFLICT {
+        return None;
+    }
+    let wait = retry_after(response.headers())?;
+    Some(Class::Transient { retry_after: Some(wait) })
 }
 
 #[cfg(test)]

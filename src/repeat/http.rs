@@ -1,9 +1,9 @@
-use http::{Method, Request};
+use http::{HeaderName, Method, Request};
 
 use super::Repeat;
 
 /// The field of `draft-ietf-httpapi-idempotency-key-header`.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 // A body that is not `Clone` is to be told of in the words of `Repeat`.
 #[diagnostic::do_not_recommend]
@@ -11,6 +11,15 @@ impl<B: Clone> Repeat for Request<B> {
     fn again(&self) -> Option<Self> {
         may_be_sent_twice(self).then(|| self.clone())
     }
+
+    fn if_unprocessed(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+/// Whether the request carries a key. An empty one is none.
+pub(crate) fn has_key<B>(request: &Request<B>) -> bool {
+    request.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
 }
 
 /// Whether the method, or a key, says that sending the request twice does no harm.
@@ -21,7 +30,7 @@ pub(crate) fn may_be_sent_twice<B>(request: &Request<B>) -> bool {
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     );
-    idempotent || request.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
+    idempotent || has_key(request)
 }
 
 #[cfg(test)]
@@ -39,6 +48,7 @@ mod tests {
         }
         for method in ["POST", "PATCH", "CONNECT", "LOCK"] {
             assert!(request(method).again().is_none(), "{method}");
+            assert!(request(method).if_unprocessed().is_some(), "{method}");
         }
     }
 

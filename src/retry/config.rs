@@ -1,9 +1,20 @@
-use std::time::Duration;
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::Backoff;
-use crate::{budget::RetryBudget, call::later, class::Class, event::RetryResult, random::Random};
+use crate::{
+    budget::RetryBudget,
+    call::later,
+    class::Class,
+    error::{BoxError, sources},
+    event::GaveUp,
+    latency::Quantile,
+    random::Random,
+};
+
+/// How long an attempt must at least have, until it is known how long one takes.
+const USEFUL: Duration = Duration::from_millis(1);
 
 /// How much later than the backoff would be a dependency's hint can make the next attempt.
 const MOST_BY_HINT: Duration = Duration::from_secs(5);
@@ -14,8 +25,10 @@ pub(crate) struct RetryConfig {
     pub(crate) attempts: u32,
     pub(crate) backoff: Backoff,
     pub(crate) throttled_backoff: Backoff,
-    pub(crate) min_useful_attempt: Duration,
+    /// `None`: what half of the successful attempts take.
+    pub(crate) min_useful_attempt: Option<Duration>,
     pub(crate) trust_hints: bool,
+    pub(crate) never_processed: NeverProcessed,
     /// `None`: each policy has one of its own.
     pub(crate) budget: Option<RetryBudget>,
     /// `None`: from entropy.
@@ -28,8 +41,9 @@ impl Default for RetryConfig {
             attempts: 3,
             backoff: Backoff::full_jitter(Duration::from_millis(50)),
             throttled_backoff: Backoff::full_jitter(Duration::from_secs(1)),
-            min_useful_attempt: Duration::from_millis(1),
+            min_useful_attempt: None,
             trust_hints: false,
+            never_processed: NeverProcessed::default(),
             budget: None,
             seed: None,
         }
@@ -50,29 +64,29 @@ pub(super) struct Failed {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Why there is no further attempt: the first question that was answered with no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GaveUp {
-    /// Asking again cannot help.
-    Class,
-    /// The request must not be sent twice.
-    NotRepeatable,
-    /// All attempts are made.
-    Exhausted,
-    /// The next attempt could not finish in time.
-    Deadline,
-    /// The budget grants none.
-    Budget,
+/// Which errors say that the service has not even begun: a refused connection, and what the user adds.
+#[derive(Clone, Default)]
+pub(crate) struct NeverProcessed {
+    also: Option<Arc<Judge>>,
 }
 
-impl GaveUp {
-    /// How it is told to observers.
-    pub(super) fn result(self, attempt: u32) -> RetryResult {
-        match self {
-            Self::Class | Self::NotRepeatable if attempt == 1 => RetryResult::First,
-            Self::Class | Self::NotRepeatable | Self::Exhausted | Self::Deadline => RetryResult::Exhausted,
-            Self::Budget => RetryResult::BudgetExhausted,
-        }
+type Judge = dyn Fn(&BoxError) -> bool + Send + Sync;
+
+impl NeverProcessed {
+    pub(super) fn also(judge: impl Fn(&BoxError) -> bool + Send + Sync + 'static) -> Self {
+        Self { also: Some(Arc::new(judge)) }
+    }
+
+    pub(super) fn says(&self, error: &BoxError) -> bool {
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        sources(&**error).any(|source| source.downcast_ref().is_some_and(refused))
+            || self.also.as_ref().is_some_and(|also| also(error))
+    }
+}
+
+impl fmt::Debug for NeverProcessed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NeverProcessed").finish_non_exhaustive()
     }
 }
 
@@ -85,6 +99,7 @@ impl RetryConfig {
         failed: &Failed,
         budget: &RetryBudget,
         random: &Random,
+        latency: &Quantile,
     ) -> Result<Duration, GaveUp> {
         if !failed.class.is_retryable() || failed.class.retry_after() == Some(Class::NEVER) {
             return Err(GaveUp::Class);
@@ -96,7 +111,8 @@ impl RetryConfig {
             return Err(GaveUp::Exhausted);
         }
         let delay = self.delay(failed, random);
-        let useful = later(failed.now, delay.saturating_add(self.min_useful_attempt));
+        let attempt = self.min_useful_attempt.or_else(|| latency.estimate()).unwrap_or(USEFUL);
+        let useful = later(failed.now, delay.saturating_add(attempt));
         if failed.deadline.is_some_and(|deadline| useful > deadline) {
             return Err(GaveUp::Deadline);
         }

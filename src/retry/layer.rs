@@ -2,10 +2,14 @@ use std::{sync::Arc, time::Duration};
 
 use tower::Layer;
 
-use super::{Backoff, RetryPolicy, config::RetryConfig};
+use super::{
+    Backoff, RetryPolicy,
+    config::{NeverProcessed, RetryConfig},
+};
 use crate::{
     budget::RetryBudget,
     classify::ByError,
+    error::BoxError,
     event::Observer,
     policy::{Leaf, Stack, StackFuture},
 };
@@ -58,9 +62,22 @@ impl<C: Clone> RetryLayer<C> {
         self.map(|config| config.budget = Some(budget))
     }
 
-    /// How much of the deadline must be left after the wait for another attempt to be worth it. Default: 1 ms.
+    /// How much of the deadline must be left after the wait for another attempt to be worth it. Default: what half of
+    /// the attempts that succeed take (their live median), and 1 ms until that is known.
     pub fn min_useful_attempt(self, time: Duration) -> Self {
-        self.map(|config| config.min_useful_attempt = time)
+        self.map(|config| config.min_useful_attempt = Some(time))
+    }
+
+    /// Which errors, beside a refused connection, say that the service has not even begun. After one of them also a
+    /// request that must not be sent twice is sent again, once, if [`Repeat::if_unprocessed`] gives a copy of it.
+    /// Default: none.
+    ///
+    /// For transports that tell such failures apart in errors of their own: a connector's, or HTTP/2's `REFUSED_STREAM`
+    /// and streams above the last one of a `GOAWAY`. Where the transport repeats them by itself, leave them out.
+    ///
+    /// [`Repeat::if_unprocessed`]: crate::Repeat::if_unprocessed
+    pub fn never_processed(self, judge: impl Fn(&BoxError) -> bool + Send + Sync + 'static) -> Self {
+        self.map(|config| config.never_processed = NeverProcessed::also(judge))
     }
 
     /// Waits as long as the dependency asks, however long that is; the deadline alone limits it.

@@ -1,4 +1,5 @@
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,9 +14,11 @@ use crate::{
     call::{Call, later},
     class::{Class, Ending},
     error::BoxError,
-    event::{Event, Observer, Outcome, RetryResult},
+    event::{Event, GaveUp, Observer, Outcome, RetryResult},
+    latency::Quantile,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     random::Random,
+    ratio::Ratio,
     repeat::Repeat,
     timer::Timer,
 };
@@ -28,6 +31,8 @@ pub struct RetryPolicy<I> {
     pub(super) observer: Observer,
     budget: RetryBudget,
     random: Random,
+    /// What half of the attempts that succeed take.
+    latency: Quantile,
     pub(super) inner: I,
 }
 
@@ -35,7 +40,8 @@ impl<I> RetryPolicy<I> {
     pub(crate) fn new(config: RetryConfig, observer: Observer, inner: I) -> Self {
         let budget = config.budget.clone().unwrap_or_default();
         let random = config.seed.map_or_else(Random::from_entropy, Random::seeded);
-        Self { enabled: true, config, observer, budget, random, inner }
+        let latency = Quantile::new(Ratio::percent(50));
+        Self { enabled: true, config, observer, budget, random, latency, inner }
     }
 
     /// The same type without effect: every call is one attempt, and nothing is told.
@@ -51,22 +57,75 @@ impl<I> RetryPolicy<I> {
     }
 
     /// Asks for the copy that the attempt after this one will need, if there may be one.
-    fn spare<Req: Repeat>(&self, attempt: u32, request: &Req) -> Option<Req> {
-        if attempt < self.config.attempts { request.again() } else { None }
+    fn spare<Req: Repeat>(&self, attempt: u32, request: &Req) -> Spare<Req> {
+        if attempt >= self.config.attempts {
+            return Spare::None;
+        }
+        match request.again() {
+            Some(copy) => Spare::Repeat(copy),
+            // Once: a service that refuses every connection is asked a second time and no third.
+            None if attempt == 1 => request.if_unprocessed().map_or(Spare::None, Spare::IfUnprocessed),
+            None => Spare::None,
+        }
     }
 
-    /// The end of a call, with the answer that its caller gets.
-    fn finish<T>(
+    /// Whether the attempt that failed may be followed by another that sends the same.
+    fn repeatable<T, Req: Repeat>(
+        &self,
+        spare: &Spare<Req>,
+        attempt: u32,
+        result: &Result<T, BoxError>,
+    ) -> bool {
+        match spare {
+            // For the last attempt no copy was made, and it does not matter.
+            Spare::None => attempt >= self.config.attempts,
+            // A body that was recorded knows only now whether it can be sent again.
+            Spare::Repeat(request) => request.still_repeatable(),
+            Spare::IfUnprocessed(request) => {
+                result.as_ref().is_err_and(|error| self.config.never_processed.says(error))
+                    && request.still_repeatable()
+            }
+        }
+    }
+
+    /// Learns how long an attempt takes that succeeds. One in eight is enough, and most calls are spared the cost.
+    fn learn(&self, latency: Duration) {
+        if latency.subsec_nanos() % 8 == 0 {
+            self.latency.record(latency);
+        }
+    }
+
+    /// The end of a call that failed, with the answer that its caller gets.
+    fn give_up<T>(
         &self,
         answer: Answer<T>,
-        result: RetryResult,
+        why: GaveUp,
+        attempt: u32,
         earlier: &mut Option<Failure>,
     ) -> Poll<Answer<T>> {
-        self.observer.emit(Event::RetryFinished { result });
+        let result = match why {
+            GaveUp::Class | GaveUp::NotRepeatable if attempt == 1 => RetryResult::First,
+            GaveUp::Class | GaveUp::NotRepeatable | GaveUp::Exhausted | GaveUp::Deadline => {
+                RetryResult::Exhausted
+            }
+            GaveUp::Budget => RetryResult::BudgetExhausted,
+        };
+        self.observer.emit(Event::RetryFinished { result, gave_up: Some(why) });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
         let hidden = if answer.class == Class::Neutral { earlier.take() } else { None };
         Poll::Ready(hidden.map_or(answer, Failure::into_answer))
     }
+}
+
+/// The copy of a request that the next attempt will need.
+#[derive(Debug)]
+enum Spare<Req> {
+    /// None was made.
+    None,
+    /// It may be sent twice.
+    Repeat(Req),
+    /// It may be sent again only when the service has not even begun.
+    IfUnprocessed(Req),
 }
 
 /// The error of an attempt that was followed by another.
@@ -106,7 +165,7 @@ pin_project! {
         call: Call,
         stage: Stage,
         delay: Duration,
-        spare: Option<Req>,
+        spare: Spare<Req>,
         earlier: Option<Failure>,
         #[pin]
         timer: Timer,
@@ -168,11 +227,14 @@ where
                 Stage::Waiting(until) => {
                     ready!(pass.timer.as_mut().poll_until(until, cx.task));
                     pass.timer.as_mut().clear();
-                    let request =
-                        pass.spare.take().expect("a wait begins only with a request to send after it");
+                    let (Spare::Repeat(request) | Spare::IfUnprocessed(request)) =
+                        mem::replace(pass.spare, Spare::None)
+                    else {
+                        unreachable!("a wait begins only with a request to send after it")
+                    };
                     *pass.spare = self.spare(pass.call.attempt, &request);
-                    let call = Call { started: cx.now(), ..*pass.call };
-                    pass.inner.set(Some(self.inner.start(call, request)));
+                    pass.call.started = cx.now();
+                    pass.inner.set(Some(self.inner.start(*pass.call, request)));
                     *pass.stage = Stage::Trying;
                 }
             }
@@ -189,26 +251,23 @@ where
             }
             let answer = ready!(poll);
             if answer.class == Class::Success {
+                self.learn(cx.now().saturating_duration_since(pass.call.started));
                 let result = if attempt == 1 { RetryResult::First } else { RetryResult::Recovered };
-                return self.finish(answer, result, pass.earlier);
+                self.observer.emit(Event::RetryFinished { result, gave_up: None });
+                return Poll::Ready(answer);
             }
 
             let failed = Failed {
                 class: answer.class,
                 attempt,
-                // For the last attempt no copy was made, and it does not matter. A body that was recorded knows only
-                // now whether it can be sent again.
-                repeatable: pass
-                    .spare
-                    .as_ref()
-                    .map_or(attempt >= self.config.attempts, Req::still_repeatable),
+                repeatable: self.repeatable(pass.spare, attempt, &answer.result),
                 previous: *pass.delay,
                 now: cx.now(),
                 deadline: pass.call.deadline,
             };
-            let delay = match self.config.next(&failed, &self.budget, &self.random) {
+            let delay = match self.config.next(&failed, &self.budget, &self.random, &self.latency) {
                 Ok(delay) => delay,
-                Err(why) => return self.finish(answer, why.result(attempt), pass.earlier),
+                Err(why) => return self.give_up(answer, why, attempt, pass.earlier),
             };
             // All that the failed attempt holds goes before the wait: its response, its future, its service.
             if let Some(failure) = Failure::of(answer) {

@@ -18,13 +18,15 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::{
     Backoff, Retry, RetryLayer,
-    config::{Failed, GaveUp, RetryConfig},
+    config::{Failed, RetryConfig},
 };
 use crate::{
     BoxError, Class, Deadline, Name, Once, Ratio, Reason, Rejected, Repeat, Repeatable, RetryBudget,
     cells::Cells,
-    event::{Observer, RetryResult},
+    event::{Event, GaveUp, Observer, RetryResult},
+    latency::Quantile,
     random::Random,
+    record::Tape,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -375,6 +377,98 @@ async fn what_became_of_the_call_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn why_there_was_no_further_attempt_is_told() {
+    async fn reasons(layer: RetryLayer<ByFailed>, script: &[Does]) -> Vec<Option<GaveUp>> {
+        let tape = Arc::new(Tape::new());
+        let observer = Observer::new(Name::literal("test"), Arc::default()).sink(tape.clone());
+        run(&layer.observer(observer), script).await.0.ok();
+        let gave_up = |event| match event {
+            Event::RetryFinished { gave_up, .. } => Some(gave_up),
+            _ => None,
+        };
+        tape.events().into_iter().filter_map(gave_up).collect()
+    }
+    assert_eq!(reasons(layer(), &[DOWN, Does::Answer(1)]).await, [None]);
+    assert_eq!(reasons(layer(), &[DOWN, Does::Fail(Class::Fault)]).await, [Some(GaveUp::Class)]);
+    assert_eq!(reasons(layer(), &[DOWN; 3]).await, [Some(GaveUp::Exhausted)]);
+    let poor = layer().budget(RetryBudget::new().min_per_second(0));
+    assert_eq!(reasons(poor, &[DOWN]).await, [Some(GaveUp::Budget)]);
+    let late = Deadline::after(10 * MS).scope(reasons(layer(), &[DOWN]));
+    assert_eq!(late.await, [Some(GaveUp::Deadline)]);
+}
+
+/// A request that must not be sent twice, and may be when the service has not begun.
+struct Payment;
+
+impl Repeat for Payment {
+    fn again(&self) -> Option<Self> {
+        None
+    }
+
+    fn if_unprocessed(&self) -> Option<Self> {
+        Some(Self)
+    }
+}
+
+/// How often a payment is sent to a service whose attempts end so, in this order.
+async fn sent(layer: RetryLayer<ByFailed>, ends: &'static [Result<u32, io::ErrorKind>]) -> usize {
+    let attempts = Arc::<AtomicU32>::default();
+    let counter = Arc::clone(&attempts);
+    let service = service_fn(move |_: Payment| {
+        let end = ends[counter.fetch_add(1, Ordering::Relaxed) as usize];
+        async move { end.map_err(io::Error::from) }
+    });
+    let result = layer.layer_on(service).oneshot(Payment).await;
+    let attempts = attempts.load(Ordering::Relaxed) as usize;
+    assert_eq!(result.is_ok(), ends[attempts - 1].is_ok(), "the last attempt decides");
+    attempts
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_processed_is_sent_again_once_whatever_the_request() {
+    use io::ErrorKind::{ConnectionRefused as Refused, ConnectionReset as Reset};
+    assert_eq!(sent(layer(), &[Err(Refused), Ok(1)]).await, 2);
+    assert_eq!(sent(layer(), &[Err(Refused), Err(Refused), Ok(1)]).await, 2, "once");
+    assert_eq!(sent(layer(), &[Err(Reset), Ok(1)]).await, 1, "it may have been processed");
+    assert_eq!(sent(layer(), &[Err(Refused), Err(Reset), Ok(1)]).await, 2);
+    let poor = layer().budget(RetryBudget::new().min_per_second(0));
+    assert_eq!(sent(poor, &[Err(Refused), Ok(1)]).await, 1, "the budget is asked as ever");
+    let told = layer().never_processed(|error| {
+        error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::NotConnected)
+    });
+    assert_eq!(sent(told.clone(), &[Err(io::ErrorKind::NotConnected), Ok(1)]).await, 2);
+    assert_eq!(sent(told, &[Err(Refused), Ok(1)]).await, 2, "beside what is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_useful_attempt_takes_as_long_as_half_of_the_successes_do() {
+    let attempts = Arc::<AtomicU32>::default();
+    let counter = Arc::clone(&attempts);
+    // A repeated call is made twice: it fails at once, then it succeeds after 100 ms.
+    let service = layer().layer_on(service_fn(move |Repeatable(fails): Repeatable<bool>| {
+        let first = fails && counter.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        async move {
+            if first {
+                return Err(io::Error::from(io::ErrorKind::ConnectionReset));
+            }
+            sleep(100 * MS).await;
+            Ok(1)
+        }
+    }));
+    let hurried = |left| Deadline::after(left).scope(service.clone().oneshot(Repeatable(true)));
+    // Nothing is known yet, so an attempt that would have 90 ms is made.
+    hurried(100 * MS).await.unwrap();
+    for _ in 0..20 {
+        service.clone().oneshot(Repeatable(false)).await.unwrap();
+    }
+    hurried(100 * MS).await.unwrap_err();
+    assert_eq!(attempts.load(Ordering::Relaxed), 3, "90 ms are known to be too little");
+    attempts.fetch_add(1, Ordering::Relaxed);
+    hurried(120 * MS).await.unwrap();
+    assert_eq!(attempts.load(Ordering::Relaxed), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn seed_fixes_every_delay() {
     async fn total(seed: u64) -> Duration {
         let layer = RetryLayer::new().seed(seed).classify(by_failed as ByFailed);
@@ -449,7 +543,7 @@ proptest! {
             now,
             deadline: left.map(|ms| now + Duration::from_millis(ms)),
         };
-        let answer = config.next(&failed, &budget, &Random::seeded(seed));
+        let answer = config.next(&failed, &budget, &Random::seeded(seed), &Quantile::new(Ratio::percent(50)));
         let charged = u64::from(tokens) - budget.remaining(now).unwrap();
         prop_assert_eq!(charged, u64::from(answer.is_ok()));
         match answer {
