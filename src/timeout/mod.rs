@@ -15,7 +15,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | `limit` | none: it has to be given, because no number is right for every call |
+//! | `limit` | none: it has to be given, because no number is right for every call; [`per_request`](TimeoutLayer::per_request) gives each route its own |
 //! | reason | `Timeout`; [`whole_call`](TimeoutLayer::whole_call) makes it `DeadlineExceeded` |
 //!
 //! # Telemetry
@@ -47,10 +47,12 @@
 
 mod deadline;
 mod layer;
+mod limit;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 pub use deadline::DeadlinePolicy;
 pub use layer::{Timeout, TimeoutFuture, TimeoutLayer};
+pub use limit::{LimitOf, PerRequest};
 pub use policy::{TimeoutPass, TimeoutPolicy};

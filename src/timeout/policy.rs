@@ -7,6 +7,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::LimitOf;
 use crate::{
     call::{Call, later},
     class::Ending,
@@ -18,15 +19,15 @@ use crate::{
 
 /// The policy of a [`TimeoutLayer`](super::TimeoutLayer).
 #[derive(Clone, Debug)]
-pub struct TimeoutPolicy<I> {
-    pub(super) limit: Duration,
+pub struct TimeoutPolicy<I, L = Duration> {
+    pub(super) limit: L,
     pub(super) reason: Reason,
     pub(super) observer: Observer,
     inner: I,
 }
 
-impl<I> TimeoutPolicy<I> {
-    pub(crate) fn new(limit: Duration, reason: Reason, observer: Observer, inner: I) -> Self {
+impl<I, L> TimeoutPolicy<I, L> {
+    pub(crate) fn new(limit: L, reason: Reason, observer: Observer, inner: I) -> Self {
         Self { limit, reason, observer, inner }
     }
 }
@@ -45,21 +46,23 @@ pin_project! {
     }
 }
 
-impl<I> Sealed for TimeoutPolicy<I> {}
+impl<I, L> Sealed for TimeoutPolicy<I, L> {}
 
-impl<I, S, Req> Lend<S, Req> for TimeoutPolicy<I>
+impl<I, L, S, Req> Lend<S, Req> for TimeoutPolicy<I, L>
 where
     I: Lend<S, Req>,
+    L: LimitOf<Req>,
 {
     type Pass = TimeoutPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let own = later(call.started, self.limit);
+        let limit = self.limit.limit_of(&request);
+        let own = later(call.started, limit);
         let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
         let expired = deadline <= call.started;
         // Cut before half of the limit, a call says more about its caller than about the dependency. Callers in a hurry,
         // whom a header from outside may make, must not open a breaker for the others.
-        let hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, self.limit / 2));
+        let hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, limit / 2));
         let call = Call { deadline: Some(deadline), ..call };
         TimeoutPass {
             deadline,
@@ -75,9 +78,10 @@ where
     }
 }
 
-impl<I, S, Req> Policy<S, Req> for TimeoutPolicy<I>
+impl<I, L, S, Req> Policy<S, Req> for TimeoutPolicy<I, L>
 where
     I: Policy<S, Req>,
+    L: LimitOf<Req>,
 {
     type Response = I::Response;
 

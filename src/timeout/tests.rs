@@ -1,7 +1,7 @@
 use std::{future::pending, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::TimeoutLayer;
 use crate::{Deadline, Reason, Rejected};
@@ -67,6 +67,22 @@ async fn a_call_that_arrives_expired_is_refused_before_the_work_begins() {
         service_fn(|()| async { unreachable!("the work must not begin") as Result<(), BoxError> });
     let service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(untouched);
     let error = Deadline::at(Instant::now()).scope(service.oneshot(())).await.expect_err("expired");
+    assert_eq!(reason(&error), Some(Reason::DeadlineExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_the_limit_that_the_function_says() {
+    let layer = TimeoutLayer::per_request(|tenths: &u32| LIMIT * *tenths / 10).whole_call();
+    let hang = service_fn(|_: u32| pending::<Result<(), BoxError>>());
+    let service = ServiceBuilder::new().layer(&layer).service(hang);
+    for tenths in [1, 10, 30] {
+        let start = Instant::now();
+        let error = service.clone().oneshot(tenths).await.expect_err("it hangs");
+        assert_eq!((reason(&error), start.elapsed()), (Some(Reason::DeadlineExceeded), LIMIT * tenths / 10));
+    }
+    let untouched =
+        service_fn(|_: u32| async { unreachable!("there is no time for it") as Result<(), BoxError> });
+    let error = layer.layer(untouched).oneshot(0).await.expect_err("a limit of zero");
     assert_eq!(reason(&error), Some(Reason::DeadlineExceeded));
 }
 
