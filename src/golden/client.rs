@@ -165,7 +165,7 @@ impl<T, F, C> ClientBuilder<T, F, C> {
     ///
     /// # Panics
     ///
-    /// When `max_concurrent` is zero, or beyond what a [`BulkheadLayer`] takes.
+    /// When `max_concurrent` is zero.
     #[track_caller]
     pub fn bulkhead(self, max_concurrent: usize) -> Self {
         self.bulkhead_layer(BulkheadLayer::new(max_concurrent))

@@ -93,7 +93,7 @@ impl<T> ServerBuilder<T> {
     ///
     /// # Panics
     ///
-    /// When `max_concurrent` is zero, or beyond what a [`BulkheadLayer`] takes.
+    /// When `max_concurrent` is zero.
     #[track_caller]
     pub fn bulkhead(self, max_concurrent: usize) -> Self {
         self.bulkhead_layer(BulkheadLayer::new(max_concurrent).max_queue(0))
