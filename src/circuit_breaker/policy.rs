@@ -1,5 +1,6 @@
 use std::{
     mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -129,12 +130,14 @@ where
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
         let pass = pass.project();
-        self.inner.abandon(pass.inner, ending, now);
+        // What is dropped in there is somebody else's code: its panic goes on, and costs no probe.
+        let inner = catch_unwind(AssertUnwindSafe(|| self.inner.abandon(pass.inner, ending, now)));
         if let (Some(breaker), Stage::Admitted(admission)) =
             (&self.breaker, mem::replace(pass.stage, Stage::Left))
         {
             breaker.count(breaker.machine.abandon(admission, ending, now));
         }
+        inner.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 

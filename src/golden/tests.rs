@@ -1,6 +1,7 @@
 use std::{
     future::pending,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, ServiceExt, service_fn};
 
@@ -282,4 +284,25 @@ async fn a_dependency_that_hangs_opens_the_breaker_also_if_all_callers_are_in_a_
         Deadline::after(LIMIT / 10).scope(call).await.expect_err("it hangs");
     }
     assert_eq!(stack.handle().state().circuit, Some(CircuitState::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_panics_while_it_is_dropped_is_counted_all_the_same() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a bug in the client");
+        }
+    }
+    let stack = client("bomb").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
+    let mut call = Box::pin(stack.run(|| async {
+        let _bomb = Bomb;
+        pending::<Result<(), BoxError>>().await
+    }));
+    assert!((&mut call).now_or_never().is_none());
+    catch_unwind(AssertUnwindSafe(|| drop(call))).expect_err("its panic is its owner's");
+    let counts = stack.handle().counts();
+    assert_eq!((counts.calls(Outcome::Cancelled), counts.first_attempts()), (1, 1));
+    assert_eq!(counts.breaker(BreakerResult::Cancelled), 1);
+    assert_eq!(stack.handle().state().bulkhead.map(|bulkhead| bulkhead.in_use), Some(0));
 }

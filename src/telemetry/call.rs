@@ -1,4 +1,5 @@
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -76,10 +77,14 @@ where
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
         let pass = pass.project();
         if let Some(started) = pass.started.take() {
-            pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+            // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
+            let inner = catch_unwind(AssertUnwindSafe(|| {
+                pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+            }));
             let outcome = outcome_of(ending);
             pass.span.end(&self.spans, outcome, None, now);
             self.tell(started, outcome, now);
+            inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
 }
