@@ -39,12 +39,15 @@ pub type ClientPolicy<F, C = ByError> = CallTelemetryPolicy<FallbackPolicy<F, At
 pub type HttpClientPolicy<F> = CallTelemetryPolicy<HttpFallbackPolicy<F, HttpAttempts>>;
 /// What stands inside the fallback of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpAttempts = IdempotencyKeyPolicy<Attempts<WireHeadersPolicy<Innermost<ByStatus>>>>;
+pub type HttpAttempts = IdempotencyKeyPolicy<WiredAttempts<ByStatus>>;
+/// The attempts of a protocol over HTTP, whose answers `C` judges.
+#[cfg(feature = "http")]
+pub type WiredAttempts<C> = Attempts<WireHeadersPolicy<Innermost<C>>>;
 
 /// Builds the stack of a client; see [`client`](super::client).
 ///
-/// The finishers say what kind of service it is for: `http`, [`service`](Self::service), [`calls`](Self::calls).
-#[must_use = "a client is built by `.http(..)`, `.service(..)` or `.calls()`"]
+/// The finishers say what kind of service it is for: `http`, `grpc`, [`service`](Self::service), [`calls`](Self::calls).
+#[must_use = "a client is built by `.http(..)`, `.grpc(..)`, `.service(..)` or `.calls()`"]
 pub struct ClientBuilder<T, F, C = ByError> {
     name: Name,
     timeout: T,
@@ -102,7 +105,7 @@ impl<T, F, C> ClientBuilder<T, F, C> {
 
     /// What a caller gets when the dependency fails, times out or is not asked. It has no default.
     ///
-    /// It runs inside the call and must not block. For `.http(..)` it gives a response, with a body of any type.
+    /// It runs inside the call and must not block. For `.http(..)` and `.grpc(..)` it gives a response, with a body of any type.
     pub fn fallback<G, Res>(self, answer: G) -> ClientBuilder<T, Answering<G>, C>
     where
         G: Fn(Why) -> Result<Res, BoxError>,
@@ -207,8 +210,8 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         self
     }
 
-    /// Writes no headers on the attempts of `.http(..)`: neither the time that is left nor which attempt it is. For
-    /// services of others that refuse headers they do not know.
+    /// Writes no headers on the attempts of `.http(..)` and `.grpc(..)`: neither the time that is left nor which attempt
+    /// it is. For services of others that refuse headers they do not know.
     #[cfg(feature = "http")]
     pub fn without_wire_headers(mut self) -> Self {
         self.wire_headers.enabled = false;
@@ -236,14 +239,29 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         T: HasTimeout,
         F: HasFallback,
     {
-        let (timeout, fallback, _, rest) = self.split();
-        let (headers, keys) = (rest.wire_headers.clone(), rest.idempotency_keys);
-        let (observer, handle, attempts) =
-            rest.attempts(timeout.limit(), ByStatus, |innermost| WireHeadersPolicy::new(headers, innermost));
+        let keys = self.idempotency_keys;
+        let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// The attempts of a protocol over HTTP: how its answers are judged, and what its attempts say.
+    #[cfg(feature = "http")]
+    pub(super) fn wired<D>(
+        self,
+        classifier: D,
+        wire: impl FnOnce(WireHeaders) -> WireHeaders,
+    ) -> (F, Observer, Handle, WiredAttempts<D>)
+    where
+        T: HasTimeout,
+    {
+        let (timeout, fallback, _, rest) = self.split();
+        let headers = wire(rest.wire_headers.clone());
+        let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, wire);
+        (fallback, observer, handle, attempts)
     }
 
     /// A client of any tower service.

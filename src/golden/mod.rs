@@ -7,7 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | [`server`] | respond · telemetry · deadline in and caller timeout · bulkhead · fault hook · handler |
-//! | [`client`] | telemetry · fallback · idempotency key (HTTP, off) · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP) · fault hook · transport |
+//! | [`client`] | telemetry · fallback · idempotency key (HTTP, off) · deadline · retry · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
 //! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.
@@ -26,7 +26,7 @@
 //! | circuit breaker | – | on |
 //! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms |
 //! | fault hook | disarmed | disarmed |
-//! | wire headers (HTTP) | the deadline is read | the deadline that is left and the number of the attempt are written |
+//! | wire headers (HTTP, gRPC) | the deadline is read | the deadline that is left and the number of the attempt are written |
 //!
 //! # Example
 //!
@@ -47,7 +47,9 @@ mod calls;
 mod choice;
 mod client;
 #[cfg(feature = "grpc")]
-mod grpc;
+mod grpc_client;
+#[cfg(feature = "grpc")]
+mod grpc_server;
 mod handle;
 mod send;
 #[cfg(feature = "http")]
@@ -60,9 +62,11 @@ pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
 pub use choice::{DeclinesFallback, HasFallback, HasTimeout, Limit, Missing};
 pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost};
 #[cfg(feature = "http")]
-pub use client::{HttpAttempts, HttpClientPolicy};
+pub use client::{HttpAttempts, HttpClientPolicy, WiredAttempts};
 #[cfg(feature = "grpc")]
-pub use grpc::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
+pub use grpc_client::{GrpcClient, GrpcClientPolicy, GrpcFuture};
+#[cfg(feature = "grpc")]
+pub use grpc_server::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;
 pub use send::{Client, SendFuture};
 #[cfg(feature = "http")]

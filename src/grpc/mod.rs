@@ -10,6 +10,16 @@
 //! instant on arrival and combines it with its own timeout by the minimum. What cannot be read is ignored and counted, in
 //! `resilience.deadlines.malformed`; a caller's garbage is never the server's error.
 //!
+//! A client writes what is left of the attempt's time into `grpc-timeout`, innermost, so each attempt says what is left when
+//! *it* begins, and from the second attempt on `grpc-previous-rpc-attempts`. A `grpc-timeout` that a request already
+//! carries (`tonic::Request::set_timeout`) shortens the whole call.
+//!
+//! # What is repeated
+//!
+//! Every gRPC call is a POST, so nothing about it says whether it may be sent twice. No method is repeated until its name
+//! is given: [`repeatable_methods`](crate::golden::GrpcClient::repeatable_methods). The messages of such a call are
+//! recorded while they stream, up to 64 KiB, as in [`RecordBody`](crate::http::RecordBody).
+//!
 //! # Refusals
 //!
 //! | error | code | `grpc-retry-pushback-ms` from a server |
@@ -19,6 +29,7 @@
 //! | [`InjectedFault`] | as what it stands for: `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE` | its hint |
 //! | a [`tonic::Status`] | its own | its own |
 //! | any other error of a server, a panic | `INTERNAL`, without the error's text | – |
+//! | any other error of a client | what tonic makes of it: `UNAVAILABLE` when it cannot connect | |
 //!
 //! A full bulkhead is `UNAVAILABLE`, not `RESOURCE_EXHAUSTED`, as it is 503 and not 429 over HTTP: it says that this
 //! instance has no room now, which another one may have, and not that this caller asked for too much. Retries and
@@ -27,11 +38,15 @@
 //! A status that stands for a refusal has the [`Rejected`] as its source, so [`Rejected::find`] finds it there. A server
 //! also keeps it in the extensions of the answer.
 
+mod reply;
 mod status;
 mod timeout;
+mod transport;
 
-pub(crate) use status::refusal;
-pub(crate) use timeout::{GRPC_TIMEOUT, patience};
+pub use reply::reply;
+pub(crate) use status::{refusal, status};
+pub(crate) use timeout::{GRPC_TIMEOUT, patience, wire_headers};
+pub use transport::{GrpcBody, GrpcTransport, GrpcTransportFuture};
 
 /// The body of a server's answer: the handler's own, or nothing, where the status in the headers says it all.
 pub type RefusalBody<B> = http_body_util::Either<B, http_body_util::Empty<bytes::Bytes>>;

@@ -41,7 +41,6 @@ impl From<CallError> for Status {
 }
 
 /// The status that the caller of a client gets for an error.
-#[cfg_attr(not(test), expect(dead_code, reason = "the client comes next"))]
 pub(crate) fn status(error: BoxError) -> Status {
     known(error).unwrap_or_else(Status::from_error)
 }

@@ -1,11 +1,15 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
-use crate::http::Patience;
+use crate::{call::Call, http::Patience};
 
 /// The header that says how long the caller will wait.
 pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// How many attempts there were before this one (gRFC A6).
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// The units of the header, finest first, in nanoseconds.
 const UNITS: [(u8, u128); 6] = [
@@ -43,10 +47,19 @@ fn of_nanos(nanos: u128) -> Duration {
     Duration::new(seconds, rest)
 }
 
-/// `limit` in the finest unit whose eight digits hold it, rounded up, and never nothing: the specification asks for a
-/// positive number.
-#[cfg_attr(not(test), expect(dead_code, reason = "the client comes next"))]
-pub(super) fn value(limit: Duration) -> HeaderValue {
+/// Writes what is left of the attempt's time and, on later attempts, how many there were before.
+pub(crate) fn wire_headers(name: &HeaderName, call: &Call, now: Instant, headers: &mut HeaderMap) {
+    if let Some(deadline) = call.deadline {
+        headers.insert(name.clone(), value(deadline.saturating_duration_since(now)));
+    }
+    if call.attempt > 1 {
+        headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(call.attempt - 1));
+    }
+}
+
+/// `limit` in the finest unit whose eight digits hold it, rounded up, so that this side's own limit is never the
+/// later one, and never nothing: the specification asks for a positive number.
+fn value(limit: Duration) -> HeaderValue {
     let nanos = limit.as_nanos().max(1);
     let (letter, unit) =
         *UNITS.iter().find(|(_, unit)| nanos.div_ceil(*unit) <= MOST).unwrap_or(&UNITS[UNITS.len() - 1]);

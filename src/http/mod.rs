@@ -42,6 +42,8 @@ pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Degraded, HttpFallbackPolicy};
 pub use key::IdempotencyKeyPolicy;
+#[cfg(feature = "grpc")]
+pub(crate) use record::with_body;
 pub use record::{NotReplayable, RecordBody};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};

@@ -25,27 +25,41 @@ const ATTEMPT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 #[derive(Clone, Debug)]
 pub(crate) struct WireHeaders {
     pub(crate) enabled: bool,
-    /// The name of the remaining time in milliseconds.
+    /// The name of the remaining time.
     pub(crate) deadline: HeaderName,
+    format: Format,
 }
+
+/// Writes what a protocol says on an attempt; the name is that of the remaining time.
+type Format = fn(&HeaderName, &Call, Instant, &mut HeaderMap);
 
 impl Default for WireHeaders {
     fn default() -> Self {
-        Self { enabled: true, deadline: REQUEST_TIMEOUT }
+        Self { enabled: true, deadline: REQUEST_TIMEOUT, format: milliseconds_and_count }
     }
 }
 
 impl WireHeaders {
+    /// The same for a protocol that says it in another way.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn written(self, deadline: HeaderName, format: Format) -> Self {
+        Self { deadline, format, ..self }
+    }
+
     fn write(&self, call: &Call, now: Instant, headers: &mut HeaderMap) {
-        if let Some(deadline) = call.deadline {
-            let left = whole_milliseconds(deadline.saturating_duration_since(now));
-            let asked = Patience::read(headers, &self.deadline).limit.map(whole_milliseconds);
-            let value = asked.map_or(left, |asked| asked.min(left));
-            headers.insert(self.deadline.clone(), HeaderValue::from(value));
-        }
-        if call.attempt > 1 {
-            headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
-        }
+        (self.format)(&self.deadline, call, now, headers);
+    }
+}
+
+fn milliseconds_and_count(name: &HeaderName, call: &Call, now: Instant, headers: &mut HeaderMap) {
+    if let Some(deadline) = call.deadline {
+        let left = whole_milliseconds(deadline.saturating_duration_since(now));
+        let asked = Patience::read(headers, name).limit.map(whole_milliseconds);
+        let value = asked.map_or(left, |asked| asked.min(left));
+        headers.insert(name.clone(), HeaderValue::from(value));
+    }
+    if call.attempt > 1 {
+        headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
     }
 }
 
@@ -55,8 +69,8 @@ fn whole_milliseconds(left: Duration) -> u64 {
     u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// Writes on each attempt of an HTTP client what the other side should know; see the [module](super). It also judges the
-/// one answer that only the request explains: 409 with `Retry-After`, to a request with an `Idempotency-Key`.
+/// Writes on each attempt of an HTTP or gRPC client what the other side should know; see the [module](super). It also
+/// judges the one answer that only the request explains: 409 with `Retry-After`, to a request with an `Idempotency-Key`.
 ///
 /// The headers are written when the attempt is first polled, after any wait for a place, so that they say what is left
 /// then. The request that the retry layer copies does not carry them.

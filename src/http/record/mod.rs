@@ -90,9 +90,14 @@ where
 
 impl<B> RecordBody<B> {
     /// The same body from its beginning; `None` when it is no longer known.
-    fn again(&self) -> Option<Self> {
+    pub(crate) fn again(&self) -> Option<Self> {
         let turn = self.tape.join()?;
         Some(Self { tape: Arc::clone(&self.tape), turn, at: At::default(), rest: None, broken: false })
+    }
+
+    /// Whether this copy can still be sent, now that the attempt before it has failed.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.tape.claim(self.turn)
     }
 
     /// Nobody else may send this body at the moment, nor can ask to: recording it would be in vain.
@@ -176,19 +181,23 @@ impl<B> Repeat for Request<RecordBody<B>> {
         if !may_be_sent_twice(self) {
             return None;
         }
-        let mut copy = Request::new(self.body().again()?);
-        *copy.method_mut() = self.method().clone();
-        *copy.uri_mut() = self.uri().clone();
-        *copy.version_mut() = self.version();
-        *copy.headers_mut() = self.headers().clone();
-        *copy.extensions_mut() = self.extensions().clone();
-        Some(copy)
+        Some(with_body(self, self.body().again()?))
     }
 
     fn still_repeatable(&self) -> bool {
-        let body = self.body();
-        body.tape.claim(body.turn)
+        self.body().is_whole()
     }
+}
+
+/// A copy of a request with another body.
+pub(crate) fn with_body<B, C>(request: &Request<B>, body: C) -> Request<C> {
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    copy
 }
 
 /// A recorded body was to be sent again, and its beginning is no longer known.

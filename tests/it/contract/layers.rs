@@ -181,4 +181,29 @@ mod grpc {
         .ends_by(LIMIT)
         .refuses(After::Pending(8), true)
     );
+
+    // The service's error is the source of a status, not the error itself.
+    contract!(
+        golden_grpc_client,
+        Contract::with(
+            layer_fn(|inner| client("contract").no_fallback().grpc(inner)),
+            || Request::new(tonic::body::Body::empty()),
+            || Response::new(String::new()),
+            |answer| !answer.headers().contains_key("grpc-status"),
+        )
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true),
+        [
+            the_service_is_ready_before_each_call
+            a_service_that_never_gets_ready_holds_nobody
+            a_service_that_hangs_is_let_go
+            one_place_inside_is_enough
+            a_call_dropped_at_any_point_leaves_nothing_held
+            callers_that_leave_make_room_for_the_others
+            a_panic_inside_wedges_nothing
+            state_is_shared_and_a_refusal_comes_from_the_call
+        ]
+    );
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes};
 use futures::{StreamExt, future::BoxFuture, stream};
-use http::uri::PathAndQuery;
+use http::{HeaderMap, uri::PathAndQuery};
 use hyper_util::rt::TokioIo;
 use tokio::{io::DuplexStream, net::TcpListener, sync::mpsc};
 use tonic::{
@@ -66,6 +66,13 @@ impl Decoder for Plain {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) message: String,
+    pub(super) headers: HeaderMap,
+}
+
+impl Asked {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
 }
 
 type Answering = dyn Fn(Asked) -> BoxFuture<'static, Result<String, Status>> + Send + Sync;
@@ -103,8 +110,9 @@ impl Service<http::Request<Body>> for Quotes {
         let answer = Arc::clone(&self.answer);
         Box::pin(async move {
             let unary = service_fn(move |request: Request<Bytes>| {
+                let headers = request.metadata().clone().into_headers();
                 let message = String::from_utf8_lossy(request.get_ref()).into_owned();
-                let answer = answer(Asked { message });
+                let answer = answer(Asked { message, headers });
                 async move { Ok::<_, Status>(Response::new(Bytes::from(answer.await?))) }
             });
             Ok(tonic::server::Grpc::new(Plain).unary(unary, request).await)
