@@ -115,6 +115,13 @@ pub fn known(error: &BoxError) -> Option<Class> {
     })
 }
 
+/// Whether a refused [connection](io::ErrorKind::ConnectionRefused) stands in the chain of sources: nobody listened, so
+/// the call was never processed. By default the [retry layer](crate::retry::RetryLayer::never_processed) asks this.
+pub fn connection_refused(error: &BoxError) -> bool {
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    sources(&**error).any(|source| source.downcast_ref().is_some_and(refused))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

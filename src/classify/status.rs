@@ -16,6 +16,7 @@ use crate::{class::Class, clock, error::BoxError};
 /// | other 4xx | `CallerFault` |
 /// | 501, 505 and any other 5xx | `Fault` |
 /// | an error that the crate knows | as in [`ByError`](super::ByError) |
+/// | a request that reqwest cannot build, such as one whose URL has no host (feature `reqwest`) | `CallerFault` |
 /// | any other error: there was no answer, so the connection failed | `Transient` |
 ///
 /// A golden HTTP client knows the request as well: to a 409 with `Retry-After` on a request that carried an
@@ -29,9 +30,21 @@ impl<B> Classify<Response<B>> for ByStatus {
     fn classify(&self, result: Result<&Response<B>, &BoxError>) -> Class {
         match result {
             Ok(response) => by_status(response.status(), response.headers()),
+            Err(error) if malformed(error) => Class::CallerFault,
             Err(error) => known(error).unwrap_or(Class::TRANSIENT),
         }
     }
+}
+
+/// Whether the request could not be sent at all, whoever is asked.
+#[cfg(feature = "reqwest")]
+fn malformed(error: &BoxError) -> bool {
+    error.downcast_ref().is_some_and(reqwest::Error::is_builder)
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn malformed(_: &BoxError) -> bool {
+    false
 }
 
 fn by_status(status: StatusCode, headers: &HeaderMap) -> Class {

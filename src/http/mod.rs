@@ -31,6 +31,8 @@ mod deadline;
 mod degraded;
 mod key;
 mod record;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -45,5 +47,7 @@ pub use key::IdempotencyKeyPolicy;
 #[cfg(feature = "grpc")]
 pub(crate) use record::with_body;
 pub use record::{NotReplayable, RecordBody};
+#[cfg(feature = "reqwest")]
+pub use reqwest::{Reqwest, ReqwestFuture};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};

@@ -1,16 +1,11 @@
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::Backoff;
 use crate::{
-    budget::RetryBudget,
-    call::later,
-    class::Class,
-    error::{BoxError, sources},
-    event::GaveUp,
-    latency::Quantile,
-    random::Random,
+    budget::RetryBudget, call::later, class::Class, classify::connection_refused, error::BoxError,
+    event::GaveUp, latency::Quantile, random::Random,
 };
 
 /// How long an attempt must at least have, until it is known how long one takes.
@@ -64,23 +59,25 @@ pub(super) struct Failed {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Which errors say that the service has not even begun: a refused connection, and what the user adds.
-#[derive(Clone, Default)]
-pub(crate) struct NeverProcessed {
-    also: Option<Arc<Judge>>,
-}
+/// Which errors say that the service has not even begun.
+#[derive(Clone)]
+pub(crate) struct NeverProcessed(Arc<Judge>);
 
 type Judge = dyn Fn(&BoxError) -> bool + Send + Sync;
 
 impl NeverProcessed {
-    pub(super) fn also(judge: impl Fn(&BoxError) -> bool + Send + Sync + 'static) -> Self {
-        Self { also: Some(Arc::new(judge)) }
+    pub(super) fn by(judge: impl Fn(&BoxError) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(judge))
     }
 
     pub(super) fn says(&self, error: &BoxError) -> bool {
-        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        sources(&**error).any(|source| source.downcast_ref().is_some_and(refused))
-            || self.also.as_ref().is_some_and(|also| also(error))
+        (self.0)(error)
+    }
+}
+
+impl Default for NeverProcessed {
+    fn default() -> Self {
+        Self::by(connection_refused)
     }
 }
 

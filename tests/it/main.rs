@@ -15,6 +15,8 @@ mod grpc;
 #[cfg(feature = "http")]
 mod keys;
 mod outcomes;
+#[cfg(feature = "reqwest")]
+mod over_reqwest;
 mod shapes;
 mod storm;
 #[cfg(feature = "http")]
