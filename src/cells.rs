@@ -6,7 +6,7 @@
 
 use crate::{
     error::Reason,
-    event::{BreakerResult, CircuitState, Event, FaultKind, Outcome, RetryResult},
+    event::{BreakerResult, CircuitState, Event, FaultKind, HedgeResult, Outcome, RetryResult},
     sync::{AtomicU64, Ordering, STRIPES, stripe},
 };
 
@@ -14,7 +14,9 @@ const CALLS: usize = 0;
 const ATTEMPTS: usize = CALLS + Outcome::ALL.len();
 const RETRIES: usize = ATTEMPTS + 2;
 const RETRIES_SCHEDULED: usize = RETRIES + RetryResult::ALL.len();
-const BREAKER: usize = RETRIES_SCHEDULED + 1;
+const HEDGES: usize = RETRIES_SCHEDULED + 1;
+const HEDGES_SENT: usize = HEDGES + HedgeResult::ALL.len();
+const BREAKER: usize = HEDGES_SENT + 1;
 const TRANSITIONS: usize = BREAKER + BreakerResult::ALL.len();
 const BULKHEAD_WAITED: usize = TRANSITIONS + CircuitState::ALL.len() * CircuitState::ALL.len();
 const BULKHEAD_REFUSED: usize = BULKHEAD_WAITED + 1;
@@ -72,6 +74,16 @@ impl Cells {
     /// Retries that were scheduled.
     pub fn retries_scheduled(&self) -> u64 {
         self.sum(RETRIES_SCHEDULED)
+    }
+
+    /// Calls that the hedge layer was done with, by what became of them.
+    pub fn hedges(&self, result: HedgeResult) -> u64 {
+        self.sum(HEDGES + result as usize)
+    }
+
+    /// Second copies that were sent.
+    pub fn hedges_sent(&self) -> u64 {
+        self.sum(HEDGES_SENT)
     }
 
     /// Calls that the circuit breaker counted, or refused.
@@ -141,6 +153,8 @@ fn index(event: &Event) -> usize {
         Event::AttemptFinished { attempt, .. } => ATTEMPTS + usize::from(attempt > 1),
         Event::RetryScheduled { .. } => RETRIES_SCHEDULED,
         Event::RetryFinished { result, .. } => RETRIES + result as usize,
+        Event::HedgeSent { .. } => HEDGES_SENT,
+        Event::HedgeFinished { result } => HEDGES + result as usize,
         Event::BreakerCall { result } => BREAKER + result as usize,
         Event::BreakerTransition { from, to } => transition(from, to),
         Event::BulkheadWaited { .. } => BULKHEAD_WAITED,
@@ -170,6 +184,7 @@ mod tests {
             Event::AttemptFinished { attempt: 1, outcome: Outcome::Success, elapsed },
             Event::AttemptFinished { attempt: 2, outcome: Outcome::Success, elapsed },
             Event::RetryScheduled { attempt: 2, delay: elapsed },
+            Event::HedgeSent { attempt: 2, after: elapsed },
             Event::BulkheadWaited { elapsed },
             Event::BulkheadRefused { reason: Reason::BulkheadFull },
             Event::TimedOut { reason: Reason::Timeout },
@@ -181,6 +196,7 @@ mod tests {
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
         events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result, gave_up: None }));
+        events.extend(HedgeResult::ALL.map(|result| Event::HedgeFinished { result }));
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
         events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
         for from in CircuitState::ALL {

@@ -47,6 +47,18 @@ pub enum Event {
         /// Why there was no further attempt; `None` when the last one succeeded.
         gave_up: Option<GaveUp>,
     },
+    /// A call that takes too long, or failed in passing, is sent a second time.
+    HedgeSent {
+        /// The attempt that the second copy is, counted from 1.
+        attempt: u32,
+        /// How long the first copy had been with the service.
+        after: Duration,
+    },
+    /// The hedge layer is done with a call.
+    HedgeFinished {
+        /// What became of it.
+        result: HedgeResult,
+    },
     /// The circuit breaker counted a call.
     BreakerCall {
         /// As what.
@@ -229,6 +241,42 @@ impl GaveUp {
             Self::Exhausted => "exhausted",
             Self::Deadline => "deadline",
             Self::Budget => "budget",
+        }
+    }
+}
+
+/// What became of a call in the hedge layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HedgeResult {
+    /// It was over without a second copy.
+    Unhedged,
+    /// The second copy settled it.
+    Won,
+    /// The first copy settled it after all: the second one was for nothing.
+    Lost,
+    /// Both copies failed.
+    Failed,
+    /// A second copy was due, and the budget granted none.
+    Refused,
+    /// The caller went away while both copies were on their way.
+    Cancelled,
+}
+
+impl HedgeResult {
+    /// All results.
+    pub const ALL: [Self; 6] =
+        [Self::Unhedged, Self::Won, Self::Lost, Self::Failed, Self::Refused, Self::Cancelled];
+
+    /// A stable identifier, fit for metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unhedged => "unhedged",
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -48,6 +48,10 @@ impl Quantile {
         }
     }
 
+    pub(crate) fn quantile(&self) -> Ratio {
+        self.rank
+    }
+
     /// The quantile as it was last worked out; `None` before there were [`WARM`] samples.
     pub(crate) fn estimate(&self) -> Option<Duration> {
         let estimate = self.estimate.load(Ordering::Relaxed);

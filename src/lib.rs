@@ -17,6 +17,7 @@ pub mod fault;
 pub mod golden;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
 mod latency;

@@ -202,6 +202,14 @@ impl<S> Seat<S> {
         *self = Self::new(self.service.clone());
     }
 
+    /// A seat beside this one, for an attempt that runs at the same time.
+    pub(crate) fn another(&self) -> Self
+    where
+        S: Clone,
+    {
+        Self::new(self.service.clone())
+    }
+
     fn call<Req>(&mut self, request: Req) -> S::Future
     where
         S: Service<Req>,

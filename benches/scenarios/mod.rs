@@ -20,6 +20,7 @@ use moneta_resilience::{
     fallback::{Answering, FallbackLayer, Why},
     fault::{FaultLayer, Faults},
     golden::{self, ClientBuilder, Limit},
+    hedge::HedgeLayer,
     retry::RetryLayer,
     telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));
     all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));
     all.stack("retry", |service| repeatable(RetryLayer::new().layer(unwrapped(service))));
+    all.stack("hedge", |service| repeatable(HedgeLayer::new().layer(unwrapped(service))));
     all.stack("client", |service| repeatable(client().service(unwrapped(service))));
     all.list
 }

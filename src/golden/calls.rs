@@ -19,13 +19,14 @@ use crate::{
     error::{BoxError, CallError},
     event::Observer,
     fallback::{Why, serve},
+    hedge::{HedgeChoice, NoHedge},
     policy::{Answer, Lend, Policy, Poller, Seat, Stack, sealed::Sealed},
     repeat::{Once, Repeatable},
     telemetry::CallTelemetryPolicy,
 };
 
 /// The layers of a client whose calls are closures.
-pub type CallsPolicy<C> = CallTelemetryPolicy<OrPolicy<Attempts<Innermost<C>>>>;
+pub type CallsPolicy<C, H = NoHedge> = CallTelemetryPolicy<OrPolicy<Attempts<Innermost<C>, H>>>;
 
 /// A client of something that is no tower service: a database, an SDK. Each call is a closure.
 ///
@@ -36,16 +37,16 @@ pub type CallsPolicy<C> = CallTelemetryPolicy<OrPolicy<Attempts<Innermost<C>>>>;
 ///
 /// Dropping a call's future drops the closure's, and gives back all that the call holds.
 #[derive(Clone)]
-pub struct Calls<C = ByError> {
-    stack: Stack<CallsPolicy<C>, Closure>,
+pub struct Calls<C = ByError, H = NoHedge> {
+    stack: Stack<CallsPolicy<C, H>, Closure>,
     handle: Handle,
 }
 
 /// A call without a fallback of its own.
 type NoAnswer<T> = fn(Why) -> Result<T, BoxError>;
 
-impl<C> Calls<C> {
-    pub(super) fn new(stack: Stack<CallsPolicy<C>, Closure>, handle: Handle) -> Self {
+impl<C, H: HedgeChoice> Calls<C, H> {
+    pub(super) fn new(stack: Stack<CallsPolicy<C, H>, Closure>, handle: Handle) -> Self {
         Self { stack, handle }
     }
 
@@ -91,10 +92,10 @@ impl<C> Calls<C> {
     /// # Errors
     ///
     /// [`CallError`]: the closure's own error when it was the caller's fault, or the fallback's.
-    pub async fn run_or<G, H, Fut, T, E>(&self, call: G, fallback: H) -> Result<T, CallError>
+    pub async fn run_or<G, A, Fut, T, E>(&self, call: G, fallback: A) -> Result<T, CallError>
     where
         G: FnOnce() -> Fut,
-        H: FnOnce(Why) -> Result<T, BoxError>,
+        A: FnOnce(Why) -> Result<T, BoxError>,
         Fut: Future<Output = Result<T, E>>,
         E: Into<BoxError>,
         C: Classify<T>,
@@ -108,10 +109,10 @@ impl<C> Calls<C> {
     /// # Errors
     ///
     /// [`CallError`]: the closure's own error when it was the caller's fault, or the fallback's.
-    pub async fn run_repeatable_or<G, H, Fut, T, E>(&self, call: G, fallback: H) -> Result<T, CallError>
+    pub async fn run_repeatable_or<G, A, Fut, T, E>(&self, call: G, fallback: A) -> Result<T, CallError>
     where
         G: Fn() -> Fut,
-        H: FnOnce(Why) -> Result<T, BoxError>,
+        A: FnOnce(Why) -> Result<T, BoxError>,
         Fut: Future<Output = Result<T, E>>,
         E: Into<BoxError>,
         C: Classify<T>,
@@ -121,7 +122,7 @@ impl<C> Calls<C> {
     }
 }
 
-impl<C> fmt::Debug for Calls<C> {
+impl<C, H> fmt::Debug for Calls<C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Calls").field("handle", &self.handle).finish_non_exhaustive()
     }

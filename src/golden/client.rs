@@ -13,6 +13,7 @@ use crate::{
     event::{Observer, Sink},
     fallback::{Answering, FallbackPolicy, NoFallback, Why},
     fault::{FaultPolicy, Faults},
+    hedge::{HedgeChoice, HedgeLayer, HedgePolicy, Hedging, NoHedge},
     name::Name,
     policy::{Leaf, Stack},
     registry::{Profile, Registry},
@@ -31,28 +32,30 @@ pub type Innermost<C> = FaultPolicy<Leaf<C>>;
 /// What stands round each attempt of a client.
 pub type AttemptPolicy<I> = CircuitBreakerPolicy<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<I>>>>;
 /// What stands inside the fallback of a client.
-pub type Attempts<I> = DeadlinePolicy<RetryPolicy<AttemptPolicy<I>>>;
+pub type Attempts<I, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<I>>>>;
 /// The layers of a client for any service.
-pub type ClientPolicy<F, C = ByError> = CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>>>>;
+pub type ClientPolicy<F, C = ByError, H = NoHedge> =
+    CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>, H>>>;
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpClientPolicy<F> = CallTelemetryPolicy<HttpFallbackPolicy<F, HttpAttempts>>;
+pub type HttpClientPolicy<F, H = NoHedge> = CallTelemetryPolicy<HttpFallbackPolicy<F, HttpAttempts<H>>>;
 /// What stands inside the fallback of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpAttempts = IdempotencyKeyPolicy<WiredAttempts<ByStatus>>;
+pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
 /// The attempts of a protocol over HTTP, whose answers `C` judges.
 #[cfg(feature = "http")]
-pub type WiredAttempts<C> = Attempts<WireHeadersPolicy<Innermost<C>>>;
+pub type WiredAttempts<C, H = NoHedge> = Attempts<WireHeadersPolicy<Innermost<C>>, H>;
 
 /// Builds the stack of a client; see [`client`](super::client).
 ///
 /// The finishers say what kind of service it is for: `http`, `grpc`, [`service`](Self::service), [`calls`](Self::calls).
 #[must_use = "a client is built by `.http(..)`, `.grpc(..)`, `.service(..)` or `.calls()`"]
-pub struct ClientBuilder<T, F, C = ByError> {
+pub struct ClientBuilder<T, F, C = ByError, H = NoHedge> {
     name: Name,
     timeout: T,
     fallback: F,
     classifier: C,
+    hedge: H,
     attempt_timeout: Option<Duration>,
     retry: Option<RetryLayer>,
     circuit_breaker: Option<CircuitBreakerLayer>,
@@ -73,6 +76,7 @@ impl ClientBuilder<Missing, Missing> {
             timeout: Missing,
             fallback: Missing,
             classifier: ByError,
+            hedge: NoHedge,
             attempt_timeout: None,
             retry: Some(RetryLayer::new()),
             circuit_breaker: Some(CircuitBreakerLayer::new()),
@@ -88,7 +92,7 @@ impl ClientBuilder<Missing, Missing> {
     }
 }
 
-impl<T, F, C> ClientBuilder<T, F, C> {
+impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// The limit of the whole call: all attempts and the waits between them share it. It has no default.
     ///
     /// The [`Deadline`](crate::Deadline) of the work in hand shortens it.
@@ -97,35 +101,60 @@ impl<T, F, C> ClientBuilder<T, F, C> {
     ///
     /// When `limit` is zero.
     #[track_caller]
-    pub fn timeout(self, limit: Duration) -> ClientBuilder<Limit, F, C> {
+    pub fn timeout(self, limit: Duration) -> ClientBuilder<Limit, F, C, H> {
         let timeout = Limit(positive("a timeout", limit));
-        let (_, fallback, classifier, rest) = self.split();
-        rest.join(timeout, fallback, classifier)
+        let (_, fallback, classifier, hedge, rest) = self.split();
+        rest.join(timeout, fallback, classifier, hedge)
     }
 
     /// What a caller gets when the dependency fails, times out or is not asked. It has no default.
     ///
     /// It runs inside the call and must not block. For `.http(..)` and `.grpc(..)` it gives a response, with a body of any type.
-    pub fn fallback<G, Res>(self, answer: G) -> ClientBuilder<T, Answering<G>, C>
+    pub fn fallback<G, Res>(self, answer: G) -> ClientBuilder<T, Answering<G>, C, H>
     where
         G: Fn(Why) -> Result<Res, BoxError>,
     {
-        let (timeout, _, classifier, rest) = self.split();
-        rest.join(timeout, Answering(answer), classifier)
+        let (timeout, _, classifier, hedge, rest) = self.split();
+        rest.join(timeout, Answering(answer), classifier, hedge)
     }
 
     /// Says that there is no answer but the dependency's: a failure reaches the caller as an error.
-    pub fn no_fallback(self) -> ClientBuilder<T, NoFallback, C> {
-        let (timeout, _, classifier, rest) = self.split();
-        rest.join(timeout, NoFallback, classifier)
+    pub fn no_fallback(self) -> ClientBuilder<T, NoFallback, C, H> {
+        let (timeout, _, classifier, hedge, rest) = self.split();
+        rest.join(timeout, NoFallback, classifier, hedge)
     }
 
     /// Judges the results of `.service(..)` and `.calls()` with `classifier` instead of [`ByError`].
     ///
     /// [`errors`](crate::classify::errors) makes one from a function of the error alone, fit for `.calls()`.
-    pub fn classify<D>(self, classifier: D) -> ClientBuilder<T, F, D> {
-        let (timeout, fallback, _, rest) = self.split();
-        rest.join(timeout, fallback, classifier)
+    pub fn classify<D>(self, classifier: D) -> ClientBuilder<T, F, D, H> {
+        let (timeout, fallback, _, hedge, rest) = self.split();
+        rest.join(timeout, fallback, classifier, hedge)
+    }
+
+    /// Sends an attempt that takes too long a second time, as this layer says, and takes the first success; off unless
+    /// it is given. Only requests that may be sent twice are hedged. Not for `.grpc(..)` yet.
+    ///
+    /// It draws on the budget of the client's retry, unless the layer was given one. What is known of the latencies is
+    /// shared with every other stack that got a clone of the layer.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// use std::time::Duration;
+    /// use moneta_resilience::{golden, hedge::HedgeLayer};
+    /// # async fn quote() -> Result<u32, std::io::Error> { Ok(9312) }
+    ///
+    /// let quotes = golden::client("market-data")
+    ///     .timeout(Duration::from_millis(800))
+    ///     .no_fallback()
+    ///     .hedge(HedgeLayer::new())
+    ///     .calls();
+    /// assert_eq!(quotes.run_repeatable(quote).await?, 9312);
+    /// # Ok(()) }
+    /// ```
+    pub fn hedge(self, layer: HedgeLayer) -> ClientBuilder<T, F, C, Hedging> {
+        let (timeout, fallback, classifier, _, rest) = self.split();
+        rest.join(timeout, fallback, classifier, layer.into_hedging())
     }
 
     /// The limit of one attempt; by default what is left of the whole call. One long attempt beats three cut ones, so
@@ -234,10 +263,11 @@ impl<T, F, C> ClientBuilder<T, F, C> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
     /// [`ByStatus`], requests repeated by method.
     #[cfg(feature = "http")]
-    pub fn http<S>(self, service: S) -> Client<HttpClientPolicy<F>, S>
+    pub fn http<S>(self, service: S) -> Client<HttpClientPolicy<F, H>, S>
     where
         T: HasTimeout,
         F: HasFallback,
+        H: HedgeChoice,
     {
         let keys = self.idempotency_keys;
         let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
@@ -253,25 +283,28 @@ impl<T, F, C> ClientBuilder<T, F, C> {
         self,
         classifier: D,
         wire: impl FnOnce(WireHeaders) -> WireHeaders,
-    ) -> (F, Observer, Handle, WiredAttempts<D>)
+    ) -> (F, Observer, Handle, WiredAttempts<D, H>)
     where
         T: HasTimeout,
+        H: HedgeChoice,
     {
-        let (timeout, fallback, _, rest) = self.split();
+        let (timeout, fallback, _, hedge, rest) = self.split();
         let headers = wire(rest.wire_headers.clone());
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, wire);
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, wire, hedge);
         (fallback, observer, handle, attempts)
     }
 
     /// A client of any tower service.
-    pub fn service<S>(self, service: S) -> Client<ClientPolicy<F, C>, S>
+    pub fn service<S>(self, service: S) -> Client<ClientPolicy<F, C, H>, S>
     where
         T: HasTimeout,
         F: HasFallback,
+        H: HedgeChoice,
     {
-        let (timeout, fallback, classifier, rest) = self.split();
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, |innermost| innermost);
+        let (timeout, fallback, classifier, hedge, rest) = self.split();
+        let (observer, handle, attempts) =
+            rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
@@ -279,26 +312,29 @@ impl<T, F, C> ClientBuilder<T, F, C> {
 
     /// A client of something that is no tower service: a database, an SDK. Its calls are closures, and each may bring a
     /// fallback of its own.
-    pub fn calls(self) -> Calls<C>
+    pub fn calls(self) -> Calls<C, H>
     where
         T: HasTimeout,
         F: DeclinesFallback,
+        H: HedgeChoice,
     {
-        let (timeout, _, classifier, rest) = self.split();
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, |innermost| innermost);
+        let (timeout, _, classifier, hedge, rest) = self.split();
+        let (observer, handle, attempts) =
+            rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
         let policy = OrPolicy::new(observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
     }
 
-    /// Takes the three choices out, so that their types may change.
-    fn split(self) -> (T, F, C, ClientBuilder<(), (), ()>) {
-        let Self { timeout, fallback, classifier, .. } = self;
+    /// Takes the four choices out, so that their types may change.
+    fn split(self) -> (T, F, C, H, Rest) {
+        let Self { timeout, fallback, classifier, hedge, .. } = self;
         let rest = ClientBuilder {
             name: self.name,
             timeout: (),
             fallback: (),
             classifier: (),
+            hedge: (),
             attempt_timeout: self.attempt_timeout,
             retry: self.retry,
             circuit_breaker: self.circuit_breaker,
@@ -311,17 +347,21 @@ impl<T, F, C> ClientBuilder<T, F, C> {
             registry: self.registry,
             sinks: self.sinks,
         };
-        (timeout, fallback, classifier, rest)
+        (timeout, fallback, classifier, hedge, rest)
     }
 }
 
-impl ClientBuilder<(), (), ()> {
-    fn join<T, F, C>(self, timeout: T, fallback: F, classifier: C) -> ClientBuilder<T, F, C> {
+/// A builder without its choices.
+type Rest = ClientBuilder<(), (), (), ()>;
+
+impl Rest {
+    fn join<T, F, C, H>(self, timeout: T, fallback: F, classifier: C, hedge: H) -> ClientBuilder<T, F, C, H> {
         ClientBuilder {
             name: self.name,
             timeout,
             fallback,
             classifier,
+            hedge,
             attempt_timeout: self.attempt_timeout,
             retry: self.retry,
             circuit_breaker: self.circuit_breaker,
@@ -338,12 +378,13 @@ impl ClientBuilder<(), (), ()> {
 
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
     /// innermost.
-    fn attempts<C, I>(
+    fn attempts<C, I, H: HedgeChoice>(
         self,
         limit: Duration,
         classifier: C,
         wire: impl FnOnce(Innermost<C>) -> I,
-    ) -> (Observer, Handle, Attempts<I>) {
+        hedge: H,
+    ) -> (Observer, Handle, Attempts<I, H>) {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
         let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
         let policy = wire(policy);
@@ -360,6 +401,8 @@ impl ClientBuilder<(), (), ()> {
             None => CircuitBreakerPolicy::off(policy),
         };
         let circuit_breaker = policy.handle();
+        let hedge = hedge.drawing_on(self.retry.as_ref().map(RetryLayer::shared_budget));
+        let policy = HedgePolicy::new(hedge, observer.clone(), policy);
         let policy = match self.retry {
             Some(layer) => layer.over(observer.clone(), policy),
             None => RetryPolicy::off(observer.clone(), policy),
@@ -376,7 +419,7 @@ impl ClientBuilder<(), (), ()> {
     }
 }
 
-impl<T, F, C> fmt::Debug for ClientBuilder<T, F, C> {
+impl<T, F, C, H> fmt::Debug for ClientBuilder<T, F, C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder").field("name", &self.name).finish_non_exhaustive()
     }

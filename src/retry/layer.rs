@@ -119,6 +119,11 @@ impl<C> RetryLayer<C> {
         self.policy.over(observer, inner)
     }
 
+    /// The budget that pays for the retries, for a hedge that is to draw on it.
+    pub(crate) fn shared_budget(&self) -> RetryBudget {
+        self.policy.shared_budget()
+    }
+
     fn with(config: RetryConfig, observer: Observer, leaf: Leaf<C>) -> Self {
         Self { policy: Arc::new(RetryPolicy::new(config, observer, leaf)) }
     }

@@ -56,6 +56,10 @@ impl<I> RetryPolicy<I> {
         RetryPolicy::new(config, observer, inner)
     }
 
+    pub(super) fn shared_budget(&self) -> RetryBudget {
+        self.budget.clone()
+    }
+
     /// Asks for the copy that the attempt after this one will need, if there may be one.
     fn spare<Req: Repeat>(&self, attempt: u32, request: &Req) -> Spare<Req> {
         if attempt >= self.config.attempts {

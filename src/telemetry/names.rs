@@ -28,6 +28,7 @@ pub(crate) const BULKHEAD_WAIT_DURATION: &str = "resilience.bulkhead.wait.durati
 pub(crate) const CALLS: &str = "resilience.calls";
 pub(crate) const ATTEMPTS: &str = "resilience.attempts";
 pub(crate) const RETRY_CALLS: &str = "resilience.retry.calls";
+pub(crate) const HEDGE_CALLS: &str = "resilience.hedge.calls";
 pub(crate) const BREAKER_CALLS: &str = "resilience.circuit_breaker.calls";
 pub(crate) const BREAKER_TRANSITIONS: &str = "resilience.circuit_breaker.transitions";
 pub(crate) const BULKHEAD_REFUSED: &str = "resilience.bulkhead.refused";

@@ -14,7 +14,7 @@ use opentelemetry::{
 use crate::{
     cells::Cells,
     error::Reason,
-    event::{BreakerResult, CircuitState, FaultKind, Outcome, RetryResult},
+    event::{BreakerResult, CircuitState, FaultKind, HedgeResult, Outcome, RetryResult},
     name::Name,
     registry::{BulkheadState, Registry},
     telemetry::names,
@@ -40,7 +40,7 @@ struct Pipeline {
     bulkhead: Option<BulkheadState>,
 }
 
-const TOTALS: [Reading<u64>; 11] = [
+const TOTALS: [Reading<u64>; 12] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -67,6 +67,18 @@ const TOTALS: [Reading<u64>; 11] = [
         read: |pipeline, write| {
             for result in RetryResult::ALL {
                 write(pipeline.cells.retries(result), &[(names::RESULT, result.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::HEDGE_CALLS,
+        unit: "{call}",
+        description: "Calls that the hedge layer was done with, by what became of them",
+        read: |pipeline, write| {
+            if pipeline.has_hedge() {
+                for result in HedgeResult::ALL {
+                    write(pipeline.cells.hedges(result), &[(names::RESULT, result.as_str())]);
+                }
             }
         },
     },
@@ -221,6 +233,11 @@ impl<T> Reading<T> {
 impl Pipeline {
     fn has_breaker(&self) -> bool {
         self.circuit.is_some() || BreakerResult::ALL.iter().any(|&result| self.cells.breaker(result) > 0)
+    }
+
+    /// A hedge counts every call, so its series begin with its first one: long before the first copy is sent.
+    fn has_hedge(&self) -> bool {
+        HedgeResult::ALL.iter().any(|&result| self.cells.hedges(result) > 0)
     }
 
     fn write_bulkhead(&self, of: fn(&BulkheadState) -> usize, write: Write<'_, i64>) {

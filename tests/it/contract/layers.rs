@@ -9,6 +9,7 @@ use moneta_resilience::{
     fallback::FallbackLayer,
     fault::{FaultLayer, Faults},
     golden::{self, ClientBuilder, Limit, Missing},
+    hedge::HedgeLayer,
     retry::RetryLayer,
     telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
@@ -25,6 +26,8 @@ use super::{
 };
 
 const LIMIT: Duration = Duration::from_secs(2);
+/// When a call is sent a second time: while it takes a while, and between two polls by hand.
+const HEDGE: Duration = Duration::from_millis(5);
 
 /// A module with one test per law.
 macro_rules! contract {
@@ -58,6 +61,7 @@ macro_rules! contract {
 contract!(nothing, Contract::new(Identity::new()));
 contract!(timeout, Contract::new(TimeoutLayer::new(LIMIT)).ends_by(LIMIT));
 contract!(retry, Contract::new(RetryLayer::new().seed(1)));
+contract!(hedge, Contract::new(HedgeLayer::new().delay(HEDGE)));
 contract!(
     circuit_breaker,
     Contract::new(CircuitBreakerLayer::new()).refuses(After::Calls(20, Act::Fail), true)
@@ -93,6 +97,19 @@ contract!(
         .ends_by(LIMIT)
         .built_anew()
         .refuses(After::Calls(20, Act::Fail), true)
+);
+contract!(
+    golden_client_that_hedges,
+    Contract::new(layer_fn(|inner| {
+        // A call of two copies is two failures, so a streak of five is no longer five calls.
+        let breaker = CircuitBreakerLayer::new().without_consecutive_failures();
+        let builder = client("contract").no_fallback().circuit_breaker(breaker);
+        builder.hedge(HedgeLayer::new().delay(HEDGE)).service(inner)
+    }))
+    .always_ready()
+    .ends_by(LIMIT)
+    .built_anew()
+    .refuses(After::Calls(20, Act::Fail), true)
 );
 contract!(
     golden_calls,

@@ -1,0 +1,407 @@
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::{
+    Hedging, NoHedge,
+    config::{HedgeChoice, sealed::Choice},
+};
+use crate::{
+    budget::RetryBudget,
+    call::{Call, later},
+    class::{Class, Ending},
+    error::BoxError,
+    event::{Event, HedgeResult, Observer},
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    repeat::Repeat,
+    timer::Timer,
+};
+
+/// The policy of a [`HedgeLayer`](super::HedgeLayer). With [`NoHedge`] it is nothing but what it wraps.
+#[derive(Clone, Debug)]
+pub struct HedgePolicy<H, I> {
+    pub(super) hedging: H,
+    pub(super) observer: Observer,
+    pub(super) inner: I,
+}
+
+impl<H, I> HedgePolicy<H, I> {
+    pub(crate) fn new(hedging: H, observer: Observer, inner: I) -> Self {
+        Self { hedging, observer, inner }
+    }
+}
+
+impl<H, I> Sealed for HedgePolicy<H, I> {}
+
+impl<H, I, S, Req> Lend<S, Req> for HedgePolicy<H, I>
+where
+    H: HedgeChoice,
+    I: Lend<S, Req>,
+    Req: Repeat,
+{
+    type Pass = H::Pass<I::Pass, Req, S>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        H::start(self, call, request)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        H::abandon(self, pass, ending, now);
+    }
+}
+
+impl<H, I, S, Req> Policy<S, Req> for HedgePolicy<H, I>
+where
+    H: HedgeChoice,
+    I: Policy<S, Req>,
+    S: Clone,
+    Req: Repeat,
+{
+    type Response = I::Response;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        H::poll(self, pass, seat, cx)
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
+
+impl Choice for NoHedge {
+    type Pass<P, Req, S> = P;
+
+    fn drawing_on(self, _: Option<RetryBudget>) -> Self {
+        self
+    }
+
+    fn start<I, S, Req>(policy: &HedgePolicy<Self, I>, call: Call, request: Req) -> I::Pass
+    where
+        I: Lend<S, Req>,
+    {
+        policy.inner.start(call, request)
+    }
+
+    fn abandon<I, S, Req>(
+        policy: &HedgePolicy<Self, I>,
+        pass: Pin<&mut I::Pass>,
+        ending: Ending,
+        now: Instant,
+    ) where
+        I: Lend<S, Req>,
+    {
+        policy.inner.abandon(pass, ending, now);
+    }
+
+    fn poll<I, S, Req>(
+        policy: &HedgePolicy<Self, I>,
+        pass: Pin<&mut I::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<I::Response>>
+    where
+        I: Policy<S, Req>,
+    {
+        policy.inner.poll(pass, seat, cx)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// The first copy has not got as far as the service.
+    Placed,
+    /// The first copy is with the service, since then, and a second may follow.
+    Alone { since: Instant, due: Option<Instant> },
+    /// The second copy was sent.
+    Hedged { since: Instant },
+    /// The budget granted none.
+    Refused { since: Instant },
+}
+
+/// The copy whose poll is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    First,
+    Second,
+}
+
+pin_project! {
+    /// The pass of a [`HedgePolicy`].
+    #[project = HedgeProjection]
+    #[derive(Debug)]
+    pub struct HedgePass<P, Req, S> {
+        call: Call,
+        stage: Stage,
+        polled: Which,
+        repeatable: bool,
+        spare: Option<Req>,
+        // The error of the copy that failed while the other one went on.
+        failed: Option<Answer<Infallible>>,
+        // Few calls are hedged, so this one is made when it is needed.
+        second: Option<Pin<Box<Second<P, S>>>>,
+        #[pin]
+        timer: Timer,
+        #[pin]
+        first: Option<P>,
+    }
+}
+
+pin_project! {
+    /// The second copy, with a service of its own.
+    #[derive(Debug)]
+    struct Second<P, S> {
+        seat: Seat<S>,
+        #[pin]
+        pass: P,
+    }
+}
+
+impl Choice for Hedging {
+    type Pass<P, Req, S> = HedgePass<P, Req, S>;
+
+    fn drawing_on(self, budget: Option<RetryBudget>) -> Self {
+        self.sharing(budget)
+    }
+
+    fn start<I, S, Req>(policy: &HedgePolicy<Self, I>, call: Call, request: Req) -> HedgePass<I::Pass, Req, S>
+    where
+        I: Lend<S, Req>,
+        Req: Repeat,
+    {
+        let spare = request.again();
+        HedgePass {
+            call,
+            stage: Stage::Placed,
+            polled: Which::First,
+            repeatable: spare.is_some(),
+            spare,
+            failed: None,
+            second: None,
+            timer: Timer::new(),
+            first: Some(policy.inner.start(call, request)),
+        }
+    }
+
+    fn abandon<I, S, Req>(
+        policy: &HedgePolicy<Self, I>,
+        pass: Pin<&mut HedgePass<I::Pass, Req, S>>,
+        ending: Ending,
+        now: Instant,
+    ) where
+        I: Lend<S, Req>,
+    {
+        let mut pass = pass.project();
+        let hedged = pass.second.is_some();
+        // The copy that did not panic is merely dropped.
+        let panicked = *pass.polled;
+        let ending_of = |which| if which == panicked { ending } else { Ending::Cancelled };
+        policy.drop_first(&mut pass, ending_of(Which::First), now);
+        policy.drop_second(&mut pass, ending_of(Which::Second), now);
+        if hedged {
+            policy.observer.emit(Event::HedgeFinished { result: HedgeResult::Cancelled });
+        }
+    }
+
+    fn poll<I, S, Req>(
+        policy: &HedgePolicy<Self, I>,
+        pass: Pin<&mut HedgePass<I::Pass, Req, S>>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<I::Response>>
+    where
+        I: Policy<S, Req>,
+        S: Clone,
+        Req: Repeat,
+    {
+        let mut pass = pass.project();
+        if let Some(first) = pass.first.as_mut().as_pin_mut() {
+            *pass.polled = Which::First;
+            let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
+            let poll = policy.inner.poll(first, seat, cx);
+            if let (Some(now), true) = (placed, cx.reached()) {
+                policy.begin(&mut pass, now);
+            }
+            if let Poll::Ready(answer) = poll {
+                pass.first.set(None);
+                let now = cx.now();
+                if let Some(took) = pass.taken(now) {
+                    policy.hedging.answered(answer.class, took);
+                }
+                let goes_on = !settles(answer.class)
+                    && (pass.second.is_some()
+                        || may_follow_at_once(answer.class) && policy.send(&mut pass, seat, now));
+                if !goes_on {
+                    return Poll::Ready(policy.finish(&mut pass, answer, Which::First, now));
+                }
+                *pass.failed = error_of(answer);
+            }
+        }
+        if let Stage::Alone { due: Some(due), .. } = *pass.stage {
+            ready!(pass.timer.as_mut().poll_until(due, cx.task));
+            policy.send(&mut pass, seat, cx.now());
+        }
+        if let Some(second) = pass.second.as_mut() {
+            *pass.polled = Which::Second;
+            let second = second.as_mut().project();
+            let answer = ready!(policy.inner.poll(second.pass, second.seat, cx));
+            *pass.second = None;
+            if settles(answer.class) || pass.first.is_none() {
+                let now = cx.now();
+                return Poll::Ready(policy.finish(&mut pass, answer, Which::Second, now));
+            }
+            *pass.failed = error_of(answer);
+        }
+        Poll::Pending
+    }
+}
+
+impl<I> HedgePolicy<Hedging, I> {
+    /// The first copy is with the service.
+    fn begin<P, Req, S>(&self, pass: &mut HedgeProjection<'_, P, Req, S>, now: Instant) {
+        if pass.call.attempt == 1 {
+            self.hedging.deposit(now);
+        }
+        let deadline = pass.call.deadline;
+        let due = self.hedging.delay().filter(|_| *pass.repeatable).map(|delay| later(now, delay));
+        let due = due.filter(|due| deadline.is_none_or(|deadline| *due < deadline));
+        *pass.stage = Stage::Alone { since: now, due };
+    }
+
+    /// Sends the second copy, if there may be one. It begins with its first poll.
+    fn send<S, Req>(
+        &self,
+        pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
+        seat: &Seat<S>,
+        now: Instant,
+    ) -> bool
+    where
+        I: Lend<S, Req>,
+        S: Clone,
+        Req: Repeat,
+    {
+        let Stage::Alone { since, .. } = *pass.stage else { return false };
+        *pass.stage = Stage::Alone { since, due: None };
+        pass.timer.as_mut().clear();
+        if self.hedging.delay().is_none() || pass.call.deadline.is_some_and(|deadline| deadline <= now) {
+            return false;
+        }
+        // A body that is recorded while it is sent knows only now whether it can be sent again.
+        let Some(request) = pass.spare.take().filter(Req::still_repeatable) else { return false };
+        if !self.hedging.withdraw(now) {
+            *pass.stage = Stage::Refused { since };
+            return false;
+        }
+        let attempt = pass.call.attempt + 1;
+        let call = Call { started: now, attempt, ..*pass.call };
+        let second = Second { seat: seat.another(), pass: self.inner.start(call, request) };
+        *pass.second = Some(Box::pin(second));
+        *pass.stage = Stage::Hedged { since };
+        let after = now.saturating_duration_since(since);
+        self.observer.emit(Event::HedgeSent { attempt, after });
+        true
+    }
+
+    /// The end of the call: drops the copy that is left and tells what became of the two.
+    fn finish<S, Req, T>(
+        &self,
+        pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
+        answer: Answer<T>,
+        by: Which,
+        now: Instant,
+    ) -> Answer<T>
+    where
+        I: Lend<S, Req>,
+    {
+        let result = match *pass.stage {
+            Stage::Placed | Stage::Alone { .. } => HedgeResult::Unhedged,
+            Stage::Refused { .. } => HedgeResult::Refused,
+            Stage::Hedged { .. } if !settles(answer.class) => HedgeResult::Failed,
+            Stage::Hedged { .. } if by == Which::Second => HedgeResult::Won,
+            Stage::Hedged { .. } => HedgeResult::Lost,
+        };
+        self.drop_first(pass, Ending::Cancelled, now);
+        self.drop_second(pass, Ending::Cancelled, now);
+        self.observer.emit(Event::HedgeFinished { result });
+        // A refusal on this side hides why the call failed: the dependency's own error says it.
+        let hidden = if answer.class == Class::Neutral { pass.failed.take() } else { None };
+        hidden.map_or(answer, of_error)
+    }
+
+    fn drop_first<S, Req>(
+        &self,
+        pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
+        ending: Ending,
+        now: Instant,
+    ) where
+        I: Lend<S, Req>,
+    {
+        let taken = pass.taken(now);
+        if let Some(first) = pass.first.as_mut().as_pin_mut() {
+            if let (Some(after), Ending::Cancelled) = (taken, ending) {
+                self.hedging.unanswered(after);
+            }
+            self.inner.abandon(first, ending, now);
+            pass.first.set(None);
+        }
+    }
+
+    fn drop_second<S, Req>(
+        &self,
+        pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
+        ending: Ending,
+        now: Instant,
+    ) where
+        I: Lend<S, Req>,
+    {
+        if let Some(mut second) = pass.second.take() {
+            self.inner.abandon(second.as_mut().project().pass, ending, now);
+        }
+    }
+}
+
+impl<P, Req, S> HedgeProjection<'_, P, Req, S> {
+    /// How long the first copy has been with the service, if that is worth knowing: of first attempts alone, and of
+    /// requests that could be hedged.
+    fn taken(&self, now: Instant) -> Option<Duration> {
+        match *self.stage {
+            Stage::Alone { since, .. } | Stage::Hedged { since } | Stage::Refused { since }
+                if self.call.attempt == 1 && *self.repeatable =>
+            {
+                Some(now.saturating_duration_since(since))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether an answer ends the call, whatever the other copy might say.
+const fn settles(class: Class) -> bool {
+    matches!(class, Class::Success | Class::CallerFault)
+}
+
+/// Whether the second copy need not wait for its delay. Not when the dependency said when to come back.
+const fn may_follow_at_once(class: Class) -> bool {
+    matches!(class, Class::Transient { retry_after: None })
+}
+
+/// Keeps an error; a failed response is dropped, because it may hold a connection.
+fn error_of<T>(answer: Answer<T>) -> Option<Answer<Infallible>> {
+    let Answer { result, class, outcome, .. } = answer;
+    result.err().map(|error| Answer::new(Err(error), class, outcome))
+}
+
+fn of_error<T>(answer: Answer<Infallible>) -> Answer<T> {
+    let Answer { result, class, outcome, .. } = answer;
+    Answer::new(result.map(|never| match never {}), class, outcome)
+}
