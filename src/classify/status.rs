@@ -22,7 +22,9 @@ use crate::{class::Class, clock, error::BoxError};
 /// A golden HTTP client knows the request as well: to a 409 with `Retry-After` on a request that carried an
 /// `Idempotency-Key` it gives `Transient`, because the request before it is still being worked on.
 ///
-/// `Retry-After` is read as seconds and as a date (RFC 9110, section 10.2.3); what is neither is ignored.
+/// `Retry-After` is read as seconds and as a date (RFC 9110, section 10.2.3); what is neither is ignored. A response
+/// without it may say in `RateLimit` (draft-ietf-httpapi-ratelimit-headers), or in the `RateLimit-Reset` of that draft's
+/// first versions, in how many seconds a used-up quota begins anew; of several the last to begin counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByStatus;
 
@@ -50,22 +52,46 @@ fn malformed(_: &BoxError) -> bool {
 fn by_status(status: StatusCode, headers: &HeaderMap) -> Class {
     match status.as_u16() {
         ..400 => Class::Success,
-        429 => Class::Throttled { retry_after: retry_after(headers) },
-        408 | 425 | 500 | 502..=504 => Class::Transient { retry_after: retry_after(headers) },
+        429 => Class::Throttled { retry_after: hint(headers) },
+        408 | 425 | 500 | 502..=504 => Class::Transient { retry_after: hint(headers) },
         400..500 => Class::CallerFault,
         _ => Class::Fault,
     }
 }
 
+fn hint(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers).or_else(|| quota_reset(headers))
+}
+
 /// How long the other side asks to wait.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a u64 holds is garbage like any other.
-        return value.parse().ok().map(Duration::from_secs);
+    if let Some(seconds) = seconds(value) {
+        return Some(seconds);
     }
+    // More digits than a u64 holds are no date, and garbage like any other.
     let date: SystemTime = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(clock::wall(Instant::now())).unwrap_or(Duration::ZERO))
+}
+
+/// In how many seconds the last of the quotas that are used up begins anew.
+fn quota_reset(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all("ratelimit").into_iter().filter_map(|line| line.to_str().ok());
+    let quotas = lines.flat_map(|line| line.split(',')).filter_map(|quota| {
+        // A quota is a name with parameters: `"burst";r=0;t=30`.
+        let parameter = |name| quota.split(';').skip(1).find_map(|text| text.trim().strip_prefix(name));
+        (parameter("r=")? == "0").then(|| seconds(parameter("t=")?)).flatten()
+    });
+    let single = |name| seconds(headers.get(name)?.to_str().ok()?.trim());
+    quotas.max().or_else(|| match single("ratelimit-remaining") {
+        Some(Duration::ZERO) | None => single("ratelimit-reset"),
+        Some(_) => None,
+    })
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    // `u64::from_str` takes a leading `+`, which none of these fields has.
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok().map(Duration::from_secs))?
 }
 
 #[cfg(test)]
@@ -109,6 +135,35 @@ mod tests {
         for garbage in ["", "-1", "1.5", "soon", "99999999999999999999999", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(class(503, Some(garbage)), Class::TRANSIENT, "{garbage:?}");
         }
+    }
+
+    fn reset(fields: &[(&'static str, &'static str)]) -> Option<u64> {
+        let mut response = Response::builder().status(429);
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let class = ByStatus.classify(Ok(&response.body(()).expect("well-formed")));
+        assert!(matches!(class, Class::Throttled { .. }));
+        class.retry_after().map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn the_last_quota_that_is_used_up_says_when_to_come_back() {
+        assert_eq!(reset(&[("ratelimit", r#""burst";r=0;t=30"#)]), Some(30));
+        assert_eq!(reset(&[("ratelimit", r#""a";r=0;t=3, "b"; r=0; t=9, "c";r=5;t=60"#)]), Some(9));
+        assert_eq!(reset(&[("ratelimit", r#""a";r=0;t=3"#), ("ratelimit", r#""b";r=0;t=4"#)]), Some(4));
+        assert_eq!(reset(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "7")]), Some(7));
+        assert_eq!(reset(&[("ratelimit-reset", "7")]), Some(7));
+        let both = [("ratelimit", r#""burst";r=0;t=30"#), ("retry-after", "2")];
+        assert_eq!(reset(&both), Some(2), "Retry-After is about this request");
+    }
+
+    #[test]
+    fn quotas_that_are_left_or_cannot_be_read_say_nothing() {
+        for field in [r#""a";r=1;t=9"#, r#""a";r=0"#, r#""a";r=0;t=-1"#, r#""a";r=0;t=+1"#, "a", ";;,,", ""] {
+            assert_eq!(reset(&[("ratelimit", field)]), None, "{field:?}");
+        }
+        assert_eq!(reset(&[("ratelimit-remaining", "3"), ("ratelimit-reset", "7")]), None);
     }
 
     #[test]
