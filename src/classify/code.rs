@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use tonic::{Code, Status};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tonic::{Code, Status, metadata::MetadataMap};
 
-use super::{Classify, known, status::retry_after};
+use super::{Classify, known, retry_info::retry_delay, status::retry_after};
 use crate::{
     class::Class,
     error::{BoxError, Rejected, sources},
@@ -11,6 +12,8 @@ use crate::{
 
 /// How many milliseconds the server asks to wait (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// A `google.rpc.Status` with more about the failure.
+const DETAILS: &str = "grpc-status-details-bin";
 
 /// Judges gRPC responses by their status.
 ///
@@ -33,7 +36,8 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// and must not be repeated.
 ///
 /// `grpc-retry-pushback-ms` is read as gRFC A6 says: a number is a hint how long to wait; a negative number, and anything
-/// that is no number, forbids another attempt ([`Class::NEVER`]). From a proxy that answers without a gRPC status,
+/// that is no number, forbids another attempt ([`Class::NEVER`]). Without it, a `google.rpc.RetryInfo` in the details of
+/// the status is the hint. From a proxy that answers without a gRPC status,
 /// `Retry-After` is read instead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByCode;
@@ -49,7 +53,9 @@ impl<B> Classify<Response<B>> for ByCode {
 
 fn by_headers(status: StatusCode, headers: &HeaderMap) -> Class {
     match headers.get("grpc-status") {
-        Some(code) => by_code(Code::from_bytes(code.as_bytes()), || pushback(headers.get(PUSHBACK))),
+        Some(code) => by_code(Code::from_bytes(code.as_bytes()), || {
+            pushback(headers.get(PUSHBACK)).or_else(|| retry_delay(&details(headers)?))
+        }),
         None if status == StatusCode::OK => Class::Success,
         None => by_code(by_http_status(status), || retry_after(headers)),
     }
@@ -58,9 +64,10 @@ fn by_headers(status: StatusCode, headers: &HeaderMap) -> Class {
 fn by_error(error: &BoxError) -> Class {
     let status = sources(&**error).find_map(|source| source.downcast_ref::<Status>());
     match status {
-        Some(status) if Rejected::find(&**error).is_none() => {
-            by_code(status.code(), || pushback(status.metadata().as_ref().get(PUSHBACK)))
-        }
+        Some(status) if Rejected::find(&**error).is_none() => by_code(status.code(), || {
+            let pushback = pushback(status.metadata().as_ref().get(PUSHBACK));
+            pushback.or_else(|| retry_delay(status.details()))
+        }),
         _ => known(error).unwrap_or(Class::TRANSIENT),
     }
 }
@@ -92,6 +99,13 @@ fn pushback(value: Option<&HeaderValue>) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let milliseconds = if digits { text.parse().ok() } else { None };
     Some(milliseconds.map_or(Class::NEVER, Duration::from_millis))
+}
+
+/// Decoded here and not by `Status::from_header_map`, which panics when they are not base64.
+fn details(headers: &HeaderMap) -> Option<Bytes> {
+    let value = headers.get(DETAILS)?.clone();
+    let alone = HeaderMap::from_iter([(HeaderName::from_static(DETAILS), value)]);
+    MetadataMap::from_headers(alone).get_bin(DETAILS)?.to_bytes().ok()
 }
 
 #[cfg(test)]
@@ -170,6 +184,25 @@ mod tests {
         }
         let throttled = answered(&[("grpc-status", "8"), (PUSHBACK, "7")]);
         assert_eq!(throttled, Class::Throttled { retry_after: Some(Duration::from_millis(7)) });
+    }
+
+    #[test]
+    fn retry_info_is_a_hint_unless_there_is_pushback() {
+        let wait = Some(Duration::from_millis(1_500));
+        let mut status = Status::with_details(
+            Code::ResourceExhausted,
+            "slow down",
+            super::super::retry_info::tests::details(1, 500_000_000).into(),
+        );
+        let answer = |status: &Status| ByCode.classify(Ok(&status.clone().into_http::<()>()));
+        assert_eq!(answer(&status), Class::Throttled { retry_after: wait });
+        assert_eq!(failed(status.clone()), Class::Throttled { retry_after: wait });
+        status.metadata_mut().insert(PUSHBACK, "-1".parse().expect("text"));
+        assert_eq!(answer(&status).retry_after(), Some(Class::NEVER));
+        assert_eq!(failed(status).retry_after(), Some(Class::NEVER));
+        for garbage in ["", "%", "AAAA", "not base64 at all"] {
+            assert_eq!(answered(&[("grpc-status", "14"), (DETAILS, garbage)]), Class::TRANSIENT);
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@
 
 #[cfg(feature = "grpc")]
 mod code;
+#[cfg(feature = "grpc")]
+mod retry_info;
 #[cfg(feature = "http")]
 mod status;
 

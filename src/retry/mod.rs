@@ -5,7 +5,8 @@
 //! after a failed attempt [`RetryLayer`] asks these questions, in this order, and the first "no" returns the attempt's
 //! own error at once:
 //!
-//! 1. Can asking again help? The [`Class`](crate::Class) says it: `Transient` and `Throttled`.
+//! 1. Can asking again help? The [`Class`](crate::Class) says it: `Transient` and `Throttled`, unless
+//!    the dependency forbids it ([`Class::NEVER`](crate::Class::NEVER)).
 //! 2. May the request be sent twice? The request says it: [`Repeat`](crate::Repeat). After a failure that shows that the
 //!    service has not even begun, a refused connection, any request may be, once.
 //! 3. Is there an attempt left?

@@ -168,6 +168,8 @@ async fn last_error_comes_back_unwrapped_and_at_once() {
 #[tokio::test(start_paused = true)]
 async fn only_transient_and_throttled_are_tried_again() {
     for (class, attempts_made) in [
+        (Class::Transient { retry_after: Some(Class::NEVER) }, 1),
+        (Class::Throttled { retry_after: Some(Class::NEVER) }, 1),
         (Class::CallerFault, 1),
         (Class::Fault, 1),
         (Class::Neutral, 1),
