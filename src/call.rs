@@ -61,7 +61,7 @@ impl Deadline {
     /// Runs `work` with this as its [`Deadline::current`], unless the one it already has ends sooner.
     ///
     /// It *tells* the work how long it has, and cuts nothing: that is the timeout layer's part. To carry a deadline into
-    /// a spawned task, scope the future that is spawned.
+    /// a spawned task, scope the future that is spawned, or [`spawn`](crate::spawn) it.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         let deadline = Self::current().map_or(self, |current| current.min(self));
         DEADLINE.scope(deadline.0, work)

@@ -31,6 +31,7 @@ mod repeat;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;
+mod spawn;
 mod sync;
 pub mod telemetry;
 pub mod timeout;
@@ -46,6 +47,7 @@ pub use name::{InvalidName, Name};
 pub use ratio::{InvalidRatio, Ratio};
 pub use registry::{BulkheadState, Inspect, Profile, Registry, StackState};
 pub use repeat::{Once, Repeat, Repeatable};
+pub use spawn::spawn;
 
 /// The snippets of the guides compile, too.
 #[cfg(all(doctest, feature = "http"))]
