@@ -21,7 +21,7 @@ const TRANSITIONS: usize = BREAKER + BreakerResult::ALL.len();
 const BULKHEAD_WAITED: usize = TRANSITIONS + CircuitState::ALL.len() * CircuitState::ALL.len();
 const BULKHEAD_REFUSED: usize = BULKHEAD_WAITED + 1;
 const TIMED_OUT: usize = BULKHEAD_REFUSED + 1;
-const FALLBACKS: usize = TIMED_OUT + 2;
+const FALLBACKS: usize = TIMED_OUT + 3;
 const FAULTS: usize = FALLBACKS + 2;
 const DEADLINES_MALFORMED: usize = FAULTS + FaultKind::ALL.len();
 const DEADLINES_EXPIRED: usize = DEADLINES_MALFORMED + 1;
@@ -111,9 +111,14 @@ impl Cells {
         self.sum(TIMED_OUT)
     }
 
-    /// Calls whose own deadline passed.
+    /// Calls whose own deadline passed, before their answer or while its body was read.
     pub fn deadlines_exceeded(&self) -> u64 {
         self.sum(TIMED_OUT + 1)
+    }
+
+    /// Bodies of answers that were silent for too long.
+    pub fn bodies_idle(&self) -> u64 {
+        self.sum(TIMED_OUT + 2)
     }
 
     /// Fallbacks that had an answer.
@@ -159,7 +164,9 @@ fn index(event: &Event) -> usize {
         Event::BreakerTransition { from, to } => transition(from, to),
         Event::BulkheadWaited { .. } => BULKHEAD_WAITED,
         Event::BulkheadRefused { .. } => BULKHEAD_REFUSED,
-        Event::TimedOut { reason } => TIMED_OUT + usize::from(reason != Reason::Timeout),
+        Event::TimedOut { reason: Reason::Timeout } => TIMED_OUT,
+        Event::TimedOut { reason: Reason::BodyIdle } => TIMED_OUT + 2,
+        Event::TimedOut { .. } => TIMED_OUT + 1,
         Event::Fallback { served } => FALLBACKS + usize::from(!served),
         Event::FaultInjected { fault } => FAULTS + fault as usize,
         Event::DeadlineMalformed => DEADLINES_MALFORMED,
@@ -189,6 +196,7 @@ mod tests {
             Event::BulkheadRefused { reason: Reason::BulkheadFull },
             Event::TimedOut { reason: Reason::Timeout },
             Event::TimedOut { reason: Reason::DeadlineExceeded },
+            Event::TimedOut { reason: Reason::BodyIdle },
             Event::Fallback { served: true },
             Event::Fallback { served: false },
             Event::DeadlineMalformed,

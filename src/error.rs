@@ -88,6 +88,8 @@ pub enum Reason {
     BulkheadFull,
     /// The bulkhead had no place within the longest wait.
     BulkheadWait,
+    /// The body of an answer was silent for too long. Stands for the dependency's failure: [`Class::Transient`].
+    BodyIdle,
 }
 
 impl Reason {
@@ -99,14 +101,15 @@ impl Reason {
             Self::CircuitOpen => "circuit_open",
             Self::BulkheadFull => "bulkhead_full",
             Self::BulkheadWait => "bulkhead_wait",
+            Self::BodyIdle => "body_idle",
         }
     }
 
-    /// What the rejection means to the layers outside: an attempt's timeout is the dependency's failure, everything
-    /// else was decided on this side.
+    /// What the rejection means to the layers outside: an attempt's timeout and a silent body are the dependency's
+    /// failure, everything else was decided on this side.
     pub const fn class(self) -> Class {
         match self {
-            Self::Timeout => Class::TRANSIENT,
+            Self::Timeout | Self::BodyIdle => Class::TRANSIENT,
             Self::DeadlineExceeded | Self::CircuitOpen | Self::BulkheadFull | Self::BulkheadWait => {
                 Class::Neutral
             }
@@ -122,6 +125,7 @@ impl fmt::Display for Reason {
             Self::CircuitOpen => "the circuit breaker is open",
             Self::BulkheadFull => "the bulkhead is full",
             Self::BulkheadWait => "the bulkhead had no place in time",
+            Self::BodyIdle => "the body of the answer was silent for too long",
         })
     }
 }
@@ -155,8 +159,12 @@ pub struct CallError {
 }
 
 impl CallError {
+    /// Carries `inner`; a call error is not carried by another.
     pub(crate) fn new(inner: BoxError) -> Self {
-        Self { inner }
+        match inner.downcast() {
+            Ok(error) => *error,
+            Err(inner) => Self { inner },
+        }
     }
 
     /// The rejection, when this side refused the call or cut it short; `None` when the dependency itself failed.

@@ -181,7 +181,7 @@ impl From<Class> for Outcome {
 impl From<Reason> for Outcome {
     fn from(reason: Reason) -> Self {
         match reason {
-            Reason::Timeout | Reason::DeadlineExceeded => Self::Timeout,
+            Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => Self::Timeout,
             _ => Self::Rejected,
         }
     }

@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 use moneta_resilience::{
     BoxError,
     golden::{self, BoxedClient},
-    http::{AnswerBody, Degraded},
+    http::{AnswerBody, Degraded, TimedBody},
 };
 
 use crate::{
@@ -62,11 +62,14 @@ pub(crate) fn app(market_data: SocketAddr, calls: &Calls, circuit: Arc<Circuit>)
         .layer(golden::server("portfolio").timeout(DEADLINE).layer()))
 }
 
+/// The client of market data. Its answers are the dependency's, or the fallback's text.
+type Quotes = BoxedClient<Request<Empty<Bytes>>, http::Response<AnswerBody<TimedBody<Incoming>, String>>>;
+
 /// What the handlers share.
 #[derive(Clone)]
 struct Service {
     quote: Uri,
-    quotes: BoxedClient<Request<Empty<Bytes>>, Response<AnswerBody<Incoming, String>>>,
+    quotes: Quotes,
     last: Arc<LastQuote>,
 }
 

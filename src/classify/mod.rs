@@ -153,6 +153,7 @@ mod tests {
     fn a_rejection_is_neutral_but_for_an_attempts_timeout() {
         let name = Name::literal("ledger");
         assert_eq!(class(Rejected::new(&name, Reason::Timeout)), Class::TRANSIENT);
+        assert_eq!(class(Rejected::new(&name, Reason::BodyIdle)), Class::TRANSIENT);
         for reason in
             [Reason::DeadlineExceeded, Reason::CircuitOpen, Reason::BulkheadFull, Reason::BulkheadWait]
         {

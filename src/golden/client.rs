@@ -24,7 +24,10 @@ use crate::{
 #[cfg(feature = "http")]
 use crate::{
     classify::ByStatus,
-    http::{HttpFallbackPolicy, IdempotencyKeyPolicy, WireHeaders, WireHeadersPolicy},
+    http::{
+        BodyLimits, BodyTimeoutPolicy, HttpFallbackPolicy, IdempotencyKeyPolicy, WireHeaders,
+        WireHeadersPolicy,
+    },
 };
 
 /// What stands innermost, before the transport.
@@ -38,8 +41,9 @@ pub type ClientPolicy<F, C = ByError, H = NoHedge> =
     CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>, H>>>;
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpClientPolicy<F, H = NoHedge> = CallTelemetryPolicy<HttpFallbackPolicy<F, HttpAttempts<H>>>;
-/// What stands inside the fallback of a client for HTTP.
+pub type HttpClientPolicy<F, H = NoHedge> =
+    CallTelemetryPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>;
+/// What stands inside the limits on the body of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
 /// The attempts of a protocol over HTTP, whose answers `C` judges.
@@ -65,6 +69,8 @@ pub struct ClientBuilder<T, F, C = ByError, H = NoHedge> {
     wire_headers: WireHeaders,
     #[cfg(feature = "http")]
     idempotency_keys: bool,
+    #[cfg(feature = "http")]
+    body_limits: BodyLimits,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
 }
@@ -86,6 +92,8 @@ impl ClientBuilder<Missing, Missing> {
             wire_headers: WireHeaders::default(),
             #[cfg(feature = "http")]
             idempotency_keys: false,
+            #[cfg(feature = "http")]
+            body_limits: BodyLimits::default(),
             registry: None,
             sinks: Vec::new(),
         }
@@ -247,6 +255,37 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         self
     }
 
+    /// The longest wait for a single frame of an answer's body over `.http(..)`, while the body is read and nothing comes;
+    /// by default 60 s. See [`BodyTimeoutLayer`](crate::http::BodyTimeoutLayer).
+    ///
+    /// # Panics
+    ///
+    /// When `limit` is zero.
+    #[cfg(feature = "http")]
+    #[track_caller]
+    pub fn body_idle_timeout(mut self, limit: Duration) -> Self {
+        self.body_limits.idle = Some(positive("a body's idle timeout", limit));
+        self
+    }
+
+    /// Lets the body of an answer be silent for as long as the timeout of the call allows; a stream, for ever.
+    #[cfg(feature = "http")]
+    pub fn without_body_idle_timeout(mut self) -> Self {
+        self.body_limits.idle = None;
+        self
+    }
+
+    /// Says which answers of `.http(..)` are streams, told from their heads: server-sent events, long downloads. The
+    /// timeout of the call then ends with the head, and the body has only its idle timeout.
+    #[cfg(feature = "http")]
+    pub fn streaming(
+        mut self,
+        is_stream: impl Fn(&http::response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.body_limits.streaming = Some(Arc::new(is_stream));
+        self
+    }
+
     /// Lists the stack, and counts its calls, in this registry instead of the process's. Its metrics are not exported
     /// then: what is exported is the process's registry.
     pub fn registry(mut self, registry: &Registry) -> Self {
@@ -261,7 +300,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     }
 
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
-    /// [`ByStatus`], requests repeated by method.
+    /// [`ByStatus`], requests repeated by method; a body that is not `Clone` goes in as a
+    /// [`RecordBody`](crate::http::RecordBody). The timeout goes on over the body of the answer.
     #[cfg(feature = "http")]
     pub fn http<S>(self, service: S) -> Client<HttpClientPolicy<F, H>, S>
     where
@@ -269,9 +309,11 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: HasFallback,
         H: HedgeChoice,
     {
-        let keys = self.idempotency_keys;
+        let (keys, limits) = (self.idempotency_keys, self.body_limits.clone());
+        let limits = BodyLimits { total: Some(self.timeout.limit()), ..limits };
         let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
+        let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
@@ -344,6 +386,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
             wire_headers: self.wire_headers,
             #[cfg(feature = "http")]
             idempotency_keys: self.idempotency_keys,
+            #[cfg(feature = "http")]
+            body_limits: self.body_limits,
             registry: self.registry,
             sinks: self.sinks,
         };
@@ -371,6 +415,8 @@ impl Rest {
             wire_headers: self.wire_headers,
             #[cfg(feature = "http")]
             idempotency_keys: self.idempotency_keys,
+            #[cfg(feature = "http")]
+            body_limits: self.body_limits,
             registry: self.registry,
             sinks: self.sinks,
         }

@@ -94,7 +94,7 @@ fn refused(rejected: &Rejected) -> Status {
 
 fn code(reason: Reason) -> Code {
     match reason {
-        Reason::Timeout | Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => Code::DeadlineExceeded,
         _ => Code::Unavailable,
     }
 }
@@ -149,9 +149,10 @@ mod tests {
         refusal(Some(&error.into()))
     }
 
-    const REASONS: [(Reason, Code); 5] = [
+    const REASONS: [(Reason, Code); 6] = [
         (Reason::Timeout, Code::DeadlineExceeded),
         (Reason::DeadlineExceeded, Code::DeadlineExceeded),
+        (Reason::BodyIdle, Code::DeadlineExceeded),
         (Reason::CircuitOpen, Code::Unavailable),
         (Reason::BulkheadFull, Code::Unavailable),
         (Reason::BulkheadWait, Code::Unavailable),

@@ -1,4 +1,5 @@
-//! What is special about HTTP: deadlines in headers, bodies that can be sent again, and the mark on a degraded answer.
+//! What is special about HTTP: deadlines in headers, bodies that can be sent again, limits on the bodies of
+//! answers, and the mark on a degraded answer.
 //!
 //! # The inbound deadline
 //!
@@ -27,6 +28,7 @@
 //! [`without_wire_headers`](crate::golden::ClientBuilder::without_wire_headers) nothing is written.
 
 mod body;
+mod body_timeout;
 mod deadline;
 mod degraded;
 mod key;
@@ -38,6 +40,10 @@ mod tests;
 mod wire;
 
 pub use body::AnswerBody;
+pub(crate) use body_timeout::BodyLimits;
+pub use body_timeout::{
+    BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer, BodyTimeoutPass, BodyTimeoutPolicy, TimedBody,
+};
 #[cfg(feature = "grpc")]
 pub(crate) use deadline::Patience;
 pub(crate) use deadline::REQUEST_TIMEOUT;

@@ -21,7 +21,7 @@ pub(super) fn answer(error: Option<&BoxError>) -> Response<Full<Bytes>> {
     if let Some(rejected) = Rejected::find(&**error) {
         let reason = rejected.reason();
         let mut response = match reason {
-            Reason::Timeout | Reason::DeadlineExceeded => problem(
+            Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => problem(
                 StatusCode::GATEWAY_TIMEOUT,
                 reason.as_str(),
                 "the call was not finished in time",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
-use moneta_resilience::{BoxError, Deadline, Reason, Registry, golden};
+use moneta_resilience::{BoxError, Deadline, Reason, Registry, golden, http::TimedBody};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -21,7 +21,7 @@ const OUTER: Duration = Duration::from_millis(900);
 const LONG: Duration = Duration::from_secs(30);
 
 type Transport = BoxCloneSyncService<Request<String>, Response<()>, BoxError>;
-type Client = golden::BoxedClient<Request<String>, Response<()>>;
+type Client = golden::BoxedClient<Request<String>, Response<TimedBody<()>>>;
 
 fn client(name: &str, timeout: Duration, transport: Transport) -> Client {
     golden::client(name).timeout(timeout).no_fallback().registry(&Registry::new()).http(transport).boxed()
@@ -76,7 +76,7 @@ fn middle(
         let next = next.clone();
         async move {
             sleep(work).await;
-            Ok(next.send(get()).await?)
+            Ok(next.send(get()).await?.map(drop))
         }
     })
 }

@@ -166,7 +166,7 @@ async fn every_series_of_a_pipeline_is_there_from_zero_on() {
         ("resilience.fallback.calls", 2),
         ("resilience.fault.injections", 3),
         ("resilience.retry.calls", 4),
-        ("resilience.timeouts", 2),
+        ("resilience.timeouts", 3),
     ]);
     assert_eq!(names, expected);
 }

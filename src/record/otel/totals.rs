@@ -123,6 +123,7 @@ const TOTALS: [Reading<u64>; 12] = [
             let cells = &pipeline.cells;
             write(cells.attempts_timed_out(), &[(names::REASON, Reason::Timeout.as_str())]);
             write(cells.deadlines_exceeded(), &[(names::REASON, Reason::DeadlineExceeded.as_str())]);
+            write(cells.bodies_idle(), &[(names::REASON, Reason::BodyIdle.as_str())]);
         },
     },
     Reading {

@@ -137,7 +137,7 @@ fn client(name: &str) -> ClientBuilder<Limit, Missing> {
 #[cfg(feature = "http")]
 mod http {
     use ::http::{Request, Response};
-    use moneta_resilience::respond::RespondLayer;
+    use moneta_resilience::{http::BodyTimeoutLayer, respond::RespondLayer};
 
     use super::*;
 
@@ -150,6 +150,15 @@ mod http {
             |answer| answer.status().is_success(),
         )
         .answers_failures()
+    );
+    contract!(
+        body_timeout,
+        Contract::with(
+            BodyTimeoutLayer::new().total(LIMIT),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
     );
     contract!(
         golden_client,

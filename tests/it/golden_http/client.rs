@@ -11,7 +11,7 @@ use moneta_resilience::{
     event::Outcome,
     fallback::{Answering, NoFallback, Why},
     golden::{self, BoxedClient, Client, ClientBuilder, HttpClientPolicy},
-    http::Degraded,
+    http::{Degraded, TimedBody},
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
@@ -157,7 +157,7 @@ async fn clients_live_in_the_state_of_a_router() {
     #[derive(Clone)]
     struct App {
         named: Quotes,
-        erased: BoxedClient<Request<Full<Bytes>>, Response<hyper::body::Incoming>>,
+        erased: BoxedClient<Request<Full<Bytes>>, Response<TimedBody<hyper::body::Incoming>>>,
         upstream: SocketAddr,
     }
     async fn named(State(app): State<App>) -> String {

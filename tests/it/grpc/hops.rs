@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use moneta_resilience::{BoxError, Registry, golden};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
@@ -55,7 +56,8 @@ async fn the_innermost_sees_what_is_left_and_everything_stops_at_the_outer_deadl
         async move {
             sleep(Duration::from_millis(200)).await;
             let answer = store.send(Request::new(String::new())).await?;
-            Ok(answer.into_body())
+            let quote = answer.into_body().collect().await?.to_bytes();
+            Ok(String::from_utf8(quote.into()).unwrap())
         }
     });
     let layer = golden::server("quotes").timeout(FAR).registry(&registry).grpc_layer();

@@ -1,0 +1,51 @@
+//! Limits on the body of an answer; see [`BodyTimeoutLayer`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::response;
+
+pub use self::{
+    body::TimedBody,
+    layer::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer},
+    policy::{BodyTimeoutPass, BodyTimeoutPolicy},
+};
+use crate::event::Observer;
+
+mod body;
+mod layer;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+/// Whether an answer is a stream, told from its head.
+type IsStream = Arc<dyn Fn(&response::Parts) -> bool + Send + Sync>;
+
+/// The limits; each is documented at its setter on [`BodyTimeoutLayer`].
+#[derive(Clone)]
+pub(crate) struct BodyLimits {
+    pub(crate) total: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) streaming: Option<IsStream>,
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self { total: None, idle: Some(Duration::from_secs(60)), streaming: None }
+    }
+}
+
+impl fmt::Debug for BodyLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyLimits")
+            .field("total", &self.total)
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the bodies of a layer share.
+#[derive(Clone, Debug)]
+struct Rules {
+    limits: BodyLimits,
+    observer: Observer,
+}
