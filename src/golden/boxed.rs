@@ -1,5 +1,6 @@
 use std::fmt;
 
+use futures::TryFutureExt as _;
 use tower::{Service, util::BoxCloneSyncService};
 
 use super::Handle;
@@ -32,8 +33,7 @@ impl<Req, Res> BoxedClient<Req, Res> {
     /// [`CallError`]: the service's own error, or why this side refused the call or cut it short.
     pub fn send(&self, request: Req) -> impl Future<Output = Result<Res, CallError>> + Send + use<Req, Res> {
         // A golden client is always ready, and its clone as well.
-        let call = self.service.clone().call(request);
-        async move { call.await.map_err(CallError::new) }
+        self.service.clone().call(request).map_err(CallError::new)
     }
 }
 
