@@ -4,6 +4,10 @@
 //! whenever the call ended in a way that [wants one](crate::Class::wants_fallback): the dependency failed, a limit
 //! passed, or this side refused to ask. A success and a request that was itself at fault stay what they are.
 //!
+//! A golden client has an asynchronous one as well, [`fallback_async`](crate::golden::ClientBuilder::fallback_async), for
+//! an answer that has to be fetched from a cache or a replica. Its time is kept free inside the whole call's: the
+//! attempts end a quarter of the timeout, and at most 100 ms, before it, and the fallback is cut where the timeout ends.
+//!
 //! The closure gets a [`Why`] by value. It answers with `Ok`, or with an error of its own choice;
 //! [`Why::into_error`] gives the original one back.
 //!
@@ -35,13 +39,17 @@
 //! # }
 //! ```
 
+mod later;
 mod layer;
 mod policy;
 #[cfg(test)]
 mod tests;
 mod why;
 
+#[cfg(feature = "http")]
+pub(crate) use later::Answered;
+pub use later::{AnsweringAsync, AsyncPass};
 pub use layer::{Fallback, FallbackFuture, FallbackLayer};
 pub(crate) use policy::serve;
-pub use policy::{Answering, FallbackPolicy, NoFallback};
+pub use policy::{Answering, FallbackKind, FallbackPolicy, NoFallback};
 pub use why::Why;

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::fallback::{Answering, NoFallback};
+use crate::fallback::{Answering, AnsweringAsync, NoFallback};
+
+/// What is kept for a fallback that takes its time, at most.
+const RESERVE: Duration = Duration::from_millis(100);
 
 mod sealed {
     #[expect(unnameable_types, reason = "that is what seals the traits")]
@@ -43,7 +46,14 @@ impl HasTimeout for Limit {
     label = "add `.fallback(..)`, or say `.no_fallback()`, before this call",
     note = "what a caller gets when the dependency is down is a decision, not an accident"
 )]
-pub trait HasFallback: sealed::Sealed {}
+pub trait HasFallback: sealed::Sealed + Sized {
+    /// The same fallback, told the limit of the whole call, and how much of that is kept for it at most.
+    #[doc(hidden)]
+    #[must_use]
+    fn within(self, _limit: Duration) -> (Self, Duration) {
+        (self, Duration::ZERO)
+    }
+}
 
 /// The fallback was declined for the client as a whole: the calls bring their own.
 #[diagnostic::on_unimplemented(
@@ -62,6 +72,14 @@ impl HasFallback for NoFallback {}
 impl<G> sealed::Sealed for Answering<G> {}
 #[diagnostic::do_not_recommend]
 impl<G> HasFallback for Answering<G> {}
+
+impl<G, Fut> sealed::Sealed for AnsweringAsync<G, Fut> {}
+#[diagnostic::do_not_recommend]
+impl<G, Fut> HasFallback for AnsweringAsync<G, Fut> {
+    fn within(self, limit: Duration) -> (Self, Duration) {
+        (self.within(limit), RESERVE)
+    }
+}
 
 /// One clear error for a limit of zero, at the line that gave it.
 #[track_caller]

@@ -11,7 +11,7 @@ use crate::{
     classify::ByError,
     error::{BoxError, Reason},
     event::{Observer, Sink},
-    fallback::{Answering, FallbackPolicy, NoFallback, Why},
+    fallback::{Answering, AnsweringAsync, FallbackPolicy, NoFallback, Why},
     fault::{FaultPolicy, Faults},
     hedge::{HedgeChoice, HedgeLayer, HedgePolicy, Hedging, NoHedge},
     name::Name,
@@ -124,6 +124,36 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let (timeout, _, classifier, hedge, rest) = self.split();
         rest.join(timeout, Answering(answer), classifier, hedge)
+    }
+
+    /// Like [`fallback`](Self::fallback), for an answer that takes time: from a cache, from another region.
+    ///
+    /// Its time is kept free inside the [`timeout`](Self::timeout): the attempts end a quarter of it, and at most 100 ms,
+    /// sooner. The fallback is cut where the timeout ends; until then it sees that as its
+    /// [`Deadline`](crate::Deadline).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> anyhow::Result<()> {
+    /// use std::time::Duration;
+    /// use moneta_resilience::{BoxError, Repeatable, golden};
+    /// use tower::service_fn;
+    /// # async fn cached() -> Result<u32, BoxError> { Ok(9311) }
+    ///
+    /// let hangs = service_fn(async |_: Repeatable<()>| std::future::pending::<Result<u32, BoxError>>().await);
+    /// let quotes = golden::client("market-data")
+    ///     .timeout(Duration::from_millis(800)) // 700 of them for the dependency
+    ///     .fallback_async(|_why| cached())
+    ///     .service(hangs);
+    /// assert_eq!(quotes.send(Repeatable(())).await?, 9311);
+    /// # Ok(()) }
+    /// ```
+    pub fn fallback_async<G, Fut, Res>(self, answer: G) -> ClientBuilder<T, AnsweringAsync<G, Fut>, C, H>
+    where
+        G: Fn(Why) -> Fut,
+        Fut: Future<Output = Result<Res, BoxError>>,
+    {
+        let (timeout, _, classifier, hedge, rest) = self.split();
+        rest.join(timeout, AnsweringAsync::new(answer), classifier, hedge)
     }
 
     /// Says that there is no answer but the dependency's: a failure reaches the caller as an error.
@@ -328,13 +358,15 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     ) -> (F, Observer, Handle, WiredAttempts<D, H>)
     where
         T: HasTimeout,
+        F: HasFallback,
         H: HedgeChoice,
     {
         let (timeout, fallback, _, hedge, rest) = self.split();
+        let (fallback, reserve) = fallback.within(timeout.limit());
         let headers = wire(rest.wire_headers.clone());
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
         let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, wire, hedge);
-        (fallback, observer, handle, attempts)
+        (fallback, observer, handle, attempts.reserve(reserve))
     }
 
     /// A client of any tower service.
@@ -347,6 +379,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let (timeout, fallback, classifier, hedge, rest) = self.split();
         let (observer, handle, attempts) =
             rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+        let (fallback, reserve) = fallback.within(timeout.limit());
+        let attempts = attempts.reserve(reserve);
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)

@@ -306,3 +306,111 @@ async fn work_that_panics_while_it_is_dropped_is_counted_all_the_same() {
     assert_eq!(counts.breaker(BreakerResult::Cancelled), 1);
     assert_eq!(stack.handle().state().bulkhead.map(|bulkhead| bulkhead.in_use), Some(0));
 }
+
+/// A client of a dependency that hangs, with a fallback that answers after a while.
+fn with_a_fallback_that_takes(
+    time: Duration,
+    limit: Duration,
+) -> super::Client<impl crate::policy::Policy<Hangs, Repeatable<()>, Response = Duration>, Hangs> {
+    client("hangs")
+        .timeout(limit)
+        .fallback_async(move |_why| async move {
+            let left = Deadline::current().expect("the whole call's").remaining();
+            sleep(time).await;
+            Ok(left)
+        })
+        .registry(&Registry::new())
+        .service(Hangs)
+}
+
+#[derive(Clone, Debug)]
+struct Hangs;
+
+impl tower::Service<Repeatable<()>> for Hangs {
+    type Response = Duration;
+    type Error = BoxError;
+    type Future = std::future::Pending<Result<Duration, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Repeatable<()>) -> Self::Future {
+        pending()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_that_takes_time_has_it_inside_the_whole_calls() {
+    let ms = Duration::from_millis;
+    for (limit, reserve) in [(800, 100), (400, 100), (200, 50)] {
+        let stack = with_a_fallback_that_takes(ms(reserve - 1), ms(limit));
+        let start = Instant::now();
+        assert_eq!(stack.send(Repeatable(())).await.expect("the fallback answers"), ms(reserve));
+        assert_eq!(start.elapsed(), ms(limit - 1));
+        let counts = stack.handle().counts();
+        assert_eq!((counts.calls(Outcome::Degraded), counts.fallbacks_served()), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_deadline_keeps_time_for_the_fallback_too() {
+    let stack = with_a_fallback_that_takes(Duration::ZERO, LIMIT);
+    let call = async { stack.send(Repeatable(())).await };
+    let call = Deadline::after(Duration::from_millis(40)).scope(call);
+    assert_eq!(call.await.expect("the fallback answers"), Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_that_hangs_is_cut_where_the_whole_call_ends() {
+    let stack = with_a_fallback_that_takes(Duration::from_secs(3_600), LIMIT);
+    let start = Instant::now();
+    let error = stack.send(Repeatable(())).await.expect_err("nobody answers");
+    assert_eq!(start.elapsed(), LIMIT);
+    assert_eq!(error.rejected().map(crate::Rejected::reason), Some(Reason::DeadlineExceeded));
+    let counts = stack.handle().counts();
+    assert_eq!((counts.calls(Outcome::Timeout), counts.fallbacks_failed()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_holds_nothing_while_its_fallback_takes_time_and_is_told_once_when_dropped() {
+    let stack = with_a_fallback_that_takes(Duration::from_secs(3_600), LIMIT);
+    let mut call = tokio_test::task::spawn(stack.send(Repeatable(())));
+    assert!(call.poll().is_pending());
+    assert_eq!(stack.handle().state().bulkhead.expect("on by default").in_use, 1);
+    tokio::time::advance(LIMIT * 9 / 10).await;
+    assert!(call.poll().is_pending());
+    assert_eq!(stack.handle().state().bulkhead.expect("on by default").in_use, 0);
+    drop(call);
+    let counts = stack.handle().counts();
+    let calls: u64 = Outcome::ALL.iter().map(|&outcome| counts.calls(outcome)).sum();
+    assert_eq!((calls, counts.calls(Outcome::Cancelled)), (1, 1));
+    assert_eq!(counts.fallbacks_served() + counts.fallbacks_failed(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_that_takes_time_is_not_asked_when_the_dependency_answers() {
+    let answer = |result: Result<u32, &'static str>| {
+        client("answers")
+            .timeout(LIMIT)
+            .fallback_async(|_why| async { Ok(0) })
+            .registry(&Registry::new())
+            .service(service_fn(move |_: Repeatable<()>| async move { result.map_err(BoxError::from) }))
+    };
+    assert_eq!(answer(Ok(7)).send(Repeatable(())).await.expect("it answers"), 7);
+    let fault = answer(Err("no such row")).send(Repeatable(())).await.expect_err("the caller's fault");
+    assert_eq!(fault.to_string(), "no such row");
+}
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn an_http_answer_of_a_fallback_that_takes_time_is_marked() {
+    let down = service_fn(async |_: http::Request<()>| Err::<http::Response<()>, _>(refused()));
+    let stack = client("down")
+        .timeout(LIMIT)
+        .fallback_async(|_why| async { Ok(http::Response::new("stale".to_owned())) })
+        .registry(&Registry::new())
+        .http(down);
+    let answer = stack.send(http::Request::new(())).await.expect("the fallback answers");
+    assert!(answer.extensions().get::<crate::http::Degraded>().is_some());
+}

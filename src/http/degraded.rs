@@ -12,7 +12,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     event::{Observer, Outcome},
-    fallback::{Answering, NoFallback, Why, serve},
+    fallback::{Answered, Answering, AnsweringAsync, FallbackKind, NoFallback, Why, serve},
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 
@@ -39,16 +39,19 @@ impl<F, I> Sealed for HttpFallbackPolicy<F, I> {}
 
 impl<F, I, S, Req> Lend<S, Req> for HttpFallbackPolicy<F, I>
 where
+    F: FallbackKind,
     I: Lend<S, Req>,
 {
-    type Pass = I::Pass;
+    type Pass = F::Pass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.inner.start(call, request)
+        self.fallback.begin(call, |call| self.inner.start(call, request))
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
+        if let Some(inner) = F::inner(pass) {
+            self.inner.abandon(inner, ending, now);
+        }
     }
 }
 
@@ -69,11 +72,33 @@ where
         if !answer.class.wants_fallback() {
             return Poll::Ready(with_body(answer, AnswerBody::of_dependency));
         }
-        let mut answer = serve(answer, &self.fallback.0, &self.observer);
-        if let (Outcome::Degraded, Ok(response)) = (answer.outcome, &mut answer.result) {
-            response.extensions_mut().insert(Degraded);
-        }
-        Poll::Ready(with_body(answer, AnswerBody::of_fallback))
+        Poll::Ready(degraded(serve(answer, &self.fallback.0, &self.observer)))
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
+
+impl<G, Fut, I, S, Req, B, FB> Policy<S, Req> for HttpFallbackPolicy<AnsweringAsync<G, Fut>, I>
+where
+    I: Policy<S, Req, Response = Response<B>>,
+    G: Fn(Why) -> Fut,
+    Fut: Future<Output = Result<Response<FB>, BoxError>>,
+{
+    type Response = Response<AnswerBody<B, FB>>;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let inner = |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>| self.inner.poll(inner, seat, cx);
+        Poll::Ready(match ready!(self.fallback.poll(pass, inner, &self.observer, cx)) {
+            Answered::ByDependency(answer) => with_body(answer, AnswerBody::of_dependency),
+            Answered::ByFallback(answer) => degraded(answer),
+        })
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -99,6 +124,14 @@ where
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
     }
+}
+
+/// The answer of a fallback, marked as that.
+fn degraded<B, FB>(mut answer: Answer<Response<FB>>) -> Answer<Response<AnswerBody<B, FB>>> {
+    if let (Outcome::Degraded, Ok(response)) = (answer.outcome, &mut answer.result) {
+        response.extensions_mut().insert(Degraded);
+    }
+    with_body(answer, AnswerBody::of_fallback)
 }
 
 /// The same verdict on a response with another body.

@@ -2,7 +2,9 @@
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 
-use moneta_resilience::{BoxError, Class, Reason, Registry, Rejected, Repeatable, classify, golden};
+use moneta_resilience::{
+    BoxError, Class, Reason, Registry, Rejected, Repeatable, classify, golden, hedge::HedgeLayer,
+};
 use tower::service_fn;
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -119,4 +121,18 @@ async fn a_client_is_shared_state_and_its_calls_are_sent() {
     let boxed = client.boxed();
     shared(&boxed);
     assert_eq!(tokio::spawn(sent(boxed.send(Repeatable(8)))).await.unwrap().unwrap(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hedges_and_has_a_fallback_that_takes_time_is_called_from_a_spawned_task() {
+    let task = sent(async {
+        let echo = service_fn(async |Repeatable(n): Repeatable<u32>| Ok::<_, BoxError>(n));
+        let builder = golden::client("echo").timeout(LIMIT).registry(&Registry::new());
+        let client = builder.fallback_async(async |_why| Ok(0)).hedge(HedgeLayer::new()).service(echo);
+        let calls = golden::client("calls").timeout(LIMIT).no_fallback().hedge(HedgeLayer::new()).calls();
+        calls.run(refused).await.unwrap_err();
+        calls.run_repeatable(|| async { Ok::<_, BoxError>(1) }).await.unwrap();
+        client.send(Repeatable(7)).await.unwrap()
+    });
+    assert_eq!(tokio::spawn(task).await.unwrap(), 7);
 }
