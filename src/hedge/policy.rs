@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -206,11 +207,15 @@ impl Choice for Hedging {
         // The copy that did not panic is merely dropped.
         let panicked = *pass.polled;
         let ending_of = |which| if which == panicked { ending } else { Ending::Cancelled };
-        policy.drop_first(&mut pass, ending_of(Which::First), now);
+        // What is dropped in there is somebody else's code: the panic of one copy must not cost what the other holds.
+        let first = catch_unwind(AssertUnwindSafe(|| {
+            policy.drop_first(&mut pass, ending_of(Which::First), now);
+        }));
         policy.drop_second(&mut pass, ending_of(Which::Second), now);
         if hedged {
             policy.observer.emit(Event::HedgeFinished { result: HedgeResult::Cancelled });
         }
+        first.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
     fn poll<I, S, Req>(

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -383,6 +384,37 @@ async fn a_panic_of_one_copy_is_not_told_of_the_other() {
         assert_eq!(counts.hedges(HedgeResult::Cancelled), 1);
         assert_eq!(handle.state().bulkhead.unwrap().in_use, 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_panics_while_it_is_dropped_costs_nothing_that_the_other_holds() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "a bug in the client");
+        }
+    }
+    let sent = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&sent);
+    let client = golden::client("bomb")
+        .timeout(1_000 * MS)
+        .no_fallback()
+        .registry(&Registry::new())
+        .hedge(HedgeLayer::new().delay(DELAY))
+        .service(service_fn(move |_: Repeatable<()>| {
+            let bomb = Bomb(counter.fetch_add(1, Relaxed) == 0);
+            async move {
+                std::future::pending::<()>().await;
+                drop(bomb);
+                Ok::<_, BoxError>(())
+            }
+        }));
+    let mut call = Box::pin(client.send(GO));
+    assert!(timeout(2 * DELAY, &mut call).await.is_err());
+    assert_eq!(sent.load(Relaxed), 2);
+    catch_unwind(AssertUnwindSafe(|| drop(call))).expect_err("its panic is its owner's");
+    assert_eq!(client.handle().state().bulkhead.unwrap().in_use, 0);
+    assert_eq!(client.handle().counts().hedges(HedgeResult::Cancelled), 1);
 }
 
 #[tokio::test(start_paused = true)]
