@@ -22,6 +22,7 @@ pub mod hedge;
 pub mod http;
 mod latency;
 mod name;
+pub mod observer;
 pub mod policy;
 mod random;
 mod ratio;

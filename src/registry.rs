@@ -13,8 +13,9 @@ use std::{
 
 use crate::{
     cells::Cells,
-    event::{CircuitState, Observer},
+    event::CircuitState,
     name::Name,
+    observer::Observer,
     sync::{Mutex, lock},
 };
 

@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use moneta_resilience::{
     Name,
-    event::{CircuitState, Event, Interest, Sink},
+    event::{CircuitState, Event},
+    observer::{Interest, Sink},
 };
 use tokio::time::Instant;
 

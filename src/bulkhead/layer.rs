@@ -5,7 +5,7 @@ use tower::Layer;
 use super::{BulkheadPolicy, config::BulkheadConfig, machine::Machine};
 use crate::{
     classify::ByError,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
     registry::BulkheadState,
 };

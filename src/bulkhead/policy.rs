@@ -18,7 +18,8 @@ use crate::{
     call::{Call, later},
     class::Ending,
     error::{BoxError, Reason, Rejected},
-    event::{Event, Observer},
+    event::Event,
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     timer::Timer,
 };

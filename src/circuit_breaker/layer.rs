@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     classify::ByError,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
     ratio::Ratio,
 };

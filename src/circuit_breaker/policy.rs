@@ -18,7 +18,8 @@ use crate::{
     call::Call,
     class::Ending,
     error::{BoxError, Reason, Rejected},
-    event::{BreakerResult, Event, Observer},
+    event::{BreakerResult, Event},
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     random::Random,
 };

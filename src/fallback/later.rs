@@ -17,7 +17,8 @@ use crate::{
     call::{Call, Deadline, later},
     class::Class,
     error::{BoxError, Reason, Rejected},
-    event::{Event, Observer, Outcome},
+    event::{Event, Outcome},
+    observer::Observer,
     policy::{Answer, Poller, sealed::Sealed},
     timer::Timer,
 };

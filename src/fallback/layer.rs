@@ -6,7 +6,7 @@ use super::{Answering, FallbackPolicy, Why};
 use crate::{
     classify::ByError,
     error::BoxError,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
 };
 

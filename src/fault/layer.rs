@@ -5,7 +5,7 @@ use tower::Layer;
 use super::{FaultPolicy, Faults};
 use crate::{
     classify::ByError,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
 };
 

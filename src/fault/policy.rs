@@ -15,7 +15,8 @@ use crate::{
     call::{Call, later},
     class::Ending,
     error::{BoxError, InjectedFault},
-    event::{Event, Observer},
+    event::Event,
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     timer::Timer,
 };

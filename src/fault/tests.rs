@@ -12,8 +12,7 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use super::{Fault, FaultLayer, Faults};
 use crate::{
-    Class, InjectedFault, Name, Ratio, Reason, Registry, Rejected,
-    event::{FaultKind, Observer},
+    Class, InjectedFault, Name, Ratio, Reason, Registry, Rejected, event::FaultKind, observer::Observer,
     timeout::TimeoutLayer,
 };
 

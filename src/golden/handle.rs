@@ -4,9 +4,9 @@ use crate::{
     bulkhead::BulkheadHandle,
     cells::Cells,
     circuit_breaker::CircuitBreakerHandle,
-    event::{Observer, Sink},
     fault::Faults,
     name::Name,
+    observer::{Observer, Sink},
     record,
     registry::{Inspect, Profile, Registry, StackState},
 };

@@ -18,8 +18,9 @@ use super::{HedgeLayer, Hedging, config::Trigger};
 use crate::{
     Class, Deadline, Name, Once, Ratio, Reason, Registry, Rejected, Repeat, Repeatable, RetryBudget,
     cells::Cells,
-    event::{HedgeResult, Observer, Outcome},
+    event::{HedgeResult, Outcome},
     golden,
+    observer::Observer,
     random::Random,
     retry::RetryLayer,
 };

@@ -12,7 +12,8 @@ use crate::{
     call::{Call, later},
     class::Ending,
     error::BoxError,
-    event::{Event, Observer},
+    event::Event,
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 

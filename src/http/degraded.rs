@@ -11,8 +11,9 @@ use crate::{
     call::Call,
     class::Ending,
     error::BoxError,
-    event::{Observer, Outcome},
+    event::Outcome,
     fallback::{Answered, Answering, AnsweringAsync, FallbackKind, NoFallback, Why, serve},
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 

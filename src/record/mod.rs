@@ -12,7 +12,7 @@ mod tape;
 pub use otel::otel;
 pub use tape::Tape;
 
-use crate::{event::Observer, name::Name, policy::Leaf, registry::Registry, telemetry::TelemetryLayer};
+use crate::{name::Name, observer::Observer, policy::Leaf, registry::Registry, telemetry::TelemetryLayer};
 
 /// An observer that counts under `name` in the registry of the process and tells the metrics backend of the process.
 ///

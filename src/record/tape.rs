@@ -1,8 +1,9 @@
 use std::{collections::VecDeque, fmt};
 
 use crate::{
-    event::{Event, Interest, Sink},
+    event::Event,
     name::Name,
+    observer::{Interest, Sink},
     sync::{Mutex, lock},
 };
 

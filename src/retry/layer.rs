@@ -10,7 +10,7 @@ use crate::{
     budget::RetryBudget,
     classify::ByError,
     error::BoxError,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
 };
 

@@ -23,8 +23,9 @@ use super::{
 use crate::{
     BoxError, Class, Deadline, Name, Once, Ratio, Reason, Rejected, Repeat, Repeatable, RetryBudget,
     cells::Cells,
-    event::{Event, GaveUp, Observer, RetryResult},
+    event::{Event, GaveUp, RetryResult},
     latency::Quantile,
+    observer::Observer,
     random::Random,
     record::Tape,
 };

@@ -14,7 +14,8 @@ use crate::{
     call::Call,
     class::{Class, Ending},
     error::BoxError,
-    event::{Event, Observer, Outcome},
+    event::{Event, Outcome},
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 

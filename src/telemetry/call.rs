@@ -15,7 +15,8 @@ use crate::{
     call::Call,
     class::Ending,
     error::BoxError,
-    event::{Event, Observer, Outcome},
+    event::{Event, Outcome},
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 

@@ -3,10 +3,7 @@
 use tokio::time::Instant;
 
 use super::Side;
-use crate::{
-    error::BoxError,
-    event::{Observer, Outcome},
-};
+use crate::{error::BoxError, event::Outcome, observer::Observer};
 
 #[derive(Clone, Debug)]
 pub(super) struct Spans;

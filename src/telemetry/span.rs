@@ -10,7 +10,8 @@ use super::{Side, names, tracer};
 use crate::{
     clock,
     error::{BoxError, Reason, Rejected},
-    event::{Observer, Outcome},
+    event::Outcome,
+    observer::Observer,
 };
 
 /// What the spans of a policy have in common.

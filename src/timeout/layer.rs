@@ -6,7 +6,7 @@ use super::{PerRequest, TimeoutPolicy};
 use crate::{
     classify::ByError,
     error::Reason,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
 };
 

@@ -15,7 +15,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Which module is on which floor; a new module is entered here.
 const FLOORS: [&[&str]; 6] = [
     // Plain values, counts, and what stands in for the clock, randomness and atomics.
-    &["cells", "class", "clock", "error", "event", "name", "priority", "random", "ratio", "sync"],
+    &["cells", "class", "clock", "error", "event", "name", "observer", "priority", "random", "ratio", "sync"],
     // What the patterns are made of.
     &["budget", "call", "classify", "latency", "policy", "registry", "repeat", "spawn", "timer", "window"],
     // The patterns, one folder each.
@@ -44,9 +44,6 @@ const FLOORS: [&[&str]; 6] = [
 /// The floor whose modules never import each other.
 const PATTERNS: usize = 2;
 
-/// Cycles that are meant: an observer holds the cells it counts into, and the cells know the events they count.
-const HALVES: [(&str, &str); 1] = [("cells", "event")];
-
 #[test]
 fn every_file_keeps_to_its_floor() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -58,7 +55,7 @@ fn every_file_keeps_to_its_floor() {
     });
     let (imports, mut broken) = imports(sources);
     assert!(imports.len() > 20, "the scan finds next to nothing: {imports:?}");
-    broken.extend(violations(&imports, &HALVES));
+    broken.extend(violations(&imports));
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
@@ -225,11 +222,10 @@ fn after_item(tokens: &[TokenTree], at: usize) -> usize {
     tokens.len()
 }
 
-/// Every rule that these imports break, one line each. `allowed` are the cycles that are meant.
-fn violations(imports: &BTreeSet<Import>, allowed: &[(&str, &str)]) -> Vec<String> {
+/// Every rule that these imports break, one line each.
+fn violations(imports: &BTreeSet<Import>) -> Vec<String> {
     let mut broken = BTreeSet::new();
     let mut same_floor: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut met = BTreeSet::new();
     for Import { from, to, file } in imports {
         let (Some(own), Some(other)) = (floor(from), floor(to)) else {
             for module in [from, to].into_iter().filter(|module| floor(module).is_none()) {
@@ -249,17 +245,8 @@ fn violations(imports: &BTreeSet<Import>, allowed: &[(&str, &str)]) -> Vec<Strin
                  travels in the call or as an event"
             ));
         } else if other == own {
-            let pair = (from.min(to).as_str(), from.max(to).as_str());
-            if allowed.contains(&pair) && from > to {
-                // One half may know the other, in either direction; only the second direction makes the cycle.
-                met.insert(pair);
-            } else {
-                same_floor.entry(from).or_default().insert(to);
-            }
+            same_floor.entry(from).or_default().insert(to);
         }
-    }
-    for pair in allowed.iter().filter(|pair| !met.contains(*pair)) {
-        broken.insert(format!("HALVES allows a cycle of {pair:?} that is none any more: take it out"));
     }
     broken.extend(cycles(&same_floor));
     broken.into_iter().collect()
@@ -296,7 +283,7 @@ mod the_check_itself {
     fn broken(files: &[(&str, &str)]) -> Vec<String> {
         let sources = files.iter().map(|&(file, source)| (file.to_owned(), source.to_owned()));
         let (imports, mut broken) = imports(sources);
-        broken.extend(violations(&imports, &[]));
+        broken.extend(violations(&imports));
         broken
     }
 
@@ -385,19 +372,5 @@ mod the_check_itself {
         assert_broken(&[("helpers.rs", "use crate::class::Class;")], "`helpers` is on no floor");
         assert_broken(&[("call.rs", "use crate::{Unknown, class};")], "`Unknown` is on no floor");
         assert_broken(&[("call.rs", "use super::*;")], "`*` is on no floor");
-    }
-
-    #[test]
-    fn a_cycle_that_is_meant_must_still_be_one() {
-        let one_way = |from: &str, to: &str| Import {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            file: format!("{from}.rs"),
-        };
-        let halves = [("cells", "event")];
-        let both = BTreeSet::from([one_way("cells", "event"), one_way("event", "cells")]);
-        assert_eq!(violations(&both, &halves), Vec::<String>::new());
-        assert!(!violations(&both, &[]).is_empty());
-        assert!(!violations(&BTreeSet::from([one_way("cells", "event")]), &halves).is_empty());
     }
 }

@@ -19,7 +19,8 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use super::super::{BulkheadHandle, BulkheadLayer, BulkheadPolicy, config::BulkheadConfig};
 use crate::{
     Deadline, Name, Reason, Registry, Rejected,
-    event::{Event, Interest, Observer, Sink},
+    event::Event,
+    observer::{Interest, Observer, Sink},
     policy::{Leaf, Stack},
     timeout::{TimeoutLayer, TimeoutPolicy},
 };

@@ -22,8 +22,9 @@ use crate::{
     event::{
         BreakerResult,
         CircuitState::{self, Closed, Disabled, ForcedOpen, HalfOpen, Open},
-        Event, Interest, Observer, Sink,
+        Event,
     },
+    observer::{Interest, Observer, Sink},
     policy::{Leaf, Stack},
 };
 

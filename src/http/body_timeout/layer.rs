@@ -6,7 +6,7 @@ use tower::Layer;
 use super::{BodyLimits, BodyTimeoutPolicy, Rules};
 use crate::{
     classify::ByError,
-    event::Observer,
+    observer::Observer,
     policy::{Leaf, Stack, StackFuture},
 };
 

@@ -9,7 +9,7 @@ pub use self::{
     layer::{BodyTimeout, BodyTimeoutFuture, BodyTimeoutLayer},
     policy::{BodyTimeoutPass, BodyTimeoutPolicy},
 };
-use crate::event::Observer;
+use crate::observer::Observer;
 
 mod body;
 mod layer;

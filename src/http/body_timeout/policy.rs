@@ -13,7 +13,7 @@ use crate::{
     call::{Call, later},
     class::Ending,
     error::BoxError,
-    event::Observer,
+    observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
 

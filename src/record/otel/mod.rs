@@ -23,8 +23,9 @@ use opentelemetry::{
 
 use self::durations::{Durations, Labels};
 use crate::{
-    event::{Event, Interest, Sink},
+    event::Event,
     name::Name,
+    observer::{Interest, Sink},
     registry::Registry,
     sync::{AtomicU64, Mutex, Ordering, lock},
     telemetry,

@@ -1,0 +1,174 @@
+//! Whom a layer tells: the counting cells of its pipeline, and any number of sinks.
+//!
+//! An [`Observer`] counts each [`Event`] in the cells of its pipeline, which exporters read, and passes those that a
+//! [`Sink`] asked for on to it. On the happy path that is one relaxed add in memory the thread mostly has to itself.
+
+use std::{
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
+
+use crate::{cells::Cells, event::Event, name::Name};
+
+/// Which events a sink wants to be told of, one at a time, beyond their being counted.
+///
+/// A set: `Interest::CALLS | Interest::TRANSITIONS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Ends of calls.
+    pub const CALLS: Self = Self(1);
+    /// Ends of attempts.
+    pub const ATTEMPTS: Self = Self(2);
+    /// State changes of circuit breakers.
+    pub const TRANSITIONS: Self = Self(4);
+    /// Waits for a place in a bulkhead.
+    pub const WAITS: Self = Self(8);
+    /// Everything else.
+    pub const OTHER: Self = Self(16);
+    /// All events.
+    pub const ALL: Self = Self(31);
+
+    const fn of(event: &Event) -> Self {
+        match event {
+            Event::CallFinished { .. } => Self::CALLS,
+            Event::AttemptFinished { .. } => Self::ATTEMPTS,
+            Event::BreakerTransition { .. } => Self::TRANSITIONS,
+            Event::BulkheadWaited { .. } => Self::WAITS,
+            _ => Self::OTHER,
+        }
+    }
+
+    const fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl std::ops::BitOr for Interest {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Takes events as they happen: a metrics backend, a log, a tape in a test.
+///
+/// A sink is called inside the call it is told of, so it must not block. Its panics go to the panic hook and no further.
+pub trait Sink: Send + Sync + 'static {
+    /// Which events it wants.
+    fn interest(&self) -> Interest;
+
+    /// One of those events happened in the pipeline.
+    fn record(&self, pipeline: &Name, event: &Event);
+}
+
+/// Where a layer tells what happens to it: the counting cells of a pipeline and any number of sinks.
+///
+/// Clones tell the same cells and sinks.
+#[derive(Clone)]
+pub struct Observer {
+    name: Name,
+    cells: Arc<Cells>,
+    sinks: Arc<[Arc<dyn Sink>]>,
+    interest: Interest,
+}
+
+impl Observer {
+    /// An observer with the given cells and no sink.
+    pub(crate) fn new(name: Name, cells: Arc<Cells>) -> Self {
+        Self { name, cells, sinks: Arc::new([]), interest: Interest::NONE }
+    }
+
+    /// An observer whose cells belong to nobody else: what a layer has that was given no name.
+    pub(crate) fn unnamed(pattern: &'static str) -> Self {
+        Self::new(Name::literal(pattern), Arc::default())
+    }
+
+    /// Tells one more sink. One that is told already is not told twice.
+    #[must_use]
+    pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        if self.sinks.iter().any(|known| Arc::ptr_eq(known, &sink)) {
+            return self;
+        }
+        self.interest = self.interest | sink.interest();
+        self.sinks = self.sinks.iter().cloned().chain([sink]).collect();
+        self
+    }
+
+    /// The name of the pipeline.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn cells(&self) -> &Arc<Cells> {
+        &self.cells
+    }
+
+    /// Counts the event and tells the sinks that asked for its kind.
+    #[inline]
+    pub(crate) fn emit(&self, event: Event) {
+        self.cells.count(&event);
+        if self.interest.overlaps(Interest::of(&event)) {
+            self.dispatch(&event);
+        }
+    }
+
+    fn dispatch(&self, event: &Event) {
+        for sink in &*self.sinks {
+            // Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already,
+            // the process. The panic hook has reported it.
+            let told = panic::catch_unwind(AssertUnwindSafe(|| {
+                if sink.interest().overlaps(Interest::of(event)) {
+                    sink.record(&self.name, event);
+                }
+            }));
+            drop(told);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Tape;
+
+    fn observer() -> Observer {
+        Observer::unnamed("ledger")
+    }
+
+    #[test]
+    fn a_sink_that_is_given_twice_is_told_once() {
+        let (tape, other) = (Arc::new(Tape::new()), Arc::new(Tape::new()));
+        let observer = observer().sink(tape.clone()).sink(other.clone()).sink(tape.clone());
+        observer.emit(Event::DeadlineExpired);
+        assert_eq!((tape.events().len(), other.events().len()), (1, 1));
+    }
+
+    #[test]
+    fn a_sink_that_panics_costs_neither_the_call_nor_the_other_sinks() {
+        struct Broken;
+        impl Sink for Broken {
+            fn interest(&self) -> Interest {
+                Interest::ALL
+            }
+
+            fn record(&self, _: &Name, _: &Event) {
+                panic!("a bug in the sink")
+            }
+        }
+        let tape = Arc::new(Tape::new());
+        observer().sink(Arc::new(Broken)).sink(tape.clone()).emit(Event::DeadlineExpired);
+        assert_eq!(tape.events().len(), 1);
+    }
+}
