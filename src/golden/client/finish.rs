@@ -1,0 +1,171 @@
+//! From what a builder was told to the stack: the layers in their order, and what each kind of service adds.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{ClientBuilder, Rest};
+use crate::golden::{
+    Calls, Client, Closure, DeclinesFallback, Handle, HasFallback, HasTimeout, OrPolicy,
+    handle::{Parts, observer},
+};
+use crate::{
+    bulkhead::BulkheadPolicy,
+    circuit_breaker::CircuitBreakerPolicy,
+    classify::ByError,
+    error::Reason,
+    fallback::FallbackPolicy,
+    fault::FaultPolicy,
+    hedge::{HedgeChoice, HedgePolicy, NoHedge},
+    observer::Observer,
+    policy::{Leaf, Stack},
+    registry::Profile,
+    retry::{RetryLayer, RetryPolicy},
+    telemetry::{AttemptTelemetryPolicy, CallTelemetryPolicy, Side},
+    timeout::{DeadlinePolicy, TimeoutPolicy},
+};
+#[cfg(feature = "http")]
+use crate::{
+    classify::ByStatus,
+    http::{
+        BodyLimits, BodyTimeoutPolicy, HttpFallbackPolicy, IdempotencyKeyPolicy, WireHeaders,
+        WireHeadersPolicy,
+    },
+};
+
+/// What stands innermost, before the transport.
+pub type Innermost<C> = FaultPolicy<Leaf<C>>;
+/// What stands round each attempt of a client.
+pub type AttemptPolicy<I> = CircuitBreakerPolicy<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<I>>>>;
+/// What stands inside the fallback of a client.
+pub type Attempts<I, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<I>>>>;
+/// The layers of a client for any service.
+pub type ClientPolicy<F, C = ByError, H = NoHedge> =
+    CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>, H>>>;
+/// The layers of a client for HTTP.
+#[cfg(feature = "http")]
+pub type HttpClientPolicy<F, H = NoHedge> =
+    CallTelemetryPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>;
+/// What stands inside the limits on the body of a client for HTTP.
+#[cfg(feature = "http")]
+pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
+/// The attempts of a protocol over HTTP, whose answers `C` judges.
+#[cfg(feature = "http")]
+pub type WiredAttempts<C, H = NoHedge> = Attempts<WireHeadersPolicy<Innermost<C>>, H>;
+
+impl<T, F, C, H> ClientBuilder<T, F, C, H> {
+    /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
+    /// [`ByStatus`], requests repeated by method; a body that is not `Clone` goes in as a
+    /// [`RecordBody`](crate::http::RecordBody). The timeout goes on over the body of the answer.
+    #[cfg(feature = "http")]
+    pub fn http<S>(self, service: S) -> Client<HttpClientPolicy<F, H>, S>
+    where
+        T: HasTimeout,
+        F: HasFallback,
+        H: HedgeChoice,
+    {
+        let (keys, limits) = (self.idempotency_keys, self.body_limits.clone());
+        let limits = BodyLimits { total: Some(self.timeout.limit()), ..limits };
+        let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
+        let policy = IdempotencyKeyPolicy::new(keys, attempts);
+        let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
+        let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
+        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// The attempts of a protocol over HTTP: how its answers are judged, and what its attempts say.
+    #[cfg(feature = "http")]
+    pub(in crate::golden) fn wired<D>(
+        self,
+        classifier: D,
+        wire: impl FnOnce(WireHeaders) -> WireHeaders,
+    ) -> (F, Observer, Handle, WiredAttempts<D, H>)
+    where
+        T: HasTimeout,
+        F: HasFallback,
+        H: HedgeChoice,
+    {
+        let (timeout, fallback, _, hedge, rest) = self.split();
+        let (fallback, reserve) = fallback.within(timeout.limit());
+        let headers = wire(rest.wire_headers.clone());
+        let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
+        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, wire, hedge);
+        (fallback, observer, handle, attempts.reserve(reserve))
+    }
+
+    /// A client of any tower service.
+    pub fn service<S>(self, service: S) -> Client<ClientPolicy<F, C, H>, S>
+    where
+        T: HasTimeout,
+        F: HasFallback,
+        H: HedgeChoice,
+    {
+        let (timeout, fallback, classifier, hedge, rest) = self.split();
+        let (observer, handle, attempts) =
+            rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+        let (fallback, reserve) = fallback.within(timeout.limit());
+        let attempts = attempts.reserve(reserve);
+        let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
+        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// A client of something that is no tower service: a database, an SDK. Its calls are closures, and each may bring a
+    /// fallback of its own.
+    pub fn calls(self) -> Calls<C, H>
+    where
+        T: HasTimeout,
+        F: DeclinesFallback,
+        H: HedgeChoice,
+    {
+        let (timeout, _, classifier, hedge, rest) = self.split();
+        let (observer, handle, attempts) =
+            rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+        let policy = OrPolicy::new(observer.clone(), attempts);
+        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        Calls::new(Stack::new(Arc::new(policy), Closure), handle)
+    }
+}
+
+impl Rest {
+    /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
+    /// innermost.
+    fn attempts<C, I, H: HedgeChoice>(
+        self,
+        limit: Duration,
+        classifier: C,
+        wire: impl FnOnce(Innermost<C>) -> I,
+        hedge: H,
+    ) -> (Observer, Handle, Attempts<I, H>) {
+        let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
+        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
+        let policy = wire(policy);
+        let attempt = self.attempt_timeout.unwrap_or(limit);
+        let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
+        let policy = AttemptTelemetryPolicy::new(observer.clone(), Side::Client, policy);
+        let policy = match self.bulkhead {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => BulkheadPolicy::off(observer.clone(), policy),
+        };
+        let bulkhead = policy.handle();
+        let policy = match self.circuit_breaker {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => CircuitBreakerPolicy::off(policy),
+        };
+        let circuit_breaker = policy.handle();
+        let hedge = hedge.drawing_on(self.retry.as_ref().map(RetryLayer::shared_budget));
+        let policy = HedgePolicy::new(hedge, observer.clone(), policy);
+        let policy = match self.retry {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => RetryPolicy::off(observer.clone(), policy),
+        };
+        let policy = DeadlinePolicy::new(limit, observer.clone(), policy);
+        let parts = Parts {
+            profile: Profile::Client,
+            observer: observer.clone(),
+            circuit_breaker,
+            bulkhead,
+            faults: self.faults,
+        };
+        (observer, Handle::enlist(parts, self.registry.as_ref()), policy)
+    }
+}
