@@ -96,6 +96,7 @@ impl<I> BulkheadPolicy<I> {
             _ => (own, Reason::BulkheadWait),
         };
         let waiter = machine.enqueue().map_err(|_full| Reason::BulkheadFull)?;
+        // The timer in a box, for only a call that queues pays for it.
         Ok(Wait { waiter, since: now, until, reason, timer: Box::pin(Timer::new()) })
     }
 

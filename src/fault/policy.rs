@@ -61,6 +61,7 @@ pin_project! {
 
 impl Held {
     fn new(delay: Option<Duration>, released: OwnedNotified, now: Instant) -> Pin<Box<Self>> {
+        // A box, for only a call that is held pays for it: the others carry one pointer.
         Box::pin(Self { until: delay.map(|delay| later(now, delay)), timer: Timer::new(), released })
     }
 }

@@ -311,6 +311,7 @@ impl<I> HedgePolicy<Hedging, I> {
         let attempt = pass.call.attempt + 1;
         let call = Call { started: now, attempt, ..*pass.call };
         let second = Second { seat: seat.another(), pass: self.inner.start(call, request) };
+        // A box, for only a call that is hedged pays for it: the others carry one pointer.
         *pass.second = Some(Box::pin(second));
         *pass.stage = Stage::Hedged { since };
         let after = now.saturating_duration_since(since);

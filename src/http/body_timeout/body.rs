@@ -62,6 +62,7 @@ where
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| CallError::new(error.into()))));
         }
         let Some((at, reason)) = this.waits.begin(this.rules.limits.idle) else { return Poll::Pending };
+        // A box, made at the first wait: a body that does not wait pays nothing, and one that is `Unpin` stays so.
         let timer = this.timer.get_or_insert_with(|| Box::pin(Timer::new()));
         ready!(timer.as_mut().poll_until(at, cx));
         timer.as_mut().clear();

@@ -135,6 +135,7 @@ where
 {
     pub(super) fn new(body: B, limit: usize) -> Self {
         let hint = body.size_hint();
+        // A box, for whichever copy of the request reads on takes the body over, and a pinned one cannot move.
         let source = if body.is_end_stream() { Source::Ended } else { Source::Here(Box::pin(body)) };
         let state = State {
             source,
