@@ -28,11 +28,16 @@ use crate::{
 /// The finishers say what kind of service it is for: `http`, `grpc`, [`service`](Self::service), [`calls`](Self::calls).
 #[must_use = "a client is built by `.http(..)`, `.grpc(..)`, `.service(..)` or `.calls()`"]
 pub struct ClientBuilder<T, F, C = ByError, H = NoHedge> {
-    name: Name,
     timeout: T,
     fallback: F,
     classifier: C,
     hedge: H,
+    settings: Settings,
+}
+
+/// What a builder is told that changes no type.
+struct Settings {
+    name: Name,
     attempt_timeout: Option<Duration>,
     retry: Option<RetryLayer>,
     circuit_breaker: Option<CircuitBreakerLayer>,
@@ -50,12 +55,8 @@ pub struct ClientBuilder<T, F, C = ByError, H = NoHedge> {
 
 impl ClientBuilder<Missing, Missing> {
     pub(super) fn new(name: Name) -> Self {
-        Self {
+        let settings = Settings {
             name,
-            timeout: Missing,
-            fallback: Missing,
-            classifier: ByError,
-            hedge: NoHedge,
             attempt_timeout: None,
             retry: Some(RetryLayer::new()),
             circuit_breaker: Some(CircuitBreakerLayer::new()),
@@ -69,7 +70,8 @@ impl ClientBuilder<Missing, Missing> {
             body_limits: BodyLimits::default(),
             registry: None,
             sinks: Vec::new(),
-        }
+        };
+        Self { timeout: Missing, fallback: Missing, classifier: ByError, hedge: NoHedge, settings }
     }
 }
 
@@ -84,8 +86,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     #[track_caller]
     pub fn timeout(self, limit: Duration) -> ClientBuilder<Limit, F, C, H> {
         let timeout = Limit(positive("a timeout", limit));
-        let (_, fallback, classifier, hedge, rest) = self.split();
-        rest.join(timeout, fallback, classifier, hedge)
+        let Self { fallback, classifier, hedge, settings, .. } = self;
+        ClientBuilder { timeout, fallback, classifier, hedge, settings }
     }
 
     /// What a caller gets when the dependency fails, times out or is not asked. It has no default.
@@ -95,8 +97,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     where
         G: Fn(Why) -> Result<Res, BoxError>,
     {
-        let (timeout, _, classifier, hedge, rest) = self.split();
-        rest.join(timeout, Answering(answer), classifier, hedge)
+        let Self { timeout, classifier, hedge, settings, .. } = self;
+        ClientBuilder { timeout, fallback: Answering(answer), classifier, hedge, settings }
     }
 
     /// Like [`fallback`](Self::fallback), for an answer that takes time: from a cache, from another region.
@@ -125,22 +127,22 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         G: Fn(Why) -> Fut,
         Fut: Future<Output = Result<Res, BoxError>>,
     {
-        let (timeout, _, classifier, hedge, rest) = self.split();
-        rest.join(timeout, AnsweringAsync::new(answer), classifier, hedge)
+        let Self { timeout, classifier, hedge, settings, .. } = self;
+        ClientBuilder { timeout, fallback: AnsweringAsync::new(answer), classifier, hedge, settings }
     }
 
     /// Says that there is no answer but the dependency's: a failure reaches the caller as an error.
     pub fn no_fallback(self) -> ClientBuilder<T, NoFallback, C, H> {
-        let (timeout, _, classifier, hedge, rest) = self.split();
-        rest.join(timeout, NoFallback, classifier, hedge)
+        let Self { timeout, classifier, hedge, settings, .. } = self;
+        ClientBuilder { timeout, fallback: NoFallback, classifier, hedge, settings }
     }
 
     /// Judges the results of `.service(..)` and `.calls()` with `classifier` instead of [`ByError`].
     ///
     /// [`errors`](crate::classify::errors) makes one from a function of the error alone, fit for `.calls()`.
     pub fn classify<D>(self, classifier: D) -> ClientBuilder<T, F, D, H> {
-        let (timeout, fallback, _, hedge, rest) = self.split();
-        rest.join(timeout, fallback, classifier, hedge)
+        let Self { timeout, fallback, hedge, settings, .. } = self;
+        ClientBuilder { timeout, fallback, classifier, hedge, settings }
     }
 
     /// Sends an attempt that takes too long a second time, as this layer says, and takes the first success; off unless
@@ -164,8 +166,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// # Ok(()) }
     /// ```
     pub fn hedge(self, layer: HedgeLayer) -> ClientBuilder<T, F, C, Hedging> {
-        let (timeout, fallback, classifier, _, rest) = self.split();
-        rest.join(timeout, fallback, classifier, layer.into_hedging())
+        let Self { timeout, fallback, classifier, settings, .. } = self;
+        ClientBuilder { timeout, fallback, classifier, hedge: layer.into_hedging(), settings }
     }
 
     /// The limit of one attempt; by default what is left of the whole call. One long attempt beats three cut ones, so
@@ -176,31 +178,31 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// When `limit` is zero.
     #[track_caller]
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.attempt_timeout = Some(positive("an attempt's timeout", limit));
+        self.settings.attempt_timeout = Some(positive("an attempt's timeout", limit));
         self
     }
 
     /// Retries as this layer says. Its budget is shared with every other stack that got a clone of it.
     pub fn retry(mut self, layer: RetryLayer) -> Self {
-        self.retry = Some(layer);
+        self.settings.retry = Some(layer);
         self
     }
 
     /// Makes every call one attempt.
     pub fn without_retry(mut self) -> Self {
-        self.retry = None;
+        self.settings.retry = None;
         self
     }
 
     /// Breaks the circuit as this layer says. The breaker is shared with every other stack that got a clone of it.
     pub fn circuit_breaker(mut self, layer: CircuitBreakerLayer) -> Self {
-        self.circuit_breaker = Some(layer);
+        self.settings.circuit_breaker = Some(layer);
         self
     }
 
     /// Asks the dependency however often it fails.
     pub fn without_circuit_breaker(mut self) -> Self {
-        self.circuit_breaker = None;
+        self.settings.circuit_breaker = None;
         self
     }
 
@@ -217,19 +219,19 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// Limits the attempts that run at once as this layer says. Its places are shared with every other stack that got a
     /// clone of it.
     pub fn bulkhead_layer(mut self, layer: BulkheadLayer) -> Self {
-        self.bulkhead = Some(layer);
+        self.settings.bulkhead = Some(layer);
         self
     }
 
     /// Lets any number of attempts run at once.
     pub fn without_bulkhead(mut self) -> Self {
-        self.bulkhead = None;
+        self.settings.bulkhead = None;
         self
     }
 
     /// Uses these faults, so that several stacks are armed with one handle; by default each stack has its own.
     pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
+        self.settings.faults = faults;
         self
     }
 
@@ -237,7 +239,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// `x-request-timeout-ms`. The server's `deadline_header` has the same name.
     #[cfg(feature = "http")]
     pub fn deadline_header(mut self, name: http::HeaderName) -> Self {
-        self.wire_headers.deadline = name;
+        self.settings.wire_headers.deadline = name;
         self
     }
 
@@ -246,7 +248,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// default.
     #[cfg(feature = "http")]
     pub fn idempotency_keys(mut self) -> Self {
-        self.idempotency_keys = true;
+        self.settings.idempotency_keys = true;
         self
     }
 
@@ -254,7 +256,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// it is. For services of others that refuse headers they do not know.
     #[cfg(feature = "http")]
     pub fn without_wire_headers(mut self) -> Self {
-        self.wire_headers.enabled = false;
+        self.settings.wire_headers.enabled = false;
         self
     }
 
@@ -267,14 +269,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     #[cfg(feature = "http")]
     #[track_caller]
     pub fn body_idle_timeout(mut self, limit: Duration) -> Self {
-        self.body_limits.idle = Some(positive("a body's idle timeout", limit));
+        self.settings.body_limits.idle = Some(positive("a body's idle timeout", limit));
         self
     }
 
     /// Lets the body of an answer be silent for as long as the timeout of the call allows; a stream, for ever.
     #[cfg(feature = "http")]
     pub fn without_body_idle_timeout(mut self) -> Self {
-        self.body_limits.idle = None;
+        self.settings.body_limits.idle = None;
         self
     }
 
@@ -285,80 +287,26 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         mut self,
         is_stream: impl Fn(&http::response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.body_limits.streaming = Some(Arc::new(is_stream));
+        self.settings.body_limits.streaming = Some(Arc::new(is_stream));
         self
     }
 
     /// Lists the stack, and counts its calls, in this registry instead of the process's. Its metrics are not exported
     /// then: what is exported is the process's registry.
     pub fn registry(mut self, registry: &Registry) -> Self {
-        self.registry = Some(registry.clone());
+        self.settings.registry = Some(registry.clone());
         self
     }
 
     /// Tells one more sink what happens.
     pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
-        self.sinks.push(sink);
+        self.settings.sinks.push(sink);
         self
-    }
-
-    /// Takes the four choices out, so that their types may change.
-    fn split(self) -> (T, F, C, H, Rest) {
-        let Self { timeout, fallback, classifier, hedge, .. } = self;
-        let rest = ClientBuilder {
-            name: self.name,
-            timeout: (),
-            fallback: (),
-            classifier: (),
-            hedge: (),
-            attempt_timeout: self.attempt_timeout,
-            retry: self.retry,
-            circuit_breaker: self.circuit_breaker,
-            bulkhead: self.bulkhead,
-            faults: self.faults,
-            #[cfg(feature = "http")]
-            wire_headers: self.wire_headers,
-            #[cfg(feature = "http")]
-            idempotency_keys: self.idempotency_keys,
-            #[cfg(feature = "http")]
-            body_limits: self.body_limits,
-            registry: self.registry,
-            sinks: self.sinks,
-        };
-        (timeout, fallback, classifier, hedge, rest)
-    }
-}
-
-/// A builder without its choices.
-type Rest = ClientBuilder<(), (), (), ()>;
-
-impl Rest {
-    fn join<T, F, C, H>(self, timeout: T, fallback: F, classifier: C, hedge: H) -> ClientBuilder<T, F, C, H> {
-        ClientBuilder {
-            name: self.name,
-            timeout,
-            fallback,
-            classifier,
-            hedge,
-            attempt_timeout: self.attempt_timeout,
-            retry: self.retry,
-            circuit_breaker: self.circuit_breaker,
-            bulkhead: self.bulkhead,
-            faults: self.faults,
-            #[cfg(feature = "http")]
-            wire_headers: self.wire_headers,
-            #[cfg(feature = "http")]
-            idempotency_keys: self.idempotency_keys,
-            #[cfg(feature = "http")]
-            body_limits: self.body_limits,
-            registry: self.registry,
-            sinks: self.sinks,
-        }
     }
 }
 
 impl<T, F, C, H> fmt::Debug for ClientBuilder<T, F, C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ClientBuilder").field("name", &self.settings.name).finish_non_exhaustive()
     }
 }

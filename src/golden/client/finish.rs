@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ClientBuilder, Rest};
+use super::{ClientBuilder, Settings};
 use crate::golden::{
     Calls, Client, Closure, DeclinesFallback, Handle, HasFallback, HasTimeout, OrPolicy,
     handle::{Parts, observer},
@@ -62,7 +62,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: HasFallback,
         H: HedgeChoice,
     {
-        let (keys, limits) = (self.idempotency_keys, self.body_limits.clone());
+        let (keys, limits) = (self.settings.idempotency_keys, self.settings.body_limits.clone());
         let limits = BodyLimits { total: Some(self.timeout.limit()), ..limits };
         let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
@@ -84,11 +84,11 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: HasFallback,
         H: HedgeChoice,
     {
-        let (timeout, fallback, _, hedge, rest) = self.split();
+        let Self { timeout, fallback, hedge, settings, .. } = self;
         let (fallback, reserve) = fallback.within(timeout.limit());
-        let headers = wire(rest.wire_headers.clone());
+        let headers = wire(settings.wire_headers.clone());
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
-        let (observer, handle, attempts) = rest.attempts(timeout.limit(), classifier, wire, hedge);
+        let (observer, handle, attempts) = settings.attempts(timeout.limit(), classifier, wire, hedge);
         (fallback, observer, handle, attempts.reserve(reserve))
     }
 
@@ -99,9 +99,9 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: HasFallback,
         H: HedgeChoice,
     {
-        let (timeout, fallback, classifier, hedge, rest) = self.split();
+        let Self { timeout, fallback, classifier, hedge, settings } = self;
         let (observer, handle, attempts) =
-            rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+            settings.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
         let (fallback, reserve) = fallback.within(timeout.limit());
         let attempts = attempts.reserve(reserve);
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
@@ -117,16 +117,16 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: DeclinesFallback,
         H: HedgeChoice,
     {
-        let (timeout, _, classifier, hedge, rest) = self.split();
+        let Self { timeout, classifier, hedge, settings, .. } = self;
         let (observer, handle, attempts) =
-            rest.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+            settings.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
         let policy = OrPolicy::new(observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
     }
 }
 
-impl Rest {
+impl Settings {
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
     /// innermost.
     fn attempts<C, I, H: HedgeChoice>(
