@@ -60,7 +60,8 @@ pub trait Repeat: Sized {
     /// Asked of a request that must not be sent twice, before its first attempt: the same request once more, for when
     /// that attempt fails in a way that shows that the service has not even begun.
     ///
-    /// `None` unless a type says otherwise. HTTP requests with a body that is `Clone` give a copy, whatever the method.
+    /// `None` unless a type says otherwise. HTTP requests with a body that is `Clone`, or is recorded, give a copy, whatever
+    /// the method.
     fn if_unprocessed(&self) -> Option<Self> {
         None
     }

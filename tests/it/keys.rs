@@ -7,11 +7,13 @@ use std::{
 };
 
 use http::{HeaderValue, Method, Request, Response};
+use http_body_util::Full;
 use moneta_resilience::{
-    BoxError, Registry,
+    BoxError, Registry, Repeat, RetryBudget,
     event::Outcome,
     fallback::NoFallback,
     golden::{self, ClientBuilder, Limit},
+    http::RecordBody,
     retry::{Backoff, RetryLayer},
 };
 use tower::{Service, service_fn};
@@ -27,17 +29,17 @@ fn client() -> ClientBuilder<Limit, NoFallback> {
 }
 
 /// A transport whose answers these are, in this order; a 409 comes with `Retry-After: 1`.
-fn transport(
+fn transport<B>(
     seen: &Seen,
     ends: &'static Ends,
 ) -> impl Service<
-    Request<&'static str>,
+    Request<B>,
     Response = Response<()>,
     Error = BoxError,
     Future = impl Future<Output = Result<Response<()>, BoxError>>,
 > + Clone {
     let seen = Arc::clone(seen);
-    service_fn(move |request: Request<&'static str>| {
+    service_fn(move |request: Request<B>| {
         let mut seen = seen.lock().unwrap();
         let end = ends[seen.len()];
         seen.push(request.headers().get("idempotency-key").cloned());
@@ -63,11 +65,14 @@ fn keyed(key: &'static str) -> Request<&'static str> {
 }
 
 /// The keys of the attempts of a call, and the status that its caller got.
-async fn attempts(
+async fn attempts<B>(
     client: ClientBuilder<Limit, NoFallback>,
-    request: Request<&'static str>,
+    request: Request<B>,
     ends: &'static Ends,
-) -> (Vec<Option<HeaderValue>>, Option<u16>) {
+) -> (Vec<Option<HeaderValue>>, Option<u16>)
+where
+    Request<B>: Repeat,
+{
     let seen = Seen::default();
     let answer = client.http(transport(&seen, ends)).send(request).await;
     let seen = std::mem::take(&mut *seen.lock().unwrap());
@@ -125,5 +130,12 @@ async fn a_payment_to_a_port_where_nobody_listens_is_sent_once_more() {
     ] {
         let (seen, status) = attempts(client(), request(Method::POST), ends).await;
         assert_eq!((seen.len(), status), expected, "{ends:?}");
+        let recorded = request(Method::POST).map(|body| RecordBody::new(Full::from(body)));
+        let (seen, status) = attempts(client(), recorded, ends).await;
+        assert_eq!((seen.len(), status), expected, "recorded, {ends:?}");
     }
+    let broke = RetryLayer::new().budget(RetryBudget::new().min_per_second(0));
+    let recorded = request(Method::POST).map(|body| RecordBody::new(Full::from(body)));
+    let (seen, _) = attempts(client().retry(broke), recorded, &[Err(Refused), Ok(201)]).await;
+    assert_eq!(seen.len(), 1, "the budget is asked as ever");
 }

@@ -51,7 +51,8 @@ const LIMIT: usize = 64 * 1024;
 ///
 /// Once the body is longer than its limit, the record is thrown away, the attempt in hand goes on without it, and there
 /// is no other: its error is the caller's. The same holds when the body itself fails. A request that must not be sent
-/// twice (a POST without an `Idempotency-Key`) is not recorded at all.
+/// twice (a POST without an `Idempotency-Key`) is recorded for its first attempt alone, because it is sent again only when
+/// the service has not even begun; and not at all where nobody would send it again.
 ///
 /// # Defaults
 ///
@@ -178,9 +179,10 @@ impl<B> fmt::Debug for RecordBody<B> {
 #[diagnostic::do_not_recommend]
 impl<B> Repeat for Request<RecordBody<B>> {
     fn again(&self) -> Option<Self> {
-        if !may_be_sent_twice(self) {
-            return None;
-        }
+        if may_be_sent_twice(self) { self.if_unprocessed() } else { None }
+    }
+
+    fn if_unprocessed(&self) -> Option<Self> {
         Some(with_body(self, self.body().again()?))
     }
 

@@ -141,7 +141,7 @@ async fn a_body_that_fails_is_not_repeated_and_its_error_passes() {
 }
 
 #[test]
-fn a_request_that_must_not_be_sent_twice_is_not_recorded() {
+fn a_request_that_nobody_sends_again_is_not_recorded() {
     let mut post = Request::post("/").body(RecordBody::new(script([Step::Data(10)]))).expect("it is valid");
     assert!(post.again().is_none());
     let mut sent = Vec::new();
@@ -149,6 +149,27 @@ fn a_request_that_must_not_be_sent_twice_is_not_recorded() {
     assert!(post.body().rest.is_some());
     post.headers_mut().insert("idempotency-key", HeaderValue::from_static("8e03978e"));
     assert!(post.again().is_none(), "its beginning was not kept");
+}
+
+#[tokio::test]
+async fn a_request_that_must_not_be_sent_twice_is_kept_for_when_it_was_never_processed() {
+    let post = |size, limit| {
+        let body = RecordBody::with_limit(script([Step::Data(size), Step::Trailers]), limit);
+        Request::post("/").body(body).expect("it is valid")
+    };
+    let first = post(10, 64);
+    let copy = first.if_unprocessed().expect("its beginning is known");
+    assert!(copy.again().is_none());
+    first.into_body().collect().await.expect("whole");
+    assert!(copy.still_repeatable());
+    let sent = copy.into_body().collect().await.expect("whole");
+    assert_eq!(sent.trailers(), Some(&trailers()));
+    assert_eq!(sent.to_bytes(), bytes(0, 10));
+
+    let first = post(65, 64);
+    let copy = first.if_unprocessed().expect("its beginning is known");
+    first.into_body().collect().await.expect("it goes through");
+    assert!(!copy.still_repeatable());
 }
 
 #[test]
