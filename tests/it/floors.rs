@@ -17,7 +17,10 @@ const FLOORS: [&[&str]; 6] = [
     // Plain values, counts, and what stands in for the clock, randomness and atomics.
     &["cells", "class", "clock", "error", "event", "name", "observer", "priority", "random", "ratio", "sync"],
     // What the patterns are made of.
-    &["budget", "call", "classify", "latency", "policy", "registry", "repeat", "spawn", "timer", "window"],
+    &[
+        "budget", "call", "classify", "keyed", "latency", "policy", "registry", "repeat", "spawn", "timer",
+        "window",
+    ],
     // The patterns, one folder each.
     &[
         "bulkhead",
