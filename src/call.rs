@@ -91,18 +91,36 @@ pub struct Call {
     pub attempt: u32,
     /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
     pub(crate) inherited: Option<Instant>,
+    /// Whether a part of the time before the deadline is kept for what comes after the attempts: a fallback.
+    pub(crate) reserve: bool,
 }
 
 impl Call {
     /// A call that begins now, under the deadline of the work that it was made in.
     pub(crate) fn begin(deadline: Option<Deadline>) -> Self {
         let inherited = deadline.map(Deadline::instant);
-        Self { started: Instant::now(), deadline: inherited, attempt: 1, inherited }
+        Self { started: Instant::now(), deadline: inherited, attempt: 1, inherited, reserve: false }
     }
 
     /// The same call with its deadline no later than `limit`.
     pub(crate) fn no_later_than(mut self, limit: Instant) -> Self {
         self.deadline = Some(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        self
+    }
+
+    /// The same call with some of its time kept for a fallback.
+    pub(crate) fn keeping_reserve(self) -> Self {
+        Self { reserve: true, ..self }
+    }
+
+    /// The same call without the time that is kept: it ends a quarter of what there is, and at most 100 ms, sooner.
+    pub(crate) fn without_reserve(mut self) -> Self {
+        const MOST: Duration = Duration::from_millis(100);
+        if let (true, Some(deadline)) = (self.reserve, &mut self.deadline) {
+            let whole = deadline.saturating_duration_since(self.started);
+            *deadline = later(self.started, whole.saturating_sub(MOST.min(whole / 4)));
+        }
+        self.reserve = false;
         self
     }
 }

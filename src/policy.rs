@@ -119,6 +119,12 @@ impl<T> Answer<T> {
         Self { result, class, outcome, queued: Duration::ZERO, hurried: false }
     }
 
+    /// The same verdict on a response that was made into another.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        let Self { result, class, outcome, queued, hurried } = self;
+        Answer { result: result.map(change), class, outcome, queued, hurried }
+    }
+
     /// A result of the service, as the classifier judged it.
     pub(crate) fn judged(result: Result<T, BoxError>, class: Class) -> Self {
         let outcome = match (&result, class) {
@@ -252,7 +258,7 @@ where
     type Pass = LeafPass<S::Future, Req>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        LeafPass { request: Some(request), deadline: call.deadline, future: None }
+        LeafPass { request: Some(request), deadline: call.without_reserve().deadline, future: None }
     }
 
     fn abandon(&self, _pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {}

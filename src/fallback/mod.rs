@@ -39,17 +39,21 @@
 //! # }
 //! ```
 
+mod closure;
+mod kind;
 mod later;
 mod layer;
+mod none;
 mod policy;
 #[cfg(test)]
 mod tests;
 mod why;
 
-#[cfg(feature = "http")]
-pub(crate) use later::Answered;
+pub use closure::Answering;
+pub use kind::{Answers, Failed, FallbackKind, Join, Kind, Same};
 pub use later::{AnsweringAsync, AsyncPass};
 pub use layer::{Fallback, FallbackFuture, FallbackLayer};
-pub(crate) use policy::serve;
-pub use policy::{Answering, FallbackKind, FallbackPolicy, NoFallback};
+pub use none::NoFallback;
+pub use policy::FallbackPolicy;
+pub(crate) use policy::drive;
 pub use why::Why;

@@ -1,7 +1,9 @@
 use std::{
+    cell::Cell,
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -17,7 +19,7 @@ use crate::{
     class::Ending,
     classify::{ByError, Classify},
     error::{BoxError, CallError},
-    fallback::{Why, serve},
+    fallback::{Answering, Answers, FallbackKind, NoFallback, Same, Why, drive},
     hedge::{HedgeChoice, NoHedge},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, Stack, sealed::Sealed},
@@ -42,9 +44,6 @@ pub struct Calls<C = ByError, H = NoHedge> {
     handle: Handle,
 }
 
-/// A call without a fallback of its own.
-type NoAnswer<T> = fn(Why) -> Result<T, BoxError>;
-
 impl<C, H: HedgeChoice> Calls<C, H> {
     pub(super) fn new(stack: Stack<CallsPolicy<C, H>, Closure>, handle: Handle) -> Self {
         Self { stack, handle }
@@ -67,7 +66,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Once(call), fallback: None::<NoAnswer<T>> };
+        let request = Or { call: Once(call), fallback: NoFallback };
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -83,7 +82,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Repeatable(&call), fallback: None::<NoAnswer<T>> };
+        let request = Or { call: Repeatable(&call), fallback: NoFallback };
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -100,7 +99,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Once(call), fallback: Some(fallback) };
+        let request = Or { call: Once(call), fallback: Answering(once(fallback)) };
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -117,7 +116,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Repeatable(&call), fallback: Some(fallback) };
+        let request = Or { call: Repeatable(&call), fallback: Answering(once(fallback)) };
         self.stack.send(request).await.map_err(CallError::new)
     }
 }
@@ -169,31 +168,42 @@ where
     }
 }
 
+/// A closure that is asked once at most, where one is wanted that might be asked again.
+fn once<A, R>(ask: A) -> impl Fn(Why) -> R
+where
+    A: FnOnce(Why) -> R,
+{
+    let ask = Cell::new(Some(ask));
+    move |why| ask.take().expect("a call asks its fallback once")(why)
+}
+
 /// A call with a fallback of its own, or without.
 #[derive(Debug)]
-pub struct Or<R, H> {
+pub struct Or<R, K> {
     call: R,
-    fallback: Option<H>,
+    fallback: K,
 }
 
 /// Answers a failed call with the fallback that came with it.
 #[derive(Clone, Debug)]
 pub struct OrPolicy<I> {
+    limit: Duration,
     observer: Observer,
     inner: I,
 }
 
 impl<I> OrPolicy<I> {
-    pub(super) fn new(observer: Observer, inner: I) -> Self {
-        Self { observer, inner }
+    /// `limit` is that of the whole call, the fallback included.
+    pub(super) fn new(limit: Duration, observer: Observer, inner: I) -> Self {
+        Self { limit, observer, inner }
     }
 }
 
 pin_project! {
     /// The pass of an [`OrPolicy`].
     #[derive(Debug)]
-    pub struct OrPass<P, H> {
-        fallback: Option<H>,
+    pub struct OrPass<P, K> {
+        fallback: K,
         #[pin]
         inner: P,
     }
@@ -201,27 +211,32 @@ pin_project! {
 
 impl<I> Sealed for OrPolicy<I> {}
 
-impl<I, S, R, H> Lend<S, Or<R, H>> for OrPolicy<I>
+impl<I, S, R, K> Lend<S, Or<R, K>> for OrPolicy<I>
 where
     I: Lend<S, R>,
+    K: FallbackKind<R>,
 {
-    type Pass = OrPass<I::Pass, H>;
+    type Pass = OrPass<K::Pass<I::Pass>, K>;
 
-    fn start(&self, call: Call, request: Or<R, H>) -> Self::Pass {
-        OrPass { fallback: request.fallback, inner: self.inner.start(call, request.call) }
+    fn start(&self, call: Call, request: Or<R, K>) -> Self::Pass {
+        let fallback = request.fallback.within(self.limit);
+        let inner = fallback.begin(call, request.call, |call, request| self.inner.start(call, request));
+        OrPass { fallback, inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+        if let Some(inner) = K::inner(pass.project().inner) {
+            self.inner.abandon(inner, ending, now);
+        }
     }
 }
 
-impl<I, S, R, H> Policy<S, Or<R, H>> for OrPolicy<I>
+impl<I, S, R, K> Policy<S, Or<R, K>> for OrPolicy<I>
 where
     I: Policy<S, R>,
-    H: FnOnce(Why) -> Result<I::Response, BoxError>,
+    K: Answers<R, I::Response, Same>,
 {
-    type Response = I::Response;
+    type Response = K::Response;
 
     fn poll(
         &self,
@@ -230,11 +245,8 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
-        Poll::Ready(match pass.fallback.take() {
-            Some(fallback) if answer.class.wants_fallback() => serve(answer, fallback, &self.observer),
-            _ => answer,
-        })
+        let inner = |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>| self.inner.poll(inner, seat, cx);
+        drive(&*pass.fallback, pass.inner, inner, &self.observer, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -2,10 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::fallback::{Answering, AnsweringAsync, NoFallback};
-
-/// What is kept for a fallback that takes its time, at most.
-const RESERVE: Duration = Duration::from_millis(100);
+use crate::fallback::{Kind, NoFallback};
 
 mod sealed {
     #[expect(unnameable_types, reason = "that is what seals the traits")]
@@ -46,14 +43,10 @@ impl HasTimeout for Limit {
     label = "add `.fallback(..)`, or say `.no_fallback()`, before this call",
     note = "what a caller gets when the dependency is down is a decision, not an accident"
 )]
-pub trait HasFallback: sealed::Sealed + Sized {
-    /// The same fallback, told the limit of the whole call, and how much of that is kept for it at most.
-    #[doc(hidden)]
-    #[must_use]
-    fn within(self, _limit: Duration) -> (Self, Duration) {
-        (self, Duration::ZERO)
-    }
-}
+pub trait HasFallback: Kind {}
+
+#[diagnostic::do_not_recommend]
+impl<F: Kind> HasFallback for F {}
 
 /// The fallback was declined for the client as a whole: the calls bring their own.
 #[diagnostic::on_unimplemented(
@@ -66,20 +59,6 @@ pub trait DeclinesFallback: sealed::Sealed {}
 impl sealed::Sealed for NoFallback {}
 #[diagnostic::do_not_recommend]
 impl DeclinesFallback for NoFallback {}
-#[diagnostic::do_not_recommend]
-impl HasFallback for NoFallback {}
-
-impl<G> sealed::Sealed for Answering<G> {}
-#[diagnostic::do_not_recommend]
-impl<G> HasFallback for Answering<G> {}
-
-impl<G, Fut> sealed::Sealed for AnsweringAsync<G, Fut> {}
-#[diagnostic::do_not_recommend]
-impl<G, Fut> HasFallback for AnsweringAsync<G, Fut> {
-    fn within(self, limit: Duration) -> (Self, Duration) {
-        (self.within(limit), RESERVE)
-    }
-}
 
 /// One clear error for a limit of zero, at the line that gave it.
 #[track_caller]

@@ -48,7 +48,7 @@ pub use body_timeout::{
 pub(crate) use deadline::Patience;
 pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
-pub use degraded::{Degraded, HttpFallbackPolicy};
+pub use degraded::{Bodies, Degraded, HttpFallbackPolicy};
 pub use key::IdempotencyKeyPolicy;
 #[cfg(feature = "grpc")]
 pub(crate) use record::with_body;

@@ -23,20 +23,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct DeadlinePolicy<I> {
     limit: Duration,
-    /// At most so much of the limit is kept for what comes after the attempts.
-    reserve: Duration,
     observer: Observer,
     inner: I,
 }
 
 impl<I> DeadlinePolicy<I> {
     pub(crate) fn new(limit: Duration, observer: Observer, inner: I) -> Self {
-        Self { limit, reserve: Duration::ZERO, observer, inner }
-    }
-
-    /// Ends the attempts a quarter of the time that there is, and at most this, before the deadline.
-    pub(crate) fn reserve(self, reserve: Duration) -> Self {
-        Self { reserve, ..self }
+        Self { limit, observer, inner }
     }
 }
 
@@ -60,11 +53,7 @@ where
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         let expired = call.deadline.is_some_and(|deadline| deadline <= call.started);
-        let mut call = call.no_later_than(later(call.started, self.limit));
-        if let (Some(deadline), false) = (&mut call.deadline, self.reserve.is_zero()) {
-            let whole = deadline.saturating_duration_since(call.started);
-            *deadline = later(call.started, whole.saturating_sub(self.reserve.min(whole / 4)));
-        }
+        let call = call.no_later_than(later(call.started, self.limit)).without_reserve();
         DeadlinePass { expired, inner: self.inner.start(call, request) }
     }
 

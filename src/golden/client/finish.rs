@@ -85,11 +85,10 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         H: HedgeChoice,
     {
         let Self { timeout, fallback, hedge, settings, .. } = self;
-        let (fallback, reserve) = fallback.within(timeout.limit());
         let headers = wire(settings.wire_headers.clone());
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
         let (observer, handle, attempts) = settings.attempts(timeout.limit(), classifier, wire, hedge);
-        (fallback, observer, handle, attempts.reserve(reserve))
+        (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 
     /// A client of any tower service.
@@ -102,8 +101,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, fallback, classifier, hedge, settings } = self;
         let (observer, handle, attempts) =
             settings.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
-        let (fallback, reserve) = fallback.within(timeout.limit());
-        let attempts = attempts.reserve(reserve);
+        let fallback = fallback.within(timeout.limit());
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
@@ -120,7 +118,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, classifier, hedge, settings, .. } = self;
         let (observer, handle, attempts) =
             settings.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
-        let policy = OrPolicy::new(observer.clone(), attempts);
+        let policy = OrPolicy::new(timeout.limit(), observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
     }

@@ -73,16 +73,14 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let Answer { result, class, outcome, queued, hurried } =
-            ready!(self.inner.poll(pass.inner, seat, cx));
-        let result = result.map(|response| {
+        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
+        Poll::Ready(answer.map(|response| {
             let (head, body) = response.into_parts();
             let is_stream = self.rules.limits.streaming.as_ref().is_some_and(|is_stream| is_stream(&head));
             let deadline = pass.deadline.filter(|_| !is_stream);
             let body = TimedBody::new(body, Arc::clone(&self.rules), deadline, cx.now());
             Response::from_parts(head, body)
-        });
-        Poll::Ready(Answer { result, class, outcome, queued, hurried })
+        }))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -1,0 +1,55 @@
+use std::{
+    pin::Pin,
+    task::{Poll, ready},
+};
+
+use super::{Answers, Failed, FallbackKind, Join, Kind, Why};
+use crate::{
+    call::Call,
+    error::BoxError,
+    observer::Observer,
+    policy::{Answer, Poller, sealed::Sealed},
+};
+
+/// A fallback that a closure answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering<G>(pub(crate) G);
+
+impl<G> Sealed for Answering<G> {}
+impl<G> Kind for Answering<G> {}
+
+impl<G, Req> FallbackKind<Req> for Answering<G> {
+    type Pass<P> = P;
+
+    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> P {
+        inner(call, request)
+    }
+
+    fn inner<P>(pass: Pin<&mut P>) -> Option<Pin<&mut P>> {
+        Some(pass)
+    }
+}
+
+impl<G, Req, T, U, J> Answers<Req, T, J> for Answering<G>
+where
+    G: Fn(Why) -> Result<U, BoxError>,
+    J: Join<T, U>,
+{
+    type Response = J::Joined;
+
+    fn poll<P>(
+        &self,
+        pass: Pin<&mut P>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        observer: &Observer,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<J::Joined>> {
+        Poll::Ready(match ready!(inner(pass, cx)) {
+            Ok(answer) => answer.map(J::of_dependency),
+            Err(failed) => {
+                let (why, verdict) = failed.into_why();
+                verdict.replaced((self.0)(why), observer).map(J::of_fallback)
+            }
+        })
+    }
+}

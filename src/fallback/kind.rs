@@ -1,0 +1,126 @@
+//! What a kind of fallback is: each is written once, for any stack and any protocol.
+
+use std::{pin::Pin, task::Poll, time::Duration};
+
+use super::Why;
+use crate::{
+    call::Call,
+    class::Class,
+    error::BoxError,
+    event::{Event, Outcome},
+    observer::Observer,
+    policy::{Answer, Poller, sealed::Sealed},
+};
+
+/// A kind of fallback: a closure, a future, another service, or none.
+pub trait Kind: Sealed + Sized {
+    /// The same, told the limit of the whole call, the fallback included.
+    #[doc(hidden)]
+    #[must_use]
+    fn within(self, _limit: Duration) -> Self {
+        self
+    }
+}
+
+/// What a kind of fallback adds to the pass of what it wraps.
+///
+/// It stands apart from [`Answers`] as [`Lend`](crate::policy::Lend) does from `Policy`: its bounds name no error.
+pub trait FallbackKind<Req>: Kind {
+    /// The pass.
+    type Pass<P>;
+
+    /// Makes the pass.
+    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> Self::Pass<P>;
+
+    /// The pass of what it wraps, as long as there is one.
+    fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>>;
+}
+
+/// How a kind of fallback answers in the place of a dependency whose responses are `T`s. `J` makes one type of both.
+pub trait Answers<Req, T, J>: FallbackKind<Req> {
+    /// What the caller gets.
+    type Response;
+
+    /// Whether it is to be asked.
+    fn is_wanted(&self, answer: &Answer<T>) -> bool {
+        answer.class.wants_fallback()
+    }
+
+    /// Drives the call to its answer, the dependency's or the fallback's.
+    fn poll<P>(
+        &self,
+        pass: Pin<&mut Self::Pass<P>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        observer: &Observer,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>>;
+}
+
+/// How a dependency's response and a fallback's become one type.
+pub trait Join<T, U>: Sealed {
+    /// That type.
+    type Joined;
+
+    /// The dependency's.
+    fn of_dependency(response: T) -> Self::Joined;
+
+    /// The fallback's.
+    fn of_fallback(response: U) -> Self::Joined;
+}
+
+/// They are of one type anyway.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Same;
+
+impl Sealed for Same {}
+impl<T> Join<T, T> for Same {
+    type Joined = T;
+
+    fn of_dependency(response: T) -> T {
+        response
+    }
+
+    fn of_fallback(response: T) -> T {
+        response
+    }
+}
+
+/// An answer in the place of which the fallback's is wanted.
+#[derive(Debug)]
+pub struct Failed<T>(Answer<T>);
+
+/// What was said of an answer that is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    class: Class,
+    outcome: Outcome,
+}
+
+impl<T> Failed<T> {
+    pub(super) fn new(answer: Answer<T>) -> Self {
+        Self(answer)
+    }
+
+    /// The answer itself, when there is no other after all.
+    pub(crate) fn into_answer(self) -> Answer<T> {
+        self.0
+    }
+
+    /// What the fallback is told. A failed response is dropped: it may hold a connection.
+    pub(crate) fn into_why(self) -> (Why, Verdict) {
+        let Answer { result, class, outcome, .. } = self.0;
+        (Why::new(class, result.err()), Verdict { class, outcome })
+    }
+}
+
+impl Verdict {
+    /// The fallback's answer, told to the observer.
+    pub(crate) fn replaced<U>(self, result: Result<U, BoxError>, observer: &Observer) -> Answer<U> {
+        observer.emit(Event::Fallback { served: result.is_ok() });
+        match result {
+            Ok(response) => Answer::new(Ok(response), Class::Success, Outcome::Degraded),
+            Err(error) => Answer::new(Err(error), self.class, self.outcome),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+use std::{pin::Pin, task::Poll};
+
+use super::{Answers, Failed, FallbackKind, Kind};
+use crate::{
+    call::Call,
+    observer::Observer,
+    policy::{Answer, Poller, sealed::Sealed},
+};
+
+/// No fallback, said aloud: a failure stays a failure.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFallback;
+
+impl Sealed for NoFallback {}
+impl Kind for NoFallback {}
+
+impl<Req> FallbackKind<Req> for NoFallback {
+    type Pass<P> = P;
+
+    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> P {
+        inner(call, request)
+    }
+
+    fn inner<P>(pass: Pin<&mut P>) -> Option<Pin<&mut P>> {
+        Some(pass)
+    }
+}
+
+impl<Req, T, J> Answers<Req, T, J> for NoFallback {
+    type Response = T;
+
+    fn is_wanted(&self, _answer: &Answer<T>) -> bool {
+        false
+    }
+
+    fn poll<P>(
+        &self,
+        pass: Pin<&mut P>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        _observer: &Observer,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<T>> {
+        inner(pass, cx).map(|end| end.unwrap_or_else(Failed::into_answer))
+    }
+}
