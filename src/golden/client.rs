@@ -146,7 +146,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     }
 
     /// Sends an attempt that takes too long a second time, as this layer says, and takes the first success; off unless
-    /// it is given. Only requests that may be sent twice are hedged. Not for `.grpc(..)` yet.
+    /// it is given. Only requests that may be sent twice are hedged.
     ///
     /// It draws on the budget of the client's retry, unless the layer was given one. What is known of the latencies is
     /// shared with every other stack that got a clone of the layer.
@@ -260,7 +260,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         self
     }
 
-    /// The longest wait for a single frame of an answer's body over `.http(..)`, while the body is read and nothing comes;
+    /// The longest wait for a single frame of an answer's body, while the body is read and nothing comes;
     /// by default 60 s. See [`BodyTimeoutLayer`](crate::http::BodyTimeoutLayer).
     ///
     /// # Panics
@@ -281,7 +281,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     }
 
     /// Says which answers of `.http(..)` are streams, told from their heads: server-sent events, long downloads. The
-    /// timeout of the call then ends with the head, and the body has only its idle timeout.
+    /// timeout of the call then ends with the head, and the body has only its idle timeout. Over `.grpc(..)` the head says
+    /// nothing: its `streaming_methods` are named by their paths.
     #[cfg(feature = "http")]
     pub fn streaming(
         mut self,

@@ -2,10 +2,10 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use http::Request;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -14,32 +14,39 @@ use super::{ClientBuilder, Handle, HasFallback, HasTimeout, WiredAttempts};
 use crate::{
     call::Deadline,
     classify::ByCode,
-    grpc::{GRPC_TIMEOUT, GrpcBody, GrpcTransport, patience, status, wire_headers},
-    http::HttpFallbackPolicy,
+    grpc::{
+        GRPC_TIMEOUT, GrpcAnswerBody, GrpcBody, GrpcTransport, is_stream, patience, status, wire_headers,
+    },
+    hedge::{HedgeChoice, NoHedge},
+    http::{BodyTimeoutPolicy, HttpFallbackPolicy},
     policy::{Lend, Policy, Stack, StackFuture},
     telemetry::{CallTelemetryPolicy, Side},
 };
 
 /// The layers of a client for gRPC.
-pub type GrpcClientPolicy<F> = CallTelemetryPolicy<HttpFallbackPolicy<F, WiredAttempts<ByCode>>>;
+pub type GrpcClientPolicy<F, H = NoHedge> =
+    CallTelemetryPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<WiredAttempts<ByCode, H>>>>;
 
-impl<T, F, C> ClientBuilder<T, F, C> {
+impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client over tonic's channel, to be put under a generated client in its place. Results are judged by [`ByCode`];
-    /// no method is repeated until its name is given.
+    /// no method is repeated, and none may go on past the timeout, until its name is given.
     ///
     /// A fallback gives a whole answer: [`grpc::reply`](crate::grpc::reply) makes one of an encoded message, and
     /// `tonic::Status::into_http` of a status.
-    pub fn grpc<S>(self, channel: S) -> GrpcClient<F, S>
+    pub fn grpc<S>(self, channel: S) -> GrpcClient<F, S, H>
     where
         T: HasTimeout,
         F: HasFallback,
+        H: HedgeChoice,
     {
+        let limits = self.limits_of_bodies().or_streaming(is_stream);
         let (fallback, observer, handle, attempts) =
             self.wired(ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
-        let policy = HttpFallbackPolicy::new(fallback, observer.clone(), attempts);
+        let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
+        let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         let stack = Stack::new(Arc::new(policy), GrpcTransport::new(channel));
-        GrpcClient { stack, handle, repeatable: Arc::new(|_| false) }
+        GrpcClient { stack, handle, repeatable: Arc::new(|_| false), streaming: Arc::new(|_| false) }
     }
 }
 
@@ -62,7 +69,8 @@ impl<T, F, C> ClientBuilder<T, F, C> {
 ///     .timeout(Duration::from_millis(800))
 ///     .no_fallback()
 ///     .grpc(channel)
-///     .repeatable_methods(["/market.Quotes/Get", "/market.Quotes/List"]);
+///     .repeatable_methods(["/market.Quotes/Get", "/market.Quotes/List"])
+///     .streaming_methods(["/market.Quotes/Watch"]);
 /// let client = QuotesClient::new(quotes);
 /// # drop(client); }
 /// ```
@@ -70,15 +78,17 @@ impl<T, F, C> ClientBuilder<T, F, C> {
 /// # Cancellation
 ///
 /// Dropping a call's future drops the attempt in flight, and gives back all that the call holds.
-pub struct GrpcClient<F, S> {
-    stack: Stack<GrpcClientPolicy<F>, GrpcTransport<S>>,
+pub struct GrpcClient<F, S, H = NoHedge> {
+    stack: Stack<GrpcClientPolicy<F, H>, GrpcTransport<S>>,
     handle: Handle,
-    repeatable: Arc<Repeatable>,
+    repeatable: Arc<Methods>,
+    streaming: Arc<Methods>,
 }
 
-type Repeatable = dyn Fn(&str) -> bool + Send + Sync;
+/// Methods, told by their paths.
+type Methods = dyn Fn(&str) -> bool + Send + Sync;
 
-impl<F, S> GrpcClient<F, S> {
+impl<F, S, H> GrpcClient<F, S, H> {
     /// The methods that may be called twice with the same effect as once, as paths: `/package.Service/Method`. Default:
     /// none, because nothing about a gRPC call says it.
     ///
@@ -93,15 +103,7 @@ impl<F, S> GrpcClient<F, S> {
     where
         M: IntoIterator<Item: Into<String>>,
     {
-        let methods: Vec<String> = methods.into_iter().map(Into::into).collect();
-        for method in &methods {
-            let parts: Vec<_> = method.split('/').collect();
-            assert!(
-                matches!(parts[..], ["", service, name] if !service.is_empty() && !name.is_empty()),
-                "`{method}` is no path of a gRPC method; they look like `/package.Service/Method`"
-            );
-        }
-        self.repeatable_if(move |path| methods.iter().any(|method| method == path))
+        self.repeatable_if(named(methods.into_iter().map(Into::into).collect()))
     }
 
     /// The same by a function of the path. It replaces what was said before.
@@ -112,36 +114,78 @@ impl<F, S> GrpcClient<F, S> {
         Self { repeatable: Arc::new(repeatable), ..self }
     }
 
+    /// The methods whose answers are streams that may go on for ever, as paths: `/package.Service/Method`. Default: none.
+    ///
+    /// The timeout of such a call ends with the headers of its answer; then a single message may take as long as the
+    /// [idle limit](ClientBuilder::body_idle_timeout) of the body. A limit for the stream as a whole is the request's
+    /// (`tonic::Request::set_timeout`): it goes to the server, which ends the stream by it.
+    ///
+    /// A stream that ends by itself within the timeout need not be named.
+    ///
+    /// # Panics
+    ///
+    /// When one of them is not such a path, which no call would ever match.
+    #[must_use]
+    #[track_caller]
+    pub fn streaming_methods<M>(self, methods: M) -> Self
+    where
+        M: IntoIterator<Item: Into<String>>,
+    {
+        self.streaming_if(named(methods.into_iter().map(Into::into).collect()))
+    }
+
+    /// The same by a function of the path. It replaces what was said before.
+    ///
+    /// It is asked in every call and must not block.
+    #[must_use]
+    pub fn streaming_if(self, streaming: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { streaming: Arc::new(streaming), ..self }
+    }
+
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-impl<F, S: Clone> Clone for GrpcClient<F, S> {
+/// Tells these methods by their paths.
+#[track_caller]
+fn named(methods: Vec<String>) -> impl Fn(&str) -> bool {
+    for method in &methods {
+        let parts: Vec<_> = method.split('/').collect();
+        assert!(
+            matches!(parts[..], ["", service, name] if !service.is_empty() && !name.is_empty()),
+            "`{method}` is no path of a gRPC method; they look like `/package.Service/Method`"
+        );
+    }
+    move |path| methods.iter().any(|method| method == path)
+}
+
+impl<F, S: Clone, H> Clone for GrpcClient<F, S, H> {
     fn clone(&self) -> Self {
         Self {
             stack: self.stack.clone(),
             handle: self.handle.clone(),
             repeatable: Arc::clone(&self.repeatable),
+            streaming: Arc::clone(&self.streaming),
         }
     }
 }
 
-impl<F, S> fmt::Debug for GrpcClient<F, S> {
+impl<F, S, H> fmt::Debug for GrpcClient<F, S, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcClient").field("handle", &self.handle).finish_non_exhaustive()
     }
 }
 
-impl<F, S> Service<Request<Body>> for GrpcClient<F, S>
+impl<F, S, H, B> Service<Request<Body>> for GrpcClient<F, S, H>
 where
-    GrpcClientPolicy<F>: Policy<GrpcTransport<S>, Request<GrpcBody>>,
+    GrpcClientPolicy<F, H>: Policy<GrpcTransport<S>, Request<GrpcBody>, Response = Response<B>>,
     S: Clone,
 {
-    type Response = <GrpcClientPolicy<F> as Policy<GrpcTransport<S>, Request<GrpcBody>>>::Response;
+    type Response = Response<GrpcAnswerBody<B>>;
     type Error = Status;
-    type Future = GrpcFuture<F, S>;
+    type Future = GrpcFuture<F, S, H>;
 
     /// Always ready: the channel's own readiness is awaited inside the call, under its deadline.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
@@ -149,10 +193,12 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let limit = patience(request.headers(), &GRPC_TIMEOUT).limit;
-        let repeatable = (self.repeatable)(request.uri().path());
-        let request = request.map(if repeatable { GrpcBody::recorded } else { GrpcBody::once });
-        let send = || self.stack.send(request);
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let body = if (self.repeatable)(path) { GrpcBody::recorded(body) } else { GrpcBody::once(body) };
+        let body = if (self.streaming)(path) { body.streaming(&head.headers) } else { body };
+        let limit = patience(&head.headers, &GRPC_TIMEOUT).limit;
+        let send = || self.stack.send(Request::from_parts(head, body));
         let call = match limit {
             Some(limit) => {
                 let asked = Deadline::after(limit);
@@ -167,30 +213,30 @@ where
 pin_project! {
     /// The future of a [`GrpcClient`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct GrpcFuture<F, S>
+    pub struct GrpcFuture<F, S, H = NoHedge>
     where
-        GrpcClientPolicy<F>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
+        GrpcClientPolicy<F, H>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
     {
         #[pin]
-        call: StackFuture<GrpcClientPolicy<F>, GrpcTransport<S>, Request<GrpcBody>>,
+        call: StackFuture<GrpcClientPolicy<F, H>, GrpcTransport<S>, Request<GrpcBody>>,
     }
 }
 
-impl<F, S> Future for GrpcFuture<F, S>
+impl<F, S, H, B> Future for GrpcFuture<F, S, H>
 where
-    GrpcClientPolicy<F>: Policy<GrpcTransport<S>, Request<GrpcBody>>,
+    GrpcClientPolicy<F, H>: Policy<GrpcTransport<S>, Request<GrpcBody>, Response = Response<B>>,
 {
-    type Output =
-        Result<<GrpcClientPolicy<F> as Policy<GrpcTransport<S>, Request<GrpcBody>>>::Response, Status>;
+    type Output = Result<Response<GrpcAnswerBody<B>>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx).map_err(status)
+        let result = ready!(self.project().call.poll(cx));
+        Poll::Ready(result.map(|response| response.map(GrpcAnswerBody::new)).map_err(status))
     }
 }
 
-impl<F, S> fmt::Debug for GrpcFuture<F, S>
+impl<F, S, H> fmt::Debug for GrpcFuture<F, S, H>
 where
-    GrpcClientPolicy<F>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
+    GrpcClientPolicy<F, H>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcFuture").field("call", &self.call).finish()

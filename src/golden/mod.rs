@@ -7,7 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | [`server`] | respond · telemetry · deadline in and caller timeout · bulkhead · fault hook · handler |
-//! | [`client`] | telemetry · fallback · limits on the body (HTTP) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
+//! | [`client`] | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
 //! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.
@@ -21,7 +21,7 @@
 //! |---|---|---|
 //! | `timeout` | has to be given | has to be given: the whole call |
 //! | `fallback` | – | has to be given, or declined with `no_fallback` |
-//! | body of the answer (HTTP) | – | ends by `timeout`, silent for 60 s at most |
+//! | body of the answer (HTTP, gRPC) | – | ends by `timeout`, silent for 60 s at most |
 //! | limit of one attempt | – | what is left of the whole call |
 //! | retry | – | 3 attempts, full jitter from 50 ms, budget 20 % + 10/s |
 //! | hedge | – | off |

@@ -14,6 +14,11 @@
 //! *it* begins, and from the second attempt on `grpc-previous-rpc-attempts`. A `grpc-timeout` that a request already
 //! carries (`tonic::Request::set_timeout`) shortens the whole call.
 //!
+//! A call is not over when its headers are there. The client's timeout goes on until the answer is read to its end, and a
+//! call that stalls on the way ends with `DEADLINE_EXCEEDED`. A method that streams for as long as it likes is named:
+//! [`streaming_methods`](crate::golden::GrpcClient::streaming_methods). Its timeout ends with the headers, it may be silent
+//! for 60 s, and no `grpc-timeout` goes with it but the one that its caller gave it: the server would end the stream by it.
+//!
 //! # What is repeated
 //!
 //! Every gRPC call is a POST, so nothing about it says whether it may be sent twice. No method is repeated until its name
@@ -38,14 +43,17 @@
 //! A status that stands for a refusal has the [`Rejected`] as its source, so [`Rejected::find`] finds it there. A server
 //! also keeps it in the extensions of the answer.
 
+mod body;
 mod reply;
 mod status;
 mod timeout;
 mod transport;
 
+pub use body::GrpcAnswerBody;
 pub use reply::reply;
 pub(crate) use status::{refusal, status};
 pub(crate) use timeout::{GRPC_TIMEOUT, patience, wire_headers};
+pub(crate) use transport::is_stream;
 pub use transport::{GrpcBody, GrpcTransport, GrpcTransportFuture};
 
 /// The body of a server's answer: the handler's own, or nothing, where the status in the headers says it all.

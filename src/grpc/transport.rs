@@ -4,11 +4,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Request;
+use http::{HeaderMap, HeaderValue, Request, Response, response};
 use pin_project_lite::pin_project;
 use tonic::{TimeoutExpired, body::Body};
 use tower::Service;
 
+use super::GRPC_TIMEOUT;
 use crate::{
     call::Deadline,
     error::{BoxError, sources},
@@ -19,6 +20,7 @@ use crate::{
 /// The body of a request on its way through a gRPC client: recorded while it is sent, if its method may be repeated.
 pub struct GrpcBody {
     kind: Kind,
+    stream: Option<Stream>,
 }
 
 enum Kind {
@@ -26,13 +28,25 @@ enum Kind {
     Recorded(RecordBody<Body>),
 }
 
+/// The method answers with a stream that has no end of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    /// The `grpc-timeout` that the caller gave to the stream as a whole.
+    limit: Option<HeaderValue>,
+}
+
 impl GrpcBody {
     pub(crate) fn once(body: Body) -> Self {
-        Self { kind: Kind::Once(body) }
+        Self { kind: Kind::Once(body), stream: None }
     }
 
     pub(crate) fn recorded(body: Body) -> Self {
-        Self { kind: Kind::Recorded(RecordBody::new(body)) }
+        Self { kind: Kind::Recorded(RecordBody::new(body)), stream: None }
+    }
+
+    /// Says that it asks for a stream.
+    pub(crate) fn streaming(self, headers: &HeaderMap) -> Self {
+        Self { stream: Some(Stream { limit: headers.get(GRPC_TIMEOUT).cloned() }), ..self }
     }
 
     /// What tonic's channel sends.
@@ -42,6 +56,11 @@ impl GrpcBody {
             Kind::Recorded(body) => Body::new(body),
         }
     }
+}
+
+/// Whether this is the answer to a method that streams.
+pub(crate) fn is_stream(head: &response::Parts) -> bool {
+    head.extensions.get::<Stream>().is_some()
 }
 
 impl fmt::Debug for GrpcBody {
@@ -55,7 +74,11 @@ impl Repeat for Request<GrpcBody> {
     fn again(&self) -> Option<Self> {
         match &self.body().kind {
             Kind::Once(_) => None,
-            Kind::Recorded(body) => Some(with_body(self, GrpcBody { kind: Kind::Recorded(body.again()?) })),
+            Kind::Recorded(body) => {
+                let copy =
+                    GrpcBody { kind: Kind::Recorded(body.again()?), stream: self.body().stream.clone() };
+                Some(with_body(self, copy))
+            }
         }
     }
 
@@ -79,12 +102,12 @@ impl<S> GrpcTransport<S> {
     }
 }
 
-impl<S> Service<Request<GrpcBody>> for GrpcTransport<S>
+impl<S, B> Service<Request<GrpcBody>> for GrpcTransport<S>
 where
-    S: Service<Request<Body>>,
+    S: Service<Request<Body>, Response = Response<B>>,
     S::Error: Into<BoxError>,
 {
-    type Response = S::Response;
+    type Response = Response<B>;
     type Error = BoxError;
     type Future = GrpcTransportFuture<S::Future>;
 
@@ -92,8 +115,16 @@ where
         self.channel.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<GrpcBody>) -> Self::Future {
-        GrpcTransportFuture { call: Some(self.channel.call(request.map(GrpcBody::into_tonic))) }
+    fn call(&mut self, mut request: Request<GrpcBody>) -> Self::Future {
+        let stream = request.body_mut().stream.take();
+        if let Some(stream) = &stream {
+            // What was written is what the head has left, and the server would end the stream by it.
+            match stream.limit.clone() {
+                Some(limit) => drop(request.headers_mut().insert(GRPC_TIMEOUT, limit)),
+                None => drop(request.headers_mut().remove(GRPC_TIMEOUT)),
+            }
+        }
+        GrpcTransportFuture { call: Some(self.channel.call(request.map(GrpcBody::into_tonic))), stream }
     }
 }
 
@@ -104,26 +135,30 @@ pin_project! {
         // `None`: it ended with the deadline.
         #[pin]
         call: Option<F>,
+        stream: Option<Stream>,
     }
 }
 
-impl<F, T, E> Future for GrpcTransportFuture<F>
+impl<F, B, E> Future for GrpcTransportFuture<F>
 where
-    F: Future<Output = Result<T, E>>,
+    F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
 {
-    type Output = Result<T, BoxError>;
+    type Output = Result<Response<B>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(call) = this.call.as_mut().as_pin_mut() else { return Poll::Pending };
-        let result = ready!(call.poll(cx)).map_err(Into::into);
+        let mut result = ready!(call.poll(cx)).map_err(Into::into);
         if result.as_ref().err().is_some_and(is_the_deadline) {
             // Tonic's channel has set a timer by the header that we wrote, and it goes off together with that of the
             // attempt's timeout. Which one is polled first must not decide what the caller is told: it is the timeout's
             // to tell, whose timer is due now or within the tick.
             this.call.set(None);
             return Poll::Pending;
+        }
+        if let (Some(stream), Ok(response)) = (this.stream.take(), &mut result) {
+            response.extensions_mut().insert(stream);
         }
         Poll::Ready(result)
     }

@@ -62,14 +62,22 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: HasFallback,
         H: HedgeChoice,
     {
-        let (keys, limits) = (self.settings.idempotency_keys, self.settings.body_limits.clone());
-        let limits = BodyLimits { total: Some(self.timeout.limit()), ..limits };
+        let (keys, limits) = (self.settings.idempotency_keys, self.limits_of_bodies());
         let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// The limits on the bodies of a protocol over HTTP: the timeout goes on over them.
+    #[cfg(feature = "http")]
+    pub(in crate::golden) fn limits_of_bodies(&self) -> BodyLimits
+    where
+        T: HasTimeout,
+    {
+        BodyLimits { total: Some(self.timeout.limit()), ..self.settings.body_limits.clone() }
     }
 
     /// The attempts of a protocol over HTTP: how its answers are judged, and what its attempts say.

@@ -34,6 +34,16 @@ impl Default for BodyLimits {
     }
 }
 
+impl BodyLimits {
+    /// The same, and what this says are streams as well.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn or_streaming(self, also: fn(&response::Parts) -> bool) -> Self {
+        let said = self.streaming;
+        let either = move |head: &_| also(head) || said.as_ref().is_some_and(|said| said(head));
+        Self { streaming: Some(Arc::new(either)), ..self }
+    }
+}
+
 impl fmt::Debug for BodyLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyLimits")

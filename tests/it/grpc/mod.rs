@@ -2,6 +2,7 @@
 //!
 //! What is about time runs in memory on a paused clock; over real connections nothing about time is asserted.
 
+mod answers;
 mod client;
 mod hops;
 mod server;

@@ -8,13 +8,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, BufMut, Bytes};
-use futures::{StreamExt, future::BoxFuture, stream};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::{
+    Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use http::{HeaderMap, uri::PathAndQuery};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use hyper_util::rt::TokioIo;
 use tokio::{io::DuplexStream, net::TcpListener, sync::mpsc};
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     body::Body,
     client::GrpcService,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -146,8 +152,58 @@ where
         self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static(path);
         let answer = self.0.unary(request.map(Bytes::from), path, Plain).await?;
-        Ok(String::from_utf8_lossy(answer.get_ref()).into_owned())
+        Ok(text(answer.get_ref()))
     }
+
+    /// A stream of messages for a stream of messages.
+    pub(super) async fn stream(
+        &mut self,
+        path: &'static str,
+        request: Request<impl Stream<Item = String> + Send + 'static>,
+    ) -> Result<BoxStream<'static, Result<String, Status>>, Status> {
+        self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        let path = PathAndQuery::from_static(path);
+        let messages = request.map(|messages| messages.map(Bytes::from));
+        let answer = self.0.streaming(messages, path, Plain).await?.into_inner();
+        Ok(answer.map(|message| message.map(|message| text(&message))).boxed())
+    }
+}
+
+fn text(message: &Bytes) -> String {
+    String::from_utf8_lossy(message).into_owned()
+}
+
+/// A message as it stands in a body.
+pub(super) fn framed(message: &str) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(message.len().try_into().unwrap());
+    frame.put(message.as_bytes());
+    frame.freeze()
+}
+
+/// A server that answers as it is told, well-formed or not: with headers, and with the frames of a body.
+pub(super) fn raw<F, Fut>(answer: F) -> Channel
+where
+    F: Fn(http::Request<Body>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = http::Response<Body>> + Send,
+{
+    connected(service_fn(move |request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    }))
+}
+
+/// Headers, and then these frames.
+pub(super) fn answered(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> http::Response<Body> {
+    let body = Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>)));
+    http::Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+}
+
+/// The end of an answer.
+pub(super) fn trailers(code: Code) -> Frame<Bytes> {
+    let code = http::HeaderValue::from(code as i32);
+    Frame::trailers(HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), code)]))
 }
 
 /// Serves through `layer` over connections in memory, so that the clock can stand still.
@@ -159,13 +215,26 @@ where
         + Send
         + 'static,
 {
+    let service = layer.layer(Routes::new(quotes).prepare());
+    connected(tower::ServiceBuilder::new().map_response(IntoBody::into_body).service(service))
+}
+
+fn connected<S>(service: S) -> Channel
+where
+    S: Service<
+            http::Request<Body>,
+            Response = http::Response<Body>,
+            Error: Into<tower::BoxError> + Send,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static,
+{
     let (dial, dialled) = mpsc::unbounded_channel::<DuplexStream>();
     let incoming = stream::unfold(dialled, async |mut dialled| {
         let stream = dialled.recv().await?;
         Some((Ok::<_, io::Error>(stream), dialled))
     });
-    let service = layer.layer(Routes::new(quotes).prepare());
-    let service = tower::ServiceBuilder::new().map_response(IntoBody::into_body).service(service);
     tokio::spawn(Server::builder().serve_with_incoming(service, incoming.boxed()));
     Endpoint::from_static("http://quotes").connect_with_connector_lazy(service_fn(move |_| {
         let (near, far) = tokio::io::duplex(64 * 1024);
