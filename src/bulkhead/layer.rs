@@ -49,6 +49,20 @@ impl BulkheadLayer {
         self.map(|config| config.max_wait = max_wait)
     }
 
+    /// Lets every call wait for a place, however many wait already and however long it takes; only the deadline of the
+    /// call ends its wait. For a consumer, whose messages would have to be asked for again: it takes no more than it
+    /// can handle, and refuses none. A queue of 2,097,151 calls is full all the same.
+    ///
+    /// ```
+    /// use moneta_resilience::bulkhead::BulkheadLayer;
+    ///
+    /// let twenty_messages_at_once = BulkheadLayer::new(20).without_refusals();
+    /// # drop(twenty_messages_at_once);
+    /// ```
+    pub fn without_refusals(self) -> Self {
+        self.max_queue(usize::MAX).max_wait(Duration::MAX)
+    }
+
     /// Tells this observer; by default the layer has one of its own, named `bulkhead`.
     pub fn observer(self, observer: Observer) -> Self {
         Self::with(self.policy.config, observer)

@@ -14,6 +14,8 @@
 //! | [`max_queue`](BulkheadLayer::max_queue) | 64 | 0: refused at once |
 //! | [`max_wait`](BulkheadLayer::max_wait) | 100 ms, and never past the deadline of the call | – |
 //!
+//! [`without_refusals`](BulkheadLayer::without_refusals) is what a consumer of messages wants: all wait.
+//!
 //! The queue is first in, first out: a place that comes free goes to the call that has waited longest, and no
 //! newcomer passes it. Queueing happens in the call, not in `poll_ready`, so that a service which was made
 //! ready and is never called holds nothing.

@@ -359,6 +359,28 @@ async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_refusals_all_wait_for_as_long_as_it_takes() {
+    const CALLS: usize = 300;
+    let layer = BulkheadLayer::new(1).without_refusals();
+    let service = layer.layer(service_fn(work));
+    let hour = 3_600_000;
+    let calls = (0..CALLS).map(|_| service.clone().oneshot(hour));
+    assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
+    assert_eq!(counts(&layer.handle()), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_refusals_a_deadline_still_ends_the_wait() {
+    let layer = BulkheadLayer::new(1).without_refusals();
+    let service = layer.layer(service_fn(work));
+    let mut inside = spawn(service.clone().oneshot(9_999));
+    assert_pending!(inside.poll());
+    let outcome = Deadline::after(WAIT).scope(service.oneshot(1)).await;
+    assert_eq!(reason(outcome), Some(Reason::DeadlineExceeded));
+    assert_eq!(counts(&layer.handle()), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bulkhead_that_is_off_admits_everything() {
     let policy = BulkheadPolicy::off(observer(), leaf());
     assert!(policy.handle().is_none());

@@ -114,3 +114,20 @@ fn loom_no_permit_is_granted_over_a_limit_that_falls() {
         assert!(machine.state().in_use <= 1);
     });
 }
+
+#[test]
+fn loom_waiters_that_all_give_up_leave_every_permit_behind() {
+    model(|| {
+        let machine = Arc::new(Machine::new(1, 2));
+        assert!(machine.try_acquire());
+        let ((first, ..), (second, ..)) = (wait(&machine), wait(&machine));
+        let (one, other) = (Arc::clone(&machine), Arc::clone(&machine));
+        let one = thread::spawn(move || one.give_up(first));
+        let other = thread::spawn(move || other.give_up(second));
+        machine.release();
+        one.join().expect("it does not panic");
+        other.join().expect("it does not panic");
+        assert_eq!(counts(&machine), (0, 0));
+        assert!(machine.try_acquire());
+    });
+}

@@ -2,3 +2,4 @@ mod layer;
 #[cfg(moneta_loom)]
 mod loom;
 mod machine;
+mod storm;
