@@ -3,7 +3,7 @@
 //! Every layer of the crate has `type Error = BoxError`. An error of the inner service passes unchanged and stays
 //! downcastable; what a layer refuses or cuts short by itself is a [`Rejected`].
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use crate::{class::Class, name::Name};
 
@@ -201,18 +201,20 @@ impl Error for CallError {
     }
 }
 
-/// An error and all that it came from, outermost first; what a [`CallError`] carries stands in its place.
+/// An error and all that it came from, outermost first.
 pub(crate) fn sources<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(carried(error)), |&error| error.source().map(carried))
-}
-
-fn carried<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(call) = error.downcast_ref::<CallError>() {
-        error = &*call.inner;
-    }
-    error
+    std::iter::successors(Some(error), |&error| {
+        // These two give the source of what they carry as their own, so that itself would be left out.
+        if let Some(call) = error.downcast_ref::<CallError>() {
+            return Some(&*call.inner);
+        }
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -237,13 +239,15 @@ mod tests {
         assert_eq!(Rejected::find(&*error).map(Rejected::reason), Some(Reason::BulkheadFull));
         let nested: BoxError = Outer(CallError::new(CallError::new(error).into()).into()).into();
         assert_eq!(Rejected::find(&*nested).map(Rejected::reason), Some(Reason::BulkheadFull));
+        let read: BoxError = io::Error::other(io::Error::other(CallError::new(nested))).into();
+        assert_eq!(Rejected::find(&*read).map(Rejected::reason), Some(Reason::BulkheadFull));
     }
 
     #[test]
     fn a_call_error_reads_like_what_it_carries_and_gives_it_back() {
-        let error = CallError::new(std::io::Error::other("reset").into());
+        let error = CallError::new(io::Error::other("reset").into());
         assert_eq!(error.to_string(), "reset");
         assert!(error.rejected().is_none());
-        assert!(error.into_inner().is::<std::io::Error>());
+        assert!(error.into_inner().is::<io::Error>());
     }
 }

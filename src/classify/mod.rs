@@ -5,7 +5,7 @@
 //! | `Ok` | `Success` |
 //! | [`Rejected`] in the chain of sources | that of its [`Reason`](crate::Reason): an attempt's timeout `Transient`, else `Neutral` |
 //! | [`InjectedFault`] in the chain of sources | what it stands for |
-//! | [`std::io::Error`] in the chain of sources | `Transient` |
+//! | [`std::io::Error`] in the chain of sources, or what says that the call was [`never_processed`] | `Transient` |
 //! | any other error | `CallerFault`: a row that was not found must not open the ledger's breaker |
 //!
 //! With feature `http`, `ByStatus` adds the table of HTTP statuses; with feature `grpc`, `ByCode` that of gRPC. A service that knows better says so in a closure:
@@ -17,8 +17,9 @@ mod code;
 mod retry_info;
 #[cfg(feature = "http")]
 mod status;
+mod unprocessed;
 
-use std::io;
+use std::{error::Error, io};
 
 use crate::{
     class::Class,
@@ -31,6 +32,7 @@ pub use code::ByCode;
 pub use status::ByStatus;
 #[cfg(feature = "http")]
 pub(crate) use status::retry_after;
+pub use unprocessed::never_processed;
 
 /// Says what a result means.
 ///
@@ -106,22 +108,12 @@ where
 
 /// The class of an error in whose chain of sources stands one that the crate knows.
 pub fn known(error: &BoxError) -> Option<Class> {
-    sources(&**error).find_map(|source| {
-        if let Some(rejected) = source.downcast_ref::<Rejected>() {
-            Some(rejected.reason().class())
-        } else if let Some(injected) = source.downcast_ref::<InjectedFault>() {
-            Some(injected.class())
-        } else {
-            source.is::<io::Error>().then_some(Class::TRANSIENT)
-        }
-    })
-}
-
-/// Whether a refused [connection](io::ErrorKind::ConnectionRefused) stands in the chain of sources: nobody listened, so
-/// the call was never processed. By default the [retry layer](crate::retry::RetryLayer::never_processed) asks this.
-pub fn connection_refused(error: &BoxError) -> bool {
-    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    sources(&**error).any(|source| source.downcast_ref().is_some_and(refused))
+    let told = sources(&**error).find_map(|source| {
+        let rejected = source.downcast_ref().map(|rejected: &Rejected| rejected.reason().class());
+        rejected.or_else(|| source.downcast_ref().map(InjectedFault::class))
+    });
+    let passing = || sources(&**error).any(<dyn Error>::is::<io::Error>) || never_processed(error);
+    told.or_else(|| passing().then_some(Class::TRANSIENT))
 }
 
 #[cfg(test)]
@@ -147,6 +139,7 @@ mod tests {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(class(refused()), Class::TRANSIENT);
         assert_eq!(class(Query(refused())), Class::TRANSIENT);
+        assert_eq!(class(io::Error::other(Query(refused()))), Class::TRANSIENT);
     }
 
     #[test]
@@ -158,6 +151,7 @@ mod tests {
             [Reason::DeadlineExceeded, Reason::CircuitOpen, Reason::BulkheadFull, Reason::BulkheadWait]
         {
             assert_eq!(class(Rejected::new(&name, reason)), Class::Neutral);
+            assert_eq!(class(io::Error::other(Rejected::new(&name, reason))), Class::Neutral);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::error::BoxError;
 /// belongs in front of it:
 ///
 /// * *Retries.* reqwest sends again what an HTTP/2 server did not process (`REFUSED_STREAM`, a `GOAWAY`), twice and
-///   without a budget. The stack repeats it instead, where the request may be sent twice.
+///   without a budget. The stack repeats it instead, once and paid for.
 /// * *Redirects.* The hops of one attempt would be calls that nobody counts, and a connection that is refused behind a
 ///   redirect would look like a call that was never processed. A 3xx is an answer.
 ///

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Backoff;
 use crate::{
-    budget::RetryBudget, call::later, class::Class, classify::connection_refused, error::BoxError,
+    budget::RetryBudget, call::later, class::Class, classify::never_processed, error::BoxError,
     event::GaveUp, latency::Quantile, random::Random,
 };
 
@@ -77,7 +77,7 @@ impl NeverProcessed {
 
 impl Default for NeverProcessed {
     fn default() -> Self {
-        Self::by(connection_refused)
+        Self::by(never_processed)
     }
 }
 

@@ -70,12 +70,11 @@ impl<C: Clone> RetryLayer<C> {
 
     /// Which errors say that the service has not even begun. After one of them also a request that must not be sent twice
     /// is sent again, once, if [`Repeat::if_unprocessed`] gives a copy of it. Default:
-    /// [`connection_refused`](crate::classify::connection_refused).
+    /// [`classify::never_processed`](crate::classify::never_processed), which lists them.
     ///
-    /// For transports that tell such failures apart in errors of their own: a connector's, or HTTP/2's `REFUSED_STREAM`
-    /// and streams above the last one of a `GOAWAY`. Where the transport repeats them by itself, leave them out. With
-    /// `|_| false` there are none: say it of a transport that follows redirects, because a connection may be refused there
-    /// after the first service has done its work.
+    /// For transports that tell such failures apart in errors of their own. Where the transport repeats them by itself,
+    /// leave them out. With `|_| false` there are none: say it of a service that asks several others, or follows redirects,
+    /// because the last of them may refuse its connection after the first has done its work.
     ///
     /// [`Repeat::if_unprocessed`]: crate::Repeat::if_unprocessed
     pub fn never_processed(self, judge: impl Fn(&BoxError) -> bool + Send + Sync + 'static) -> Self {

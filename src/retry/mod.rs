@@ -8,7 +8,7 @@
 //! 1. Can asking again help? The [`Class`](crate::Class) says it: `Transient` and `Throttled`, unless
 //!    the dependency forbids it ([`Class::NEVER`](crate::Class::NEVER)).
 //! 2. May the request be sent twice? The request says it: [`Repeat`](crate::Repeat). After a failure that shows that the
-//!    service has not even begun, a refused connection, any request may be, once.
+//!    service has not even begun, a refused connection or HTTP/2 stream, any request may be, once.
 //! 3. Is there an attempt left?
 //! 4. Do the wait and a useful attempt fit into what the [`Deadline`](crate::Deadline) leaves?
 //! 5. Does the [`RetryBudget`](crate::RetryBudget) grant it? Only this charges it.
@@ -29,7 +29,7 @@
 //! | [`throttled_backoff`](RetryLayer::throttled_backoff) | full jitter, base 1 s, cap 20 s |
 //! | [`budget`](RetryLayer::budget) | its own: 20 % of first attempts + 10 a second |
 //! | [`min_useful_attempt`](RetryLayer::min_useful_attempt) | the live median of the attempts that succeed; 1 ms until it is known |
-//! | [`never_processed`](RetryLayer::never_processed) | a refused connection |
+//! | [`never_processed`](RetryLayer::never_processed) | [`classify::never_processed`](crate::classify::never_processed) |
 //! | [`trust_hints`](RetryLayer::trust_hints) | no: a hint adds at most 5 s to the backoff |
 //! | [`classify`](RetryLayer::classify) | [`ByError`](crate::classify::ByError) |
 //!

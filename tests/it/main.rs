@@ -21,3 +21,5 @@ mod shapes;
 mod storm;
 #[cfg(feature = "http")]
 mod ui;
+#[cfg(feature = "hyper")]
+mod unprocessed;
