@@ -86,7 +86,7 @@ impl<K, V> Keyed<K, V> {
     }
 
     /// Every key and its value, in no order.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &V)) {
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &Arc<V>)) {
         for shard in &self.shards {
             for entry in &**shard.load() {
                 visit(&entry.key, &entry.value);

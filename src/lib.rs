@@ -20,7 +20,6 @@ pub mod grpc;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg_attr(not(test), expect(dead_code, reason = "breakers per key come with the next change"))]
 mod keyed;
 mod latency;
 mod name;

@@ -94,7 +94,6 @@ impl Window {
     }
 
     /// The same in a fourth of the memory, for when there are many windows and few writers of each.
-    #[cfg_attr(not(test), expect(dead_code, reason = "breakers per key come with a later change"))]
     pub(crate) fn unstriped(span: Duration, origin: Instant) -> Self {
         Self::new(span, origin, 1)
     }

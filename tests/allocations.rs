@@ -28,6 +28,17 @@ fn the_counter_counts() {
     assert_eq!(measure(|| drop(Box::new(std::hint::black_box(1)))).count_total, 1);
 }
 
+#[test]
+fn ten_thousand_keys_with_a_breaker_each_stay_below_25_mib() {
+    use moneta_resilience::circuit_breaker::CircuitBreakerLayer;
+
+    let layer = CircuitBreakerLayer::new().per_key(|key: &u64| *key);
+    let handle = layer.handle();
+    let kept = measure(|| (0..10_000).for_each(|key| drop(handle.breaker(key)))).bytes_current;
+    assert_eq!(handle.keys().len(), 10_000);
+    assert!(kept < 25 << 20, "{kept} bytes");
+}
+
 #[cfg(feature = "http")]
 #[test]
 fn the_headers_of_an_attempt_cost_four_allocations() {

@@ -37,6 +37,9 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("bare", |service| service);
     all.stack("timeout", |service| TimeoutLayer::new(FAR).layer(service));
     all.stack("circuit_breaker", |service| CircuitBreakerLayer::new().layer(service));
+    all.stack("breaker_per_key", |service| {
+        CircuitBreakerLayer::new().per_key(|request: &u64| request % 16).layer(service)
+    });
     all.stack("bulkhead", |service| BulkheadLayer::new(64).layer(service));
     all.stack("fault", |service| FaultLayer::new(Faults::new()).layer(service));
     all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));

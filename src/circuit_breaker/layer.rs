@@ -5,7 +5,7 @@ use tower::Layer;
 use super::{
     AbandonedPolicy, CircuitBreakerHandle, CircuitBreakerPolicy,
     config::{CircuitBreakerConfig, Outage, Slow},
-    policy::Breaker,
+    policy::{Breaker, OneBreaker},
 };
 use crate::{
     classify::ByError,
@@ -51,14 +51,14 @@ impl<C> CircuitBreakerLayer<C> {
 
     /// The breaker while it runs: its state, its counts and the ways to force it.
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(self.breaker().clone())
+        self.breaker().handle()
     }
 
     pub(crate) fn config(&self) -> &CircuitBreakerConfig {
-        self.breaker().machine.config()
+        self.breaker().choice.machine.config()
     }
 
-    fn breaker(&self) -> &Breaker {
+    fn breaker(&self) -> &Breaker<OneBreaker> {
         self.policy.breaker.as_ref().expect("a layer's breaker is never off")
     }
 
@@ -221,6 +221,11 @@ impl<C: Clone> CircuitBreakerLayer<C> {
     /// Tells this observer; by default the layer has one of its own, named `circuit_breaker`.
     pub fn observer(self, observer: Observer) -> Self {
         Self::with(self.config().clone(), observer, self.policy.inner.clone())
+    }
+
+    /// What `per_key` makes its breakers of.
+    pub(super) fn into_parts(self) -> (CircuitBreakerConfig, Observer, Leaf<C>) {
+        (self.config().clone(), self.breaker().observer.clone(), self.policy.inner.clone())
     }
 
     fn map(self, change: impl FnOnce(&mut CircuitBreakerConfig)) -> Self {

@@ -24,7 +24,8 @@ use crate::{
 /// A closed breaker admits with one load and counts with one compare-and-swap in a striped window. Everything that
 /// is rare, transitions and probes, happens under one small lock.
 #[derive(Debug)]
-pub(crate) struct Machine {
+#[expect(unnameable_types, reason = "it stands in a trait that nobody else can implement")]
+pub struct Machine {
     config: CircuitBreakerConfig,
     random: Random,
     origin: Instant,
@@ -101,7 +102,6 @@ impl Machine {
     }
 
     /// The same in a fourth of the memory; see [`Window::unstriped`].
-    #[cfg(all(test, moneta_loom))]
     pub(crate) fn unstriped(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
         let window = Window::unstriped(config.window, now);
         Self::with(config, random, window, now)
@@ -257,6 +257,19 @@ impl Machine {
             abandoned: counts.abandoned,
             time_in_state: now.saturating_duration_since(rare.since),
             next_probe: (word.state() == CircuitState::Open).then(|| self.until_probe(now)),
+        }
+    }
+
+    /// Whether nothing is lost when the breaker is thrown away: it is closed, or time has long closed it, because nobody
+    /// has asked it for `patience` after it would have let a call through.
+    pub(crate) fn may_be_forgotten(&self, patience: Duration, now: Instant) -> bool {
+        match self.state() {
+            CircuitState::Closed => true,
+            CircuitState::Open | CircuitState::HalfOpen => {
+                let since = lock(&self.rare).since;
+                now.saturating_duration_since(since) >= patience.saturating_add(self.config.open_time.1)
+            }
+            CircuitState::ForcedOpen | CircuitState::Disabled => false,
         }
     }
 

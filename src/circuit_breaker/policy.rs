@@ -24,18 +24,20 @@ use crate::{
     random::Random,
 };
 
-/// The policy of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
+/// The policy of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer), or of a [`PerKeyLayer`](super::PerKeyLayer) with
+/// [`PerKey`](super::PerKey) for `B`.
 #[derive(Debug)]
-pub struct CircuitBreakerPolicy<I> {
+pub struct CircuitBreakerPolicy<I, B = OneBreaker> {
     /// `None` when it is off.
-    pub(super) breaker: Option<Breaker>,
+    pub(super) breaker: Option<Breaker<B>>,
     pub(super) inner: I,
 }
 
 impl<I> CircuitBreakerPolicy<I> {
     /// A breaker of its own, closed and empty, around `inner`.
     pub(crate) fn new(config: CircuitBreakerConfig, observer: Observer, inner: I) -> Self {
-        Self { breaker: Some(Breaker::new(config, observer)), inner }
+        let machine = Machine::new(config, Random::from_entropy(), Instant::now());
+        Self { breaker: Some(Breaker { choice: OneBreaker { machine: Arc::new(machine) }, observer }), inner }
     }
 
     /// The same type without effect: it admits every call and counts none.
@@ -43,42 +45,76 @@ impl<I> CircuitBreakerPolicy<I> {
         Self { breaker: None, inner }
     }
 
-    /// The same breaker round another policy, told to another observer.
-    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> CircuitBreakerPolicy<J> {
-        let machine = self.breaker.as_ref().map(|breaker| Arc::clone(&breaker.machine));
-        CircuitBreakerPolicy { breaker: machine.map(|machine| Breaker { machine, observer }), inner }
-    }
-
     /// The breaker while it runs; `None` when it is off.
     pub(crate) fn handle(&self) -> Option<CircuitBreakerHandle> {
-        self.breaker.clone().map(CircuitBreakerHandle::new)
+        self.breaker.as_ref().map(Breaker::handle)
     }
 }
 
-/// A machine, and whom it is told of.
+impl<I, B: Clone> CircuitBreakerPolicy<I, B> {
+    /// The same breakers round another policy, told to another observer.
+    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> CircuitBreakerPolicy<J, B> {
+        let choice = self.breaker.as_ref().map(|breaker| breaker.choice.clone());
+        CircuitBreakerPolicy { breaker: choice.map(|choice| Breaker { choice, observer }), inner }
+    }
+}
+
+/// Which machine guards a call.
+#[expect(unnameable_types, reason = "nobody else can implement it")]
+pub trait Choice<Req> {
+    /// What a call has to hold to find its machine.
+    type Held;
+
+    /// Looks at the request of a call.
+    fn hold(&self, request: &Req) -> Self::Held;
+
+    /// The machine of that call.
+    fn machine<'a>(&'a self, held: &'a Self::Held) -> &'a Machine;
+
+    /// Whether the next call, whatever its request, would be refused or may have to be.
+    fn may_refuse(&self) -> bool;
+}
+
+/// One breaker for all calls.
 #[derive(Clone, Debug)]
-pub(super) struct Breaker {
+pub struct OneBreaker {
     pub(super) machine: Arc<Machine>,
+}
+
+impl<Req> Choice<Req> for OneBreaker {
+    type Held = ();
+
+    fn hold(&self, _request: &Req) {}
+
+    #[inline]
+    fn machine<'a>(&'a self, (): &'a ()) -> &'a Machine {
+        &self.machine
+    }
+
+    fn may_refuse(&self) -> bool {
+        self.machine.is_open_now(Instant::now)
+    }
+}
+
+/// How machines are chosen, and whom they are told of.
+#[derive(Clone, Debug)]
+pub(super) struct Breaker<B> {
+    pub(super) choice: B,
     pub(super) observer: Observer,
 }
 
-impl Breaker {
-    fn new(config: CircuitBreakerConfig, observer: Observer) -> Self {
-        let machine = Machine::new(config, Random::from_entropy(), Instant::now());
-        Self { machine: Arc::new(machine), observer }
+impl Breaker<OneBreaker> {
+    pub(super) fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(Arc::clone(&self.choice.machine), self.observer.clone())
     }
+}
 
-    pub(super) fn tell(&self, transition: Option<Transition>) {
-        if let Some(Transition { from, to }) = transition {
-            self.observer.emit(Event::BreakerTransition { from, to });
-        }
-    }
-
+impl<B> Breaker<B> {
     fn count(&self, Counted { result, transition }: Counted) {
         if let Some(result) = result {
             self.observer.emit(Event::BreakerCall { result });
         }
-        self.tell(transition);
+        tell(&self.observer, transition);
     }
 
     #[cold]
@@ -92,12 +128,20 @@ impl Breaker {
     }
 }
 
+pub(super) fn tell(observer: &Observer, transition: Option<Transition>) {
+    if let Some(Transition { from, to }) = transition {
+        observer.emit(Event::BreakerTransition { from, to });
+    }
+}
+
 pin_project! {
     /// The pass of a [`CircuitBreakerPolicy`].
     #[derive(Debug)]
-    pub struct CircuitBreakerPass<P> {
+    pub struct CircuitBreakerPass<P, H = ()> {
         started: Instant,
         stage: Stage,
+        // `None` where nobody asks a breaker.
+        held: Option<H>,
         #[pin]
         inner: P,
     }
@@ -113,18 +157,20 @@ enum Stage {
     Left,
 }
 
-impl<I> Sealed for CircuitBreakerPolicy<I> {}
+impl<I, B> Sealed for CircuitBreakerPolicy<I, B> {}
 
-impl<I, S, Req> Lend<S, Req> for CircuitBreakerPolicy<I>
+impl<I, B, S, Req> Lend<S, Req> for CircuitBreakerPolicy<I, B>
 where
     I: Lend<S, Req>,
+    B: Choice<Req>,
 {
-    type Pass = CircuitBreakerPass<I::Pass>;
+    type Pass = CircuitBreakerPass<I::Pass, B::Held>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         CircuitBreakerPass {
             started: call.started,
             stage: Stage::Outside,
+            held: self.breaker.as_ref().map(|breaker| breaker.choice.hold(&request)),
             inner: self.inner.start(call, request),
         }
     }
@@ -133,18 +179,19 @@ where
         let pass = pass.project();
         // What is dropped in there is somebody else's code: its panic goes on, and costs no probe.
         let inner = catch_unwind(AssertUnwindSafe(|| self.inner.abandon(pass.inner, ending, now)));
-        if let (Some(breaker), Stage::Admitted(admission)) =
-            (&self.breaker, mem::replace(pass.stage, Stage::Left))
+        if let (Some(breaker), Some(held), Stage::Admitted(admission)) =
+            (&self.breaker, &*pass.held, mem::replace(pass.stage, Stage::Left))
         {
-            breaker.count(breaker.machine.abandon(admission, ending, now));
+            breaker.count(breaker.choice.machine(held).abandon(admission, ending, now));
         }
         inner.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
-impl<I, S, Req> Policy<S, Req> for CircuitBreakerPolicy<I>
+impl<I, B, S, Req> Policy<S, Req> for CircuitBreakerPolicy<I, B>
 where
     I: Policy<S, Req>,
+    B: Choice<Req>,
 {
     type Response = I::Response;
 
@@ -155,18 +202,21 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let Some(breaker) = &self.breaker else { return self.inner.poll(pass.inner, seat, cx) };
+        let (Some(breaker), Some(held)) = (&self.breaker, &*pass.held) else {
+            return self.inner.poll(pass.inner, seat, cx);
+        };
+        let machine = breaker.choice.machine(held);
         if matches!(pass.stage, Stage::Outside) {
             // First the facts, then the telling: a sink may look at the breaker.
-            let (admission, transition) = breaker.machine.admit(|| cx.now());
+            let (admission, transition) = machine.admit(|| cx.now());
             match admission {
                 Ok(admission) => {
                     *pass.stage = Stage::Admitted(admission);
-                    breaker.tell(transition);
+                    tell(&breaker.observer, transition);
                 }
                 Err(denied) => {
                     *pass.stage = Stage::Left;
-                    breaker.tell(transition);
+                    tell(&breaker.observer, transition);
                     return Poll::Ready(Answer::rejected(breaker.reject(denied)));
                 }
             }
@@ -175,11 +225,11 @@ where
         if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
             let now = cx.now();
             if answer.hurried {
-                breaker.count(breaker.machine.abandon(admission, Ending::Cancelled, now));
+                breaker.count(machine.abandon(admission, Ending::Cancelled, now));
                 return Poll::Ready(answer);
             }
             let elapsed = || now.saturating_duration_since(*pass.started).saturating_sub(answer.queued);
-            breaker.count(breaker.machine.record(admission, answer.class, elapsed, now));
+            breaker.count(machine.record(admission, answer.class, elapsed, now));
         }
         Poll::Ready(answer)
     }
@@ -188,7 +238,7 @@ where
     /// meanwhile, the service gets ready inside the call.
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match &self.breaker {
-            Some(breaker) if breaker.machine.is_open_now(Instant::now) => Poll::Ready(Ok(())),
+            Some(breaker) if breaker.choice.may_refuse() => Poll::Ready(Ok(())),
             _ => self.inner.poll_ready(seat, cx),
         }
     }

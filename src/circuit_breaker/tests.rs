@@ -3,3 +3,4 @@ mod layer;
 mod loom;
 mod machine;
 mod model;
+mod per_key;

@@ -66,6 +66,10 @@ contract!(
     circuit_breaker,
     Contract::new(CircuitBreakerLayer::new()).refuses(After::Calls(20, Act::Fail), true)
 );
+contract!(
+    circuit_breaker_per_key,
+    Contract::new(CircuitBreakerLayer::new().per_key(|_: &Ask| 1)).refuses(After::Calls(20, Act::Fail), true)
+);
 contract!(bulkhead, Contract::new(BulkheadLayer::new(8).max_queue(0)).refuses(After::Pending(8), false));
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
 contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));
