@@ -30,10 +30,11 @@ const DETAILS: &str = "grpc-status-details-bin";
 ///
 /// A rejection and an injected fault are what they are everywhere: see [`ByError`](super::ByError).
 ///
-/// The status is read from the *headers*. A server that fails before its first message sends it there ("trailers-only"),
-/// which is what every call that answers with one message does when it fails. A stream that breaks off later tells so at
-/// the end of its body, when the call was judged long ago: it has been a `Success`, because what came first was served,
-/// and must not be repeated.
+/// The status is read from the *headers*. A server that fails before its first message may send it there ("trailers-only")
+/// or after them; a golden client looks at the first frame of the body and puts a status that comes instead of a message
+/// where this reads it ([`GrpcTransport`](crate::grpc::GrpcTransport)). A stream that breaks off later tells so at the end of
+/// its body, when the call was judged long ago: it has been a `Success`, because what came first was served, and must not
+/// be repeated.
 ///
 /// `grpc-retry-pushback-ms` is read as gRFC A6 says: a number is a hint how long to wait; a negative number, and anything
 /// that is no number, forbids another attempt ([`Class::NEVER`]). Without it, a `google.rpc.RetryInfo` in the details of

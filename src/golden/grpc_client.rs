@@ -195,7 +195,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let body = if (self.repeatable)(path) { GrpcBody::recorded(body) } else { GrpcBody::once(body) };
+        let body = GrpcBody::new(body, (self.repeatable)(path));
         let body = if (self.streaming)(path) { body.streaming(&head.headers) } else { body };
         let limit = patience(&head.headers, &GRPC_TIMEOUT).limit;
         let send = || self.stack.send(Request::from_parts(head, body));

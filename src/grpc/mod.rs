@@ -4,6 +4,13 @@
 //!
 //! [`ByCode`](crate::classify::ByCode) judges responses by `grpc-status`, and has the table.
 //!
+//! A status may come in the headers or after them. A client waits with its verdict, and with its answer, for the first frame
+//! of the body, as a generated client does anyway: a status that comes instead of a message is judged, and tried again, like
+//! one in the headers. gRFC A6 commits a call once its headers are there, because the caller may have seen them; here
+//! nobody has. So a call's first message counts into its attempt, and a server that stalls before it has timed out. Answers to
+//! [`streaming_methods`](crate::golden::GrpcClient::streaming_methods), and those that come while the request is still being
+//! sent, are not waited with: the server may be waiting for its caller.
+//!
 //! # Deadlines
 //!
 //! A server reads `grpc-timeout`, at most eight digits and a unit (`H`, `M`, `S`, `m`, `u`, `n`), turns it into a local
@@ -22,8 +29,11 @@
 //! # What is repeated
 //!
 //! Every gRPC call is a POST, so nothing about it says whether it may be sent twice. No method is repeated until its name
-//! is given: [`repeatable_methods`](crate::golden::GrpcClient::repeatable_methods). The messages of such a call are
-//! recorded while they stream, up to 64 KiB, as in [`RecordBody`](crate::http::RecordBody).
+//! is given: [`repeatable_methods`](crate::golden::GrpcClient::repeatable_methods). A call that was never processed is sent
+//! again whatever its method, once: see [`never_processed`](crate::retry::RetryLayer::never_processed).
+//!
+//! For that the messages of a call are recorded while they stream, up to 64 KiB, as in
+//! [`RecordBody`](crate::http::RecordBody), until its answer is there; without retries they are not.
 //!
 //! # Refusals
 //!
@@ -43,18 +53,22 @@
 //! A status that stands for a refusal has the [`Rejected`] as its source, so [`Rejected::find`] finds it there. A server
 //! also keeps it in the extensions of the answer.
 
+mod begun;
 mod body;
 mod reply;
+mod request;
 mod status;
 mod timeout;
 mod transport;
 
+pub use begun::BegunBody;
 pub use body::GrpcAnswerBody;
 pub use reply::reply;
+pub use request::GrpcBody;
+pub(crate) use request::is_stream;
 pub(crate) use status::{refusal, status};
 pub(crate) use timeout::{GRPC_TIMEOUT, patience, wire_headers};
-pub(crate) use transport::is_stream;
-pub use transport::{GrpcBody, GrpcTransport, GrpcTransportFuture};
+pub use transport::{GrpcTransport, GrpcTransportFuture};
 
 /// The body of a server's answer: the handler's own, or nothing, where the status in the headers says it all.
 pub type RefusalBody<B> = http_body_util::Either<B, http_body_util::Empty<bytes::Bytes>>;

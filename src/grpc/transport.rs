@@ -1,96 +1,29 @@
 use std::{
-    fmt,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, response};
+use bytes::Buf as _;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
 use pin_project_lite::pin_project;
-use tonic::{TimeoutExpired, body::Body};
+use tonic::{Code, Status, TimeoutExpired, body::Body};
 use tower::Service;
 
-use super::GRPC_TIMEOUT;
+use super::{BegunBody, GRPC_TIMEOUT, GrpcBody, request::Stream};
 use crate::{
     call::Deadline,
-    error::{BoxError, sources},
-    http::{RecordBody, with_body},
-    repeat::Repeat,
+    error::{BoxError, CallError, sources},
 };
 
-/// The body of a request on its way through a gRPC client: recorded while it is sent, if its method may be repeated.
-pub struct GrpcBody {
-    kind: Kind,
-    stream: Option<Stream>,
-}
-
-enum Kind {
-    Once(Body),
-    Recorded(RecordBody<Body>),
-}
-
-/// The method answers with a stream that has no end of its own.
-#[derive(Clone, Debug)]
-pub(crate) struct Stream {
-    /// The `grpc-timeout` that the caller gave to the stream as a whole.
-    limit: Option<HeaderValue>,
-}
-
-impl GrpcBody {
-    pub(crate) fn once(body: Body) -> Self {
-        Self { kind: Kind::Once(body), stream: None }
-    }
-
-    pub(crate) fn recorded(body: Body) -> Self {
-        Self { kind: Kind::Recorded(RecordBody::new(body)), stream: None }
-    }
-
-    /// Says that it asks for a stream.
-    pub(crate) fn streaming(self, headers: &HeaderMap) -> Self {
-        Self { stream: Some(Stream { limit: headers.get(GRPC_TIMEOUT).cloned() }), ..self }
-    }
-
-    /// What tonic's channel sends.
-    fn into_tonic(self) -> Body {
-        match self.kind {
-            Kind::Once(body) => body,
-            Kind::Recorded(body) => Body::new(body),
-        }
-    }
-}
-
-/// Whether this is the answer to a method that streams.
-pub(crate) fn is_stream(head: &response::Parts) -> bool {
-    head.extensions.get::<Stream>().is_some()
-}
-
-impl fmt::Debug for GrpcBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let recorded = matches!(self.kind, Kind::Recorded(_));
-        f.debug_struct("GrpcBody").field("recorded", &recorded).finish_non_exhaustive()
-    }
-}
-
-impl Repeat for Request<GrpcBody> {
-    fn again(&self) -> Option<Self> {
-        match &self.body().kind {
-            Kind::Once(_) => None,
-            Kind::Recorded(body) => {
-                let copy =
-                    GrpcBody { kind: Kind::Recorded(body.again()?), stream: self.body().stream.clone() };
-                Some(with_body(self, copy))
-            }
-        }
-    }
-
-    fn still_repeatable(&self) -> bool {
-        match &self.body().kind {
-            Kind::Once(_) => false,
-            Kind::Recorded(body) => body.is_whole(),
-        }
-    }
-}
-
 /// Tonic's channel, or what stands in its place, as the innermost service of a gRPC client.
+///
+/// It answers when it is known how the answer begins, so that a status that comes instead of a message is in the headers
+/// wherever the server has put it; see [`grpc`](super).
 #[derive(Clone, Debug)]
 pub struct GrpcTransport<S> {
     channel: S,
@@ -106,17 +39,18 @@ impl<S, B> Service<Request<GrpcBody>> for GrpcTransport<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Error: Into<BoxError>,
+    B: http_body::Body<Error: Into<BoxError>> + Unpin,
 {
-    type Response = Response<B>;
+    type Response = Response<BegunBody<B>>;
     type Error = BoxError;
-    type Future = GrpcTransportFuture<S::Future>;
+    type Future = GrpcTransportFuture<S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.channel.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, mut request: Request<GrpcBody>) -> Self::Future {
-        let stream = request.body_mut().stream.take();
+        let stream = request.body_mut().take_stream();
         if let Some(stream) = &stream {
             // What was written is what the head has left, and the server would end the stream by it.
             match stream.limit.clone() {
@@ -124,44 +58,116 @@ where
                 None => drop(request.headers_mut().remove(GRPC_TIMEOUT)),
             }
         }
-        GrpcTransportFuture { call: Some(self.channel.call(request.map(GrpcBody::into_tonic))), stream }
+        let (head, body) = request.into_parts();
+        let (body, sent) = body.into_tonic();
+        let call = self.channel.call(Request::from_parts(head, body));
+        GrpcTransportFuture { stage: Stage::Calling { call }, stream, sent }
     }
 }
 
 pin_project! {
     /// The future of a [`GrpcTransport`].
     #[derive(Debug)]
-    pub struct GrpcTransportFuture<F> {
-        // `None`: it ended with the deadline.
-        #[pin]
-        call: Option<F>,
+    pub struct GrpcTransportFuture<F, B> {
         stream: Option<Stream>,
+        sent: Arc<AtomicBool>,
+        #[pin]
+        stage: Stage<F, B>,
     }
 }
 
-impl<F, B, E> Future for GrpcTransportFuture<F>
+pin_project! {
+    #[project = StageProjection]
+    #[derive(Debug)]
+    enum Stage<F, B> {
+        /// The head is awaited.
+        Calling { #[pin] call: F },
+        /// The first frame of the body is awaited.
+        Beginning { response: Option<Response<B>> },
+        /// It ended with the deadline.
+        Silent,
+    }
+}
+
+impl<F, B, E> Future for GrpcTransportFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
+    B: http_body::Body<Error: Into<BoxError>> + Unpin,
 {
-    type Output = Result<Response<B>, BoxError>;
+    type Output = Result<Response<BegunBody<B>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(call) = this.call.as_mut().as_pin_mut() else { return Poll::Pending };
-        let mut result = ready!(call.poll(cx)).map_err(Into::into);
-        if result.as_ref().err().is_some_and(is_the_deadline) {
-            // Tonic's channel has set a timer by the header that we wrote, and it goes off together with that of the
-            // attempt's timeout. Which one is polled first must not decide what the caller is told: it is the timeout's
-            // to tell, whose timer is due now or within the tick.
-            this.call.set(None);
-            return Poll::Pending;
+        loop {
+            match this.stage.as_mut().project() {
+                StageProjection::Calling { call } => {
+                    let result = ready!(call.poll(cx)).map_err(Into::into);
+                    if result.as_ref().err().is_some_and(is_the_deadline) {
+                        // Tonic's channel has set a timer by the header that we wrote, and it goes off together with that
+                        // of the attempt's timeout. Which one is polled first must not decide what the caller is told: it
+                        // is the timeout's to tell, whose timer is due now or within the tick.
+                        this.stage.set(Stage::Silent);
+                        return Poll::Pending;
+                    }
+                    let mut response = result?;
+                    let answers_at_once = this.stream.is_some() || !this.sent.load(Ordering::Relaxed);
+                    if let Some(stream) = this.stream.take() {
+                        response.extensions_mut().insert(stream);
+                    }
+                    if answers_at_once || says_how_it_ends(&response) {
+                        return Poll::Ready(Ok(response.map(BegunBody::new)));
+                    }
+                    this.stage.set(Stage::Beginning { response: Some(response) });
+                }
+                StageProjection::Beginning { response } => {
+                    let body = response.as_mut().expect("it is given out once").body_mut();
+                    let frame = ready!(Pin::new(body).poll_frame(cx));
+                    // Nothing begins with an empty frame; it may be how the end of the answer is marked.
+                    if let Some(Ok(frame)) = &frame {
+                        if frame.data_ref().is_some_and(|data| !data.has_remaining()) {
+                            continue;
+                        }
+                    }
+                    return Poll::Ready(begun(response.take().expect("it was there above"), frame));
+                }
+                StageProjection::Silent => return Poll::Pending,
+            }
         }
-        if let (Some(stream), Ok(response)) = (this.stream.take(), &mut result) {
-            response.extensions_mut().insert(stream);
-        }
-        Poll::Ready(result)
     }
+}
+
+/// Whether the head alone is the verdict: it holds a status, or comes from something that knows no gRPC.
+fn says_how_it_ends<B>(response: &Response<B>) -> bool {
+    response.status() != StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS)
+}
+
+/// The answer whose body begins with this frame.
+fn begun<B>(
+    response: Response<B>,
+    frame: Option<Result<Frame<B::Data>, B::Error>>,
+) -> Result<Response<BegunBody<B>>, BoxError>
+where
+    B: http_body::Body<Error: Into<BoxError>>,
+{
+    match frame {
+        Some(Ok(frame)) => match frame.into_trailers() {
+            Ok(trailers) if fails(&trailers) => {
+                let (mut head, _) = response.into_parts();
+                head.headers.extend(trailers);
+                Ok(Response::from_parts(head, BegunBody::none()))
+            }
+            Ok(trailers) => Ok(response.map(|rest| BegunBody::with(Frame::trailers(trailers), rest))),
+            Err(frame) => Ok(response.map(|rest| BegunBody::with(frame, rest))),
+        },
+        // Who has sent a head has begun. A `CallError`, because what lies behind one does not count as never processed.
+        Some(Err(error)) => Err(CallError::new(error.into()).into()),
+        None => Err(Status::internal("the answer ended without a status").into()),
+    }
+}
+
+fn fails(trailers: &HeaderMap) -> bool {
+    trailers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) != Code::Ok)
 }
 
 fn is_the_deadline(error: &BoxError) -> bool {

@@ -195,6 +195,7 @@ mod http {
 #[cfg(feature = "grpc")]
 mod grpc {
     use ::http::{Request, Response};
+    use moneta_resilience::grpc;
 
     use super::*;
 
@@ -218,7 +219,7 @@ mod grpc {
         Contract::with(
             layer_fn(|inner| client("contract").no_fallback().grpc(inner)),
             || Request::new(tonic::body::Body::empty()),
-            || Response::new(String::new()),
+            || grpc::reply("9312"),
             |answer| !answer.headers().contains_key("grpc-status"),
         )
         .always_ready()

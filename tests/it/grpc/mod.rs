@@ -6,4 +6,5 @@ mod answers;
 mod client;
 mod hops;
 mod server;
+mod verdicts;
 mod wire;

@@ -188,10 +188,20 @@ where
     F: Fn(http::Request<Body>) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = http::Response<Body>> + Send,
 {
-    connected(service_fn(move |request| {
+    raw_after(0, answer)
+}
+
+/// The same where nobody listens for the first so many connections.
+pub(super) fn raw_after<F, Fut>(refused: u32, answer: F) -> Channel
+where
+    F: Fn(http::Request<Body>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = http::Response<Body>> + Send,
+{
+    let service = service_fn(move |request| {
         let answer = answer(request);
         async { Ok::<_, Infallible>(answer.await) }
-    }))
+    });
+    connected(refused, service)
 }
 
 /// Headers, and then these frames.
@@ -216,10 +226,10 @@ where
         + 'static,
 {
     let service = layer.layer(Routes::new(quotes).prepare());
-    connected(tower::ServiceBuilder::new().map_response(IntoBody::into_body).service(service))
+    connected(0, tower::ServiceBuilder::new().map_response(IntoBody::into_body).service(service))
 }
 
-fn connected<S>(service: S) -> Channel
+fn connected<S>(mut refused: u32, service: S) -> Channel
 where
     S: Service<
             http::Request<Body>,
@@ -238,7 +248,9 @@ where
     tokio::spawn(Server::builder().serve_with_incoming(service, incoming.boxed()));
     Endpoint::from_static("http://quotes").connect_with_connector_lazy(service_fn(move |_| {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let dialled = dial.send(far).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused));
+        let listens = refused == 0 && dial.send(far).is_ok();
+        refused = refused.saturating_sub(1);
+        let dialled = if listens { Ok(()) } else { Err(io::Error::from(io::ErrorKind::ConnectionRefused)) };
         async move { dialled.map(|()| TokioIo::new(near)) }
     }))
 }

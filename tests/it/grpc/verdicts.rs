@@ -1,0 +1,168 @@
+//! What a gRPC client makes of an answer, wherever its status stands, and what it sends again.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, channel::mpsc, future::BoxFuture, stream};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use moneta_resilience::{
+    Reason, Registry, Rejected,
+    event::{BreakerResult, CircuitState, Outcome},
+    fallback::NoFallback,
+    golden::{self, ClientBuilder, Limit},
+    grpc,
+};
+use tonic::{Code, Request, body::Body};
+
+use super::wire::{QuotesClient, answered, framed, raw, raw_after, trailers};
+
+const LIMIT: Duration = Duration::from_secs(2);
+const GET: &str = "/test.Quotes/Get";
+const ORDER: &str = "/test.Quotes/Order";
+const CHAT: &str = "/test.Quotes/Chat";
+
+fn builder() -> ClientBuilder<Limit, NoFallback> {
+    golden::client("quotes").timeout(LIMIT).no_fallback().registry(&Registry::new())
+}
+
+fn message(text: &str) -> Frame<Bytes> {
+    Frame::data(framed(text))
+}
+
+/// Answers so to the first call and well to the others; and the number of its calls.
+fn at_first(
+    frames: impl Fn() -> Vec<Frame<Bytes>> + Clone + Send + Sync + 'static,
+) -> (
+    impl Fn(http::Request<Body>) -> BoxFuture<'static, http::Response<Body>> + Clone + Send + 'static,
+    Arc<AtomicU32>,
+) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let answer = move |request: http::Request<Body>| {
+        let (call, frames) = (counted.fetch_add(1, Ordering::Relaxed), frames.clone());
+        let answer = async move {
+            request.into_body().collect().await.unwrap();
+            if call > 0 {
+                return grpc::reply("9312");
+            }
+            answered(stream::iter(frames()))
+        };
+        Box::pin(answer) as BoxFuture<'static, _>
+    };
+    (answer, calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_comes_instead_of_a_message_is_tried_again_wherever_it_stands() {
+    let (answer, calls) = at_first(|| vec![trailers(Code::Unavailable)]);
+    let client = builder().grpc(raw(answer)).repeatable_methods([GET]);
+    let counts = client.handle().clone();
+    assert_eq!(QuotesClient::new(client).get("CHF").await.unwrap(), "9312");
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    assert_eq!(counts.counts().breaker(BreakerResult::Failure), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pushback_in_the_trailers_is_obeyed() {
+    let (answer, calls) = at_first(|| {
+        let mut end = trailers(Code::Unavailable).into_trailers().unwrap();
+        end.insert("grpc-retry-pushback-ms", http::HeaderValue::from_static("-1"));
+        vec![Frame::trailers(end)]
+    });
+    let mut client = QuotesClient::new(builder().grpc(raw(answer)).repeatable_methods([GET]));
+    let status = client.get("CHF").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_code_means_the_same_in_the_trailers() {
+    for code in 1..=16 {
+        let code = Code::from_i32(code);
+        let (answer, _) = at_first(move || vec![trailers(code)]);
+        let client = builder().grpc(raw(answer));
+        let handle = client.handle().clone();
+        assert_eq!(QuotesClient::new(client).get("CHF").await.unwrap_err().code(), code);
+        let outcome = match code {
+            Code::Unavailable | Code::DeadlineExceeded => Outcome::Transient,
+            Code::ResourceExhausted => Outcome::Throttled,
+            Code::Internal | Code::Unknown | Code::DataLoss => Outcome::Fault,
+            _ => Outcome::CallerFault,
+        };
+        assert_eq!(handle.counts().calls(outcome), 1, "{code:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_message_and_status_is_a_fault() {
+    let (answer, _) = at_first(Vec::new);
+    let client = builder().grpc(raw(answer));
+    let handle = client.handle().clone();
+    assert_eq!(QuotesClient::new(client).get("CHF").await.unwrap_err().code(), Code::Internal);
+    assert_eq!(handle.counts().calls(Outcome::Fault), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_a_message_is_not_tried_again() {
+    let (answer, calls) = at_first(|| vec![message("9311"), trailers(Code::Unavailable)]);
+    let mut client = QuotesClient::new(builder().grpc(raw(answer)).repeatable_methods([GET]));
+    assert_eq!(client.get("CHF").await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stalls_after_its_headers_opens_the_circuit() {
+    let stalling = raw(async |request: http::Request<Body>| {
+        request.into_body().collect().await.unwrap();
+        answered(stream::pending())
+    });
+    let client = builder().grpc(stalling);
+    let handle = client.handle().clone();
+    let mut client = QuotesClient::new(client);
+    for _ in 0..5 {
+        let status = client.get("CHF").await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(Rejected::find(&status).map(Rejected::reason), Some(Reason::Timeout));
+    }
+    assert_eq!(handle.state().circuit, Some(CircuitState::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_request_goes_on_has_its_headers_at_once() {
+    let echo = raw(async |request: http::Request<Body>| {
+        answered(request.into_body().into_data_stream().map(|data| Frame::data(data.unwrap())))
+    });
+    let mut client = QuotesClient::new(builder().grpc(echo));
+    let (say, said) = mpsc::unbounded();
+    let request = Request::new(said);
+    // The server has nothing to say before it is spoken to, which only happens once its headers are here.
+    let mut heard = pin!(client.stream(CHAT, request).await.unwrap());
+    say.unbounded_send("CHF".to_owned()).unwrap();
+    assert_eq!(heard.next().await.unwrap().unwrap(), "CHF");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_listened_to_is_made_again_whatever_its_method() {
+    let (answer, calls) = at_first(|| vec![message("ordered"), trailers(Code::Ok)]);
+    let client = builder().grpc(raw_after(1, answer));
+    let handle = client.handle().clone();
+    let order = QuotesClient::new(client).call(ORDER, Request::new("CHF".to_owned())).await;
+    assert_eq!(order.unwrap(), "ordered");
+    assert_eq!((calls.load(Ordering::Relaxed), handle.counts().retry_attempts()), (1, 1));
+
+    // Once: a service that is not there is asked a second time and no third.
+    let (answer, calls) = at_first(|| vec![message("ordered"), trailers(Code::Ok)]);
+    let client = builder().grpc(raw_after(2, answer));
+    let order = QuotesClient::new(client).call(ORDER, Request::new("CHF".to_owned())).await;
+    assert_eq!(order.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+}
