@@ -314,6 +314,8 @@ pub enum CircuitState {
     Open,
     /// A few probes pass, the rest is refused.
     HalfOpen,
+    /// A growing share of the calls passes and is counted, the rest is refused.
+    Recovering,
     /// Opened by hand: calls are refused until it is reset.
     ForcedOpen,
     /// Switched off by hand: calls pass and are not counted.
@@ -322,7 +324,8 @@ pub enum CircuitState {
 
 impl CircuitState {
     /// All states.
-    pub const ALL: [Self; 5] = [Self::Closed, Self::Open, Self::HalfOpen, Self::ForcedOpen, Self::Disabled];
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Open, Self::HalfOpen, Self::Recovering, Self::ForcedOpen, Self::Disabled];
 
     /// A stable identifier, fit for metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -330,6 +333,7 @@ impl CircuitState {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
+            Self::Recovering => "recovering",
             Self::ForcedOpen => "forced_open",
             Self::Disabled => "disabled",
         }

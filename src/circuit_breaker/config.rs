@@ -23,6 +23,8 @@ pub(crate) struct CircuitBreakerConfig {
     /// At least 1.
     pub(crate) probes: u32,
     pub(crate) probe_timeout: Duration,
+    /// How long a breaker whose probes succeeded lets only a share through; zero lets all through at once.
+    pub(crate) ramp: Duration,
     pub(crate) abandoned: AbandonedPolicy,
 }
 
@@ -52,6 +54,7 @@ impl Default for CircuitBreakerConfig {
             open_time: (Duration::from_secs(1), Duration::from_secs(10)),
             probes: 3,
             probe_timeout: Duration::from_secs(5),
+            ramp: Duration::from_secs(5),
             abandoned: AbandonedPolicy::default(),
         }
     }

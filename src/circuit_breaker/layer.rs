@@ -213,6 +213,15 @@ impl<C: Clone> CircuitBreakerLayer<C> {
         self.map(|config| config.probe_timeout = timeout)
     }
 
+    /// How long a breaker whose probes succeeded takes to let everything through again. Default 5 s; zero closes it at
+    /// once.
+    ///
+    /// The share of calls that pass grows evenly with time, from a tenth at least; the others are refused. The usual
+    /// rules open it again.
+    pub fn ramp(self, ramp: Duration) -> Self {
+        self.map(|config| config.ramp = ramp)
+    }
+
     /// What a call counts as that was dropped before its outcome was known. Default [`AbandonedPolicy::IfAll`].
     pub fn abandoned(self, policy: AbandonedPolicy) -> Self {
         self.map(|config| config.abandoned = policy)

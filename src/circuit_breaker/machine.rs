@@ -6,9 +6,11 @@ use tokio::time::Instant;
 
 use super::{
     config::{AbandonedPolicy, CircuitBreakerConfig},
+    counting::Counting,
+    mark::Mark,
     probation::{Probation, Verdict},
+    ramp::Ramp,
     snapshot::CircuitBreakerSnapshot,
-    streak::Streaks,
     word::Word,
 };
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     event::{BreakerResult, CircuitState},
     random::Random,
     sync::{AtomicU64, Mutex, Ordering, lock},
-    window::{Kind, Window, nanos},
+    window::{Window, nanos},
 };
 
 /// A circuit breaker without clock, request or observer.
@@ -32,12 +34,11 @@ pub struct Machine {
     /// The [`Word`]. Stored under the lock, with `Release`, after everything that belongs to the new state; loaded
     /// with `Acquire`, so that who sees a state sees its cleared window and its open time.
     word: AtomicU64,
-    /// When an open breaker probes, in nanoseconds since the origin. Of use in state Open only.
-    probe_at: AtomicU64,
-    /// The newest slice of the window after whose beginning the closed breaker was judged.
-    judged: AtomicU64,
-    window: Window,
-    streaks: Streaks,
+    /// When the time of the state is over, in nanoseconds since the origin: an open breaker probes, a recovering one
+    /// closes. Of no use in other states.
+    due: AtomicU64,
+    counting: Counting,
+    ramp: Ramp,
     rare: Mutex<Rare>,
 }
 
@@ -82,19 +83,6 @@ pub(crate) struct Counted {
     pub(crate) transition: Option<Transition>,
 }
 
-/// What a call that was given back says about the dependency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
-    Success,
-    Slow,
-    Failure,
-    /// A failure in the rates, not in a row.
-    Throttled,
-    Abandoned,
-    /// The dependency was not asked.
-    Nothing,
-}
-
 impl Machine {
     pub(crate) fn new(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
         let window = Window::striped(config.window, now);
@@ -112,10 +100,9 @@ impl Machine {
             random,
             origin: now,
             word: AtomicU64::new(Word::FIRST.0),
-            probe_at: AtomicU64::new(0),
-            judged: AtomicU64::new(0),
-            window,
-            streaks: Streaks::default(),
+            due: AtomicU64::new(0),
+            counting: Counting::new(window),
+            ramp: Ramp::new(config.ramp),
             rare: Mutex::new(Rare { since: now, openings: 0, probation: Probation::new(&config) }),
             config,
         }
@@ -123,8 +110,8 @@ impl Machine {
 
     /// Asks for leave to call. A closed breaker reads no clock.
     ///
-    /// An open breaker whose time is over turns half-open here, and a half-open one whose probe hangs opens again, so
-    /// either answer may come with a transition.
+    /// An open breaker whose time is over turns half-open here, a recovering one closes, and a half-open one whose probe
+    /// hangs opens again, so either answer may come with a transition.
     #[inline]
     pub(crate) fn admit(
         &self,
@@ -139,30 +126,47 @@ impl Machine {
 
     #[cold]
     fn admit_guarded(&self, now: Instant) -> (Result<Admission, Denied>, Option<Transition>) {
-        // An outage means many refusals: those do not queue for the lock.
-        if let Some(denied) = self.denied_until_probing(self.word(), now) {
-            return (Err(denied), None);
+        // An outage means many refusals, and a recovery many calls: those do not queue for the lock.
+        if let Some(answer) = self.answer_of_state(self.word(), now) {
+            return (answer, None);
         }
         let rare = &mut *lock(&self.rare);
         let word = self.word();
-        if word.admits_all() {
-            return (Ok(Admission { word, probe: None }), None);
+        if let Some(answer) = self.answer_of_state(word, now) {
+            return (answer, None);
         }
-        if let Some(denied) = self.denied_until_probing(word, now) {
-            return (Err(denied), None);
+        let state = word.state();
+        if state == CircuitState::Recovering {
+            let transition = self.enter(rare, CircuitState::Closed, now);
+            return (Ok(Admission { word: self.word(), probe: None }), Some(transition));
         }
-        if word.state() == CircuitState::HalfOpen && rare.probation.is_overdue(now) {
+        if state == CircuitState::HalfOpen && rare.probation.is_overdue(now) {
             let transition = self.enter(rare, CircuitState::Open, now);
-            let denied = Denied { retry_after: Some(self.until_probe(now)) };
+            let denied = Denied { retry_after: Some(self.until_due(now)) };
             return (Err(denied), Some(transition));
         }
-        let transition =
-            (word.state() == CircuitState::Open).then(|| self.enter(rare, CircuitState::HalfOpen, now));
+        let transition = (state == CircuitState::Open).then(|| self.enter(rare, CircuitState::HalfOpen, now));
         let admission = match rare.probation.begin(now) {
             Ok(()) => Ok(Admission { word: self.word(), probe: Some(now) }),
             Err(wait) => Err(Denied { retry_after: Some(wait) }),
         };
         (admission, transition)
+    }
+
+    /// The answer of a state that neither changes by it nor counts probes; `None` where the lock is needed.
+    fn answer_of_state(&self, word: Word, now: Instant) -> Option<Result<Admission, Denied>> {
+        let admitted = Ok(Admission { word, probe: None });
+        match word.state() {
+            CircuitState::Closed | CircuitState::Disabled => Some(admitted),
+            CircuitState::ForcedOpen => Some(Err(Denied { retry_after: None })),
+            CircuitState::HalfOpen => None,
+            state @ (CircuitState::Open | CircuitState::Recovering) => {
+                let wait = self.until_due(now);
+                let passes = || state == CircuitState::Recovering && self.ramp.admits(wait);
+                (!wait.is_zero())
+                    .then(|| if passes() { admitted } else { Err(Denied { retry_after: Some(wait) }) })
+            }
+        }
     }
 
     /// Gives an admission back with the outcome of the call. How long it took is asked only if it makes a difference.
@@ -207,11 +211,17 @@ impl Machine {
 
     #[cold]
     fn refuses(&self, word: Word, now: Instant) -> bool {
-        if word.state() == CircuitState::HalfOpen {
-            let probation = &lock(&self.rare).probation;
-            return probation.is_overdue(now) || probation.is_full();
+        let wait = self.until_due(now);
+        match word.state() {
+            CircuitState::Closed | CircuitState::Disabled => false,
+            CircuitState::ForcedOpen => true,
+            CircuitState::Open => !wait.is_zero(),
+            CircuitState::Recovering => !wait.is_zero() && !self.ramp.would_admit(wait),
+            CircuitState::HalfOpen => {
+                let probation = &lock(&self.rare).probation;
+                probation.is_overdue(now) || probation.is_full()
+            }
         }
-        self.denied_until_probing(word, now).is_some()
     }
 
     /// Refuses every call until [`reset`](Self::reset) or [`disable`](Self::disable).
@@ -248,7 +258,7 @@ impl Machine {
     pub(crate) fn snapshot(&self, now: Instant) -> CircuitBreakerSnapshot {
         let rare = lock(&self.rare);
         let word = self.word();
-        let counts = self.window.sums(word.epoch(), self.window.slice_at(now)).whole;
+        let counts = self.counting.counts(word, now);
         CircuitBreakerSnapshot {
             state: word.state(),
             calls: counts.calls,
@@ -256,21 +266,21 @@ impl Machine {
             slow: counts.slow,
             abandoned: counts.abandoned,
             time_in_state: now.saturating_duration_since(rare.since),
-            next_probe: (word.state() == CircuitState::Open).then(|| self.until_probe(now)),
+            next_probe: (word.state() == CircuitState::Open).then(|| self.until_due(now)),
         }
     }
 
     /// Whether nothing is lost when the breaker is thrown away: it is closed, or time has long closed it, because nobody
     /// has asked it for `patience` after it would have let a call through.
     pub(crate) fn may_be_forgotten(&self, patience: Duration, now: Instant) -> bool {
-        match self.state() {
-            CircuitState::Closed => true,
-            CircuitState::Open | CircuitState::HalfOpen => {
-                let since = lock(&self.rare).since;
-                now.saturating_duration_since(since) >= patience.saturating_add(self.config.open_time.1)
-            }
-            CircuitState::ForcedOpen | CircuitState::Disabled => false,
-        }
+        let longest = match self.state() {
+            CircuitState::Closed => return true,
+            CircuitState::Open | CircuitState::HalfOpen => self.config.open_time.1,
+            CircuitState::Recovering => self.ramp.length(),
+            CircuitState::ForcedOpen | CircuitState::Disabled => return false,
+        };
+        let since = lock(&self.rare).since;
+        now.saturating_duration_since(since) >= patience.saturating_add(longest)
     }
 
     fn word(&self) -> Word {
@@ -281,22 +291,10 @@ impl Machine {
         self.config.slow.is_some_and(|slow| elapsed() >= slow.duration)
     }
 
-    /// The refusal of a breaker that is open and not yet to be probed.
-    fn denied_until_probing(&self, word: Word, now: Instant) -> Option<Denied> {
-        match word.state() {
-            CircuitState::ForcedOpen => Some(Denied { retry_after: None }),
-            CircuitState::Open => {
-                let wait = self.until_probe(now);
-                (!wait.is_zero()).then_some(Denied { retry_after: Some(wait) })
-            }
-            _ => None,
-        }
-    }
-
-    fn until_probe(&self, now: Instant) -> Duration {
+    fn until_due(&self, now: Instant) -> Duration {
         // Relaxed: the load of the word came before, with `Acquire`.
-        let probe_at = self.probe_at.load(Ordering::Relaxed);
-        Duration::from_nanos(probe_at.saturating_sub(self.since_origin(now)))
+        let due = self.due.load(Ordering::Relaxed);
+        Duration::from_nanos(due.saturating_sub(self.since_origin(now)))
     }
 
     fn since_origin(&self, now: Instant) -> u64 {
@@ -323,32 +321,13 @@ impl Machine {
         Counted { result, transition }
     }
 
-    /// Counts a call of the closed breaker. A success leaves at once, unless time has changed the window since the
-    /// last judgement.
     #[inline]
     fn count(&self, word: Word, mark: Mark, now: Instant) -> Option<Transition> {
-        let kinds: &[Kind] = match mark {
-            Mark::Success => &[Kind::Call],
-            Mark::Slow => &[Kind::Call, Kind::Slow],
-            Mark::Failure | Mark::Throttled => &[Kind::Call, Kind::Failure],
-            Mark::Abandoned => &[Kind::Abandoned],
-            Mark::Nothing => return None,
-        };
-        let slice = self.window.slice_at(now);
-        self.window.count(word.epoch(), slice, kinds);
-        self.streaks.note(word.generation(), mark);
-        let settled = mark == Mark::Success && slice <= self.judged.load(Ordering::Relaxed);
-        if settled { None } else { self.judge(word, slice, now) }
+        if self.counting.count(&self.config, word, mark, now) { self.trip(word, now) } else { None }
     }
 
     #[cold]
-    fn judge(&self, word: Word, slice: u64, now: Instant) -> Option<Transition> {
-        // Of two threads that count at once each may miss the other's call; the next judgement sees both.
-        self.judged.fetch_max(slice, Ordering::Relaxed);
-        let sums = self.window.sums(word.epoch(), slice);
-        if !self.config.trips(&sums, self.streaks.of(word.generation())) {
-            return None;
-        }
+    fn trip(&self, word: Word, now: Instant) -> Option<Transition> {
         let rare = &mut *lock(&self.rare);
         (self.word() == word).then(|| self.enter(rare, CircuitState::Open, now))
     }
@@ -358,10 +337,12 @@ impl Machine {
         if self.word() != word {
             return None;
         }
-        match rare.probation.end(begun, mark)? {
-            Verdict::Recovered => Some(self.enter(rare, CircuitState::Closed, now)),
-            Verdict::Failing => Some(self.enter(rare, CircuitState::Open, now)),
-        }
+        let to = match rare.probation.end(begun, mark)? {
+            Verdict::Failing => CircuitState::Open,
+            Verdict::Recovered if self.ramp.is_off() => CircuitState::Closed,
+            Verdict::Recovered => CircuitState::Recovering,
+        };
+        Some(self.enter(rare, to, now))
     }
 
     /// The one place where the state changes; the caller holds the lock.
@@ -372,18 +353,24 @@ impl Machine {
                 // Half of the time is fixed and half is drawn, so that many breakers of one dependency do not probe
                 // it together ("equal jitter": Brooker, "Exponential Backoff And Jitter", AWS 2015).
                 let most = self.config.open_time_after(rare.openings);
-                let wait = self.random.duration(most / 2, most);
-                let probe_at = self.since_origin(now).saturating_add(nanos(wait));
-                self.probe_at.store(probe_at, Ordering::Relaxed);
+                self.set_due(now, self.random.duration(most / 2, most));
                 rare.openings = rare.openings.saturating_add(1);
+            }
+            CircuitState::Recovering => {
+                self.set_due(now, self.ramp.length());
+                self.ramp.restart();
             }
             CircuitState::Closed => rare.openings = 0,
             CircuitState::HalfOpen | CircuitState::ForcedOpen | CircuitState::Disabled => {}
         }
         rare.since = now;
         rare.probation.clear();
-        self.window.clear();
+        self.counting.clear();
         self.word.store(word.next(to).0, Ordering::Release);
         Transition { from: word.state(), to }
+    }
+
+    fn set_due(&self, now: Instant, wait: Duration) {
+        self.due.store(self.since_origin(now).saturating_add(nanos(wait)), Ordering::Relaxed);
     }
 }

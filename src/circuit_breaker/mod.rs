@@ -8,11 +8,13 @@
 //! ```text
 //!            too many failures                   time is over, a call comes
 //!  Closed ───────────────────────▶ Open ──────────────────────────────────────▶ HalfOpen
-//!    ▲                               ▲                                           │   │
-//!    │                               └───────────────────────────────────────────┘   │
-//!    │                                 probes fail, hang or are abandoned            │
-//!    └───────────────────────────────────────────────────────────────────────────────┘
-//!                                      probes succeed
+//!    ▲                             ▲  ▲                                          │   │
+//!    │                             │  └──────────────────────────────────────────┘   │
+//!    │                             │      probes fail, hang or are abandoned         │
+//!    │                             │ too many failures                               │
+//!    └───────────────────── Recovering ◀─────────────────────────────────────────────┘
+//!      the ramp is over                   probes succeed
+//!
 //!  by hand, from everywhere: ForcedOpen (refuses), Disabled (counts nothing), reset to Closed
 //! ```
 //!
@@ -46,9 +48,16 @@
 //! # Half-open
 //!
 //! A few probes are let through, other calls are refused. The verdict falls as soon as the probes that are left cannot
-//! change it: the breaker opens when those that failed reach the failure rate among all probes, and closes when they no
+//! change it: the breaker opens when those that failed reach the failure rate among all probes, and recovers when they no
 //! longer can. A probe that is dropped gives its place to another. A probe that hangs is overtaken: the first call after
 //! `probe_timeout` opens the breaker again.
+//!
+//! # Recovering
+//!
+//! A dependency that has just come back, with cold caches and empty pools, is not given the whole load at once. Over
+//! `ramp`, the share of calls that pass grows evenly with time, from a tenth at least; the others are refused and told
+//! how long the ramp takes. The calls that pass are counted, and the rules above open the breaker again. Only once it
+//! is closed does the open time start from the beginning.
 //!
 //! # Defaults
 //!
@@ -63,6 +72,7 @@
 //! | [`open_time`](CircuitBreakerLayer::open_time) | 1 s, doubling up to 10 s, half of it at random |
 //! | [`probes`](CircuitBreakerLayer::probes) | 3 |
 //! | [`probe_timeout`](CircuitBreakerLayer::probe_timeout) | 5 s |
+//! | [`ramp`](CircuitBreakerLayer::ramp) | 5 s |
 //! | [`abandoned`](CircuitBreakerLayer::abandoned) | [`IfAll`](AbandonedPolicy::IfAll) |
 //!
 //! # Telemetry
@@ -101,12 +111,15 @@
 //! ```
 
 mod config;
+mod counting;
 mod handle;
 mod layer;
 mod machine;
+mod mark;
 mod per_key;
 mod policy;
 mod probation;
+mod ramp;
 mod snapshot;
 mod streak;
 #[cfg(test)]

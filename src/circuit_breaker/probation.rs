@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{config::CircuitBreakerConfig, machine::Mark};
+use super::{config::CircuitBreakerConfig, mark::Mark};
 
 /// The probes of one half-open time. Lives under the machine's lock.
 #[derive(Debug)]

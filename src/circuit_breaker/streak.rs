@@ -1,6 +1,6 @@
 //! Failures in a row, in one atomic word: they open the breaker of a dependency that is called too rarely for rates.
 
-use super::{config::Streak, machine::Mark};
+use super::{config::Streak, mark::Mark};
 use crate::sync::{AtomicU64, Ordering};
 
 /// The streak of the current generation.

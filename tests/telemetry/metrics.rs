@@ -224,7 +224,7 @@ async fn a_stack_shows_its_states_and_what_its_layers_counted() {
     let (ledger, other) = (build(2).faults(faults.clone()).calls(), build(3).calls());
     let _sink = record::otel();
     let state = |points: &Points| {
-        let states = ["closed", "open", "half_open", "forced_open", "disabled"];
+        let states = ["closed", "open", "half_open", "recovering", "forced_open", "disabled"];
         let metric = "resilience.circuit_breaker.state";
         let values = states.map(|state| value(points, metric, &format!("state={state}")).unwrap());
         assert_eq!(values.iter().sum::<u64>(), 1, "{values:?}");

@@ -21,7 +21,7 @@ use crate::{
     },
     event::{
         BreakerResult,
-        CircuitState::{self, Closed, Disabled, ForcedOpen, HalfOpen, Open},
+        CircuitState::{self, Closed, Disabled, ForcedOpen, HalfOpen, Open, Recovering},
         Event,
     },
     observer::{Interest, Observer, Sink},
@@ -117,15 +117,23 @@ async fn it_opens_refuses_probes_and_closes() {
     call(&layer, Ask::Answer).await.expect("a probe");
     assert_eq!(layer.handle().state(), HalfOpen);
     call(&layer, Ask::Answer).await.expect("a probe");
+    assert_eq!(layer.handle().state(), Recovering);
+    call(&layer, Ask::Answer).await.expect("the first of the ramp");
+    let error = call(&layer, Ask::Answer).await.expect_err("one of ten passes");
+    let ramp = rejection(&error).retry_after().expect("it knows how long");
+    assert_eq!(ramp, Duration::from_secs(5));
+
+    sleep(ramp).await;
+    call(&layer, Ask::Answer).await.expect("all of them pass");
     assert_eq!(layer.handle().state(), Closed);
 
-    let expected = [(Closed, Open), (Open, HalfOpen), (HalfOpen, Closed)];
+    let expected = [(Closed, Open), (Open, HalfOpen), (HalfOpen, Recovering), (Recovering, Closed)];
     assert_eq!(*tape.0.lock().expect("no panic"), expected);
     for (from, to) in expected {
         assert_eq!(cells.transitions(from, to), 1);
     }
     let counted = BreakerResult::ALL.map(|result| cells.breaker(result));
-    assert_eq!(counted, [2, 5, 0, 1, 0], "success, failure, slow, rejected, cancelled");
+    assert_eq!(counted, [4, 5, 0, 2, 0], "success, failure, slow, rejected, cancelled");
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,7 +217,7 @@ async fn a_dropped_probe_gives_its_place_back() {
     for _ in 0..2 {
         call(&layer, Ask::Answer).await.expect("a place is free");
     }
-    assert_eq!(layer.handle().state(), Closed);
+    assert_eq!(layer.handle().state(), Recovering);
     assert_eq!(cells.breaker(BreakerResult::Cancelled), 2);
 }
 
@@ -240,7 +248,7 @@ async fn a_hanging_probe_is_overtaken() {
         call(&layer, Ask::Answer).await.expect("a probe");
     }
     drop(hanging);
-    assert_eq!(layer.handle().state(), Closed);
+    assert_eq!(layer.handle().state(), Recovering);
     assert_eq!(layer.handle().snapshot().abandoned, 0);
 }
 
@@ -257,7 +265,7 @@ async fn a_panic_is_a_failure_and_gives_its_place_back() {
     for _ in 0..2 {
         call(&layer, Ask::Answer).await.expect("a place is free");
     }
-    assert_eq!(layer.handle().state(), Closed);
+    assert_eq!(layer.handle().state(), Recovering);
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,6 +349,23 @@ async fn a_policy_that_is_off_lets_everything_through() {
     }
 }
 
+/// Law: a service that never gets ready holds nobody whom the breaker refuses.
+#[tokio::test(start_paused = true)]
+async fn a_ramp_answers_those_it_refuses_for_a_service_that_is_not_ready() {
+    let layer = CircuitBreakerLayer::new().probes(1);
+    trip_and_wait(&layer).await;
+    call(&layer, Ask::Answer).await.expect("a probe");
+    let (service, mut dependency) = mock::pair::<u8, u8>();
+    dependency.allow(0);
+    let mut service = task::spawn(layer.layer(service));
+    assert_pending!(service.enter(|cx, mut service| service.poll_ready(cx)), "the next call passes");
+    call(&layer, Ask::Answer).await.expect("somebody else's");
+    assert_ready_ok!(service.enter(|cx, mut service| service.poll_ready(cx)));
+    let mut refused = task::spawn(service.call(1));
+    let error = assert_ready!(refused.poll()).expect_err("nine of ten are refused");
+    assert_eq!(rejection(&error).reason(), Reason::CircuitOpen);
+}
+
 /// Many callers, a dependency that goes down and comes back: nobody waits for anything but the dependency, and in the
 /// end the breaker is closed.
 #[tokio::test(start_paused = true)]
@@ -412,7 +437,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.consecutive_failures, Some(5));
     assert!(config.slow.is_none());
     assert_eq!(config.open_time, (second, 10 * second));
-    assert_eq!((config.probes, config.probe_timeout), (3, 5 * second));
+    assert_eq!((config.probes, config.probe_timeout, config.ramp), (3, 5 * second, 5 * second));
 }
 
 #[test]

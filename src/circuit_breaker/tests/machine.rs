@@ -11,7 +11,7 @@ use crate::{
     },
     event::{
         BreakerResult,
-        CircuitState::{self, Closed, Disabled, ForcedOpen, HalfOpen, Open},
+        CircuitState::{self, Closed, Disabled, ForcedOpen, HalfOpen, Open, Recovering},
     },
     random::Random,
 };
@@ -254,7 +254,7 @@ fn throttled_fails_a_probe() {
 fn a_caller_fault_is_a_good_probe() {
     let mut bench = Bench::new(|config| config.probes = 1);
     bench.trip_and_wait();
-    assert_eq!(bench.call(Class::CallerFault), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::CallerFault), went(HalfOpen, Recovering));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_neutral_result_gives_the_probe_back() {
     for _ in 0..20 {
         assert_eq!(bench.call(Class::Neutral), None);
     }
-    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
 }
 
 // Abandoned calls
@@ -369,7 +369,13 @@ fn open_time_doubles_up_to_its_limit_and_restarts_on_closed() {
         assert_eq!(bench.call(Class::Fault), went(HalfOpen, Open));
     }
     opened(&mut bench, 10 * SECOND);
-    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
+    bench.wait(4_999 * MILLI);
+    bench.trip();
+    opened(&mut bench, 10 * SECOND);
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering), "and not closed yet");
+    bench.wait(5 * SECOND);
+    assert_eq!(bench.admit().1, went(Recovering, Closed));
     bench.trip();
     opened(&mut bench, SECOND);
 }
@@ -387,7 +393,7 @@ fn half_open_admits_its_probes_and_refuses_the_rest() {
     for probe in probes {
         bench.record(probe, Class::Success);
     }
-    assert_eq!(bench.state(), Closed);
+    assert_eq!(bench.state(), Recovering);
 }
 
 #[test]
@@ -395,16 +401,16 @@ fn the_verdict_falls_as_soon_as_it_is_decided() {
     use Class::{Fault as F, Success as S};
     // Probes, and outcomes: the last of them settles it, with a failure rate of 50 %.
     let table: &[(u32, &[Class], CircuitState)] = &[
-        (1, &[S], Closed),
+        (1, &[S], Recovering),
         (1, &[F], Open),
         (2, &[F], Open),
         (2, &[S, F], Open),
-        (2, &[S, S], Closed),
-        (3, &[S, S], Closed),
-        (3, &[F, S, S], Closed),
+        (2, &[S, S], Recovering),
+        (3, &[S, S], Recovering),
+        (3, &[F, S, S], Recovering),
         (3, &[F, F], Open),
         (3, &[S, F, F], Open),
-        (4, &[S, S, S], Closed),
+        (4, &[S, S, S], Recovering),
         (4, &[S, S, F, F], Open),
     ];
     for &(probes, outcomes, state) in table {
@@ -428,7 +434,7 @@ fn a_dropped_probe_gives_its_permit_back() {
     assert_eq!(bench.drop(a), None);
     assert_eq!(bench.drop(b), None);
     assert_eq!(bench.call(Class::Success), None);
-    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
 }
 
 #[test]
@@ -457,7 +463,7 @@ fn a_hanging_probe_is_overtaken() {
     assert_eq!(transition, went(HalfOpen, Open));
     bench.wait_until_probing();
     assert_eq!(bench.call(Class::Success), None);
-    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
     for late in hanging {
         assert_eq!(bench.record(late, Class::Fault).transition, None);
     }
@@ -479,7 +485,121 @@ fn lost_probes_do_not_wedge() {
     }
     bench.call(Class::Success);
     bench.call(Class::Success);
-    assert_eq!(bench.state(), Closed);
+    assert_eq!(bench.state(), Recovering);
+}
+
+// Recovering
+
+/// A breaker at the beginning of its ramp of 5 s, after one probe.
+fn recovering() -> Bench {
+    let mut bench = Bench::new(|config| config.probes = 1);
+    bench.trip_and_wait();
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
+    bench
+}
+
+/// Which of so many calls pass, from the first on; they all succeed.
+fn passing(bench: &Bench, calls: usize) -> Vec<usize> {
+    let passes = |_: &usize| {
+        let asked = bench.machine.is_open_now(|| bench.now);
+        let (admission, transition) = bench.admit();
+        assert_eq!((asked, transition), (admission.is_err(), None));
+        admission.is_ok_and(|admission| bench.record(admission, Class::Success).transition.is_none())
+    };
+    (0..calls).filter(passes).collect()
+}
+
+#[test]
+fn a_ramp_lets_a_share_through_that_grows_with_time() {
+    let mut bench = recovering();
+    let begun = bench.now;
+    for (tenths, expected) in [(0, 10), (3, 10), (5, 10), (6, 12), (10, 20), (25, 50), (40, 80), (49, 98)] {
+        bench.now = begun + tenths * 100 * MILLI;
+        let passed = passing(&bench, 100).len();
+        assert!(passed.abs_diff(expected) <= 1, "{passed} of 100 after {tenths} tenths of a second");
+    }
+}
+
+#[test]
+fn a_ramp_spreads_what_it_lets_through_evenly() {
+    let mut bench = recovering();
+    assert_eq!(passing(&bench, 40), [0, 10, 20, 30], "the first call, and every tenth");
+    let mut bench_at = |time| {
+        bench.wait(time);
+        passing(&bench, 8)
+    };
+    assert_eq!(bench_at(2_500 * MILLI), [0, 2, 4, 6], "every other");
+    assert_eq!(bench_at(1_250 * MILLI), [0, 1, 2, 4, 5, 6], "three of four");
+}
+
+#[test]
+fn a_refusal_of_a_ramp_says_how_long_it_takes() {
+    let mut bench = recovering();
+    bench.calls(1, Class::Success);
+    bench.wait(400 * MILLI);
+    assert_eq!(bench.denied(), Some(4_600 * MILLI));
+    bench.wait(4_600 * MILLI);
+    assert!(!bench.machine.is_open_now(|| bench.now));
+    let (admission, transition) = bench.admit();
+    assert!(admission.is_ok());
+    assert_eq!(transition, went(Recovering, Closed));
+    assert_eq!(passing(&bench, 100).len(), 100);
+}
+
+#[test]
+fn a_ramp_trips_by_the_usual_rules() {
+    let bench = recovering();
+    let trips = |class| {
+        (0..200).find_map(|_| bench.admit().0.ok().and_then(|call| bench.record(call, class).transition))
+    };
+    assert_eq!(trips(Class::Success), None);
+    assert_eq!(bench.machine.snapshot(bench.now).calls, 20, "a tenth");
+    assert_eq!(trips(Class::Fault), went(Recovering, Open), "half of them failed");
+    let wait = bench.denied().expect("an open breaker knows");
+    assert!((SECOND..=2 * SECOND).contains(&wait), "{wait:?}: it opened for the second time");
+
+    let mut bench = recovering();
+    bench.wait(4_999 * MILLI);
+    bench.calls(4, Class::Fault);
+    assert_eq!(bench.call(Class::Fault), went(Recovering, Open), "failures in a row");
+}
+
+#[test]
+fn calls_of_the_ramp_decide_nothing_once_it_is_over() {
+    let mut bench = recovering();
+    bench.wait(4_900 * MILLI);
+    let late: Vec<_> = (0..50).filter_map(|_| bench.admit().0.ok()).collect();
+    bench.wait(SECOND);
+    assert_eq!(bench.admit().1, went(Recovering, Closed));
+    for call in late {
+        assert_eq!(bench.record(call, Class::Fault).transition, None);
+    }
+    assert_eq!(bench.machine.snapshot(bench.now).calls, 0);
+}
+
+#[test]
+fn without_a_ramp_good_probes_close() {
+    let mut bench = Bench::new(|config| (config.probes, config.ramp) = (1, Duration::ZERO));
+    bench.trip_and_wait();
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+}
+
+#[test]
+fn a_ramp_without_end_lets_its_least_share_through() {
+    let mut bench = Bench::new(|config| (config.probes, config.ramp) = (1, Duration::MAX));
+    bench.trip_and_wait();
+    bench.call(Class::Success);
+    bench.wait(1_000_000 * SECOND);
+    assert_eq!(passing(&bench, 100).len(), 10);
+}
+
+#[test]
+fn threads_get_no_more_through_a_ramp_than_its_share() {
+    let mut bench = recovering();
+    bench.wait(1_250 * MILLI);
+    let passed = scoped(8, || (0..1_000).filter(|_| bench.admit().0.is_ok()).count());
+    let passed: usize = passed.into_iter().sum();
+    assert!(passed.abs_diff(2_000) <= 1, "{passed} of 8,000, and a quarter is due");
 }
 
 // Generations
@@ -499,7 +619,7 @@ fn stale_completions_decide_nothing() {
     }
     assert_eq!(bench.state(), HalfOpen);
     assert_eq!(bench.record(probe, Class::Success).transition, None);
-    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
 }
 
 /// Peers' failure: a window that never slides lets an outage of yesterday trip today.
@@ -518,7 +638,7 @@ fn history_older_than_the_window_has_no_say() {
 
 #[test]
 fn a_closed_breaker_begins_with_an_empty_window() {
-    let mut bench = Bench::new(|_| {});
+    let mut bench = Bench::new(|config| config.ramp = Duration::ZERO);
     bench.trip_and_wait();
     bench.call(Class::Success);
     bench.call(Class::Success);
@@ -582,6 +702,7 @@ fn every_state_leads_by_hand_to_every_forced_one() {
                 bench.trip_and_wait();
                 drop(bench.admitted());
             }
+            Recovering => return recovering(),
             ForcedOpen => drop(bench.machine.force_open(bench.now)),
             Disabled => drop(bench.machine.disable(bench.now)),
             _ => {}
@@ -621,7 +742,11 @@ fn time_that_goes_back_wedges_nothing() {
     assert!(bench.admit().0.is_ok());
     bench.now -= 3_600 * SECOND;
     bench.call(Class::Success);
-    assert_eq!(bench.call(Class::Success), went(HalfOpen, Closed));
+    assert_eq!(bench.call(Class::Success), went(HalfOpen, Recovering));
+    bench.now -= 1_800 * SECOND;
+    assert_eq!(passing(&bench, 20).len(), 2);
+    bench.wait(3_605 * SECOND);
+    assert_eq!(bench.admit().1, went(Recovering, Closed));
 }
 
 #[test]

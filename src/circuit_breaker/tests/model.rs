@@ -30,6 +30,15 @@ struct Model {
     probes: Vec<(Ticket, u64)>,
     openings: u32,
     probe_at: u64,
+    ramp: Ramp,
+}
+
+/// The calls of a ramp: how many would have passed by now if calls could be divided, and how many did.
+#[derive(Default)]
+struct Ramp {
+    begun: u64,
+    due: f64,
+    passed: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,17 +57,29 @@ struct Ticket {
 }
 
 impl Model {
-    fn admit(&mut self, now: u64, number: usize) -> Option<Ticket> {
+    /// Which of the calls of a ramp pass is up to the machine, as long as they are as many as are due.
+    fn admit(&mut self, now: u64, number: usize, passed: bool) -> Option<Ticket> {
         if self.state == CircuitState::Open && now >= self.probe_at {
-            self.enter(CircuitState::HalfOpen);
+            self.enter(CircuitState::HalfOpen, now);
+        }
+        if self.state == CircuitState::Recovering && now >= self.ramp.begun + self.ramp() {
+            self.enter(CircuitState::Closed, now);
         }
         let ticket = Ticket { generation: self.generation, number };
         match self.state {
             CircuitState::Closed | CircuitState::Disabled => Some(ticket),
+            CircuitState::Recovering => {
+                let share = Duration::from_millis(now - self.ramp.begun).div_duration_f64(self.config.ramp);
+                self.ramp.due += share.max(0.1);
+                self.ramp.passed += f64::from(u8::from(passed));
+                let ahead = self.ramp.passed - self.ramp.due;
+                assert!((-0.11..=0.91).contains(&ahead), "{ahead} calls more than are due");
+                passed.then_some(ticket)
+            }
             CircuitState::HalfOpen => {
                 let timeout = self.config.probe_timeout.as_secs() * 1_000;
                 if self.probes.iter().any(|&(_, begun)| now - begun >= timeout) {
-                    self.enter(CircuitState::Open);
+                    self.enter(CircuitState::Open, now);
                     return None;
                 }
                 let done = self.events.iter().filter(|event| event.1 != Abandoned).count();
@@ -79,17 +100,17 @@ impl Model {
         let Some(happened) = happened else { return };
         let second = now / 1_000;
         match self.state {
-            CircuitState::Closed => {
+            CircuitState::Closed | CircuitState::Recovering => {
                 self.events.push((second, happened));
                 let success = happened == Good;
                 if (!success || second > self.judged) && self.trips(second) {
-                    self.enter(CircuitState::Open);
+                    self.enter(CircuitState::Open, now);
                 }
                 self.judged = self.judged.max(if success { self.judged.max(second) } else { second });
             }
             CircuitState::HalfOpen => {
                 self.events.push((second, happened));
-                self.judge_probes();
+                self.judge_probes(now);
             }
             _ => {}
         }
@@ -137,7 +158,7 @@ impl Model {
         failures + if all_abandoned { abandoned } else { 0 }
     }
 
-    fn judge_probes(&mut self) {
+    fn judge_probes(&mut self, now: u64) {
         let outcomes: Vec<_> = self.events.iter().map(|event| event.1).filter(|&h| h != Abandoned).collect();
         let good = size(outcomes.iter().filter(|&&happened| happened == Good));
         let bad = size(outcomes.iter()) - good;
@@ -145,19 +166,26 @@ impl Model {
         let fails = |bad| bad > 0 && share(bad, all, self.config.failure_rate);
         let abandoned = size(self.events.iter().rev().take_while(|event| event.1 == Abandoned));
         if fails(bad) || abandoned >= all {
-            self.enter(CircuitState::Open);
+            self.enter(CircuitState::Open, now);
         } else if !fails(all - good) {
-            self.enter(CircuitState::Closed);
+            let ramps = self.ramp() > 0;
+            self.enter(if ramps { CircuitState::Recovering } else { CircuitState::Closed }, now);
         }
     }
 
-    fn enter(&mut self, state: CircuitState) {
+    /// In milliseconds.
+    fn ramp(&self) -> u64 {
+        u64::try_from(self.config.ramp.as_millis()).expect("seconds")
+    }
+
+    fn enter(&mut self, state: CircuitState, now: u64) {
         self.state = state;
         self.generation += 1;
         self.events.clear();
         self.probes.clear();
         match state {
             CircuitState::Open => self.openings += 1,
+            CircuitState::Recovering => self.ramp = Ramp { begun: now, ..Ramp::default() },
             CircuitState::Closed => self.openings = 0,
             _ => {}
         }
@@ -227,19 +255,21 @@ fn config() -> impl Strategy<Value = CircuitBreakerConfig> {
         1 => Just(AbandonedPolicy::AsFailure),
     ];
     let slow = prop::option::of(rate().prop_map(|rate| Slow { duration: 100 * MILLI, rate }));
-    (1_u32..25, rate(), rate(), 1_u32..25, prop::option::of(1_u16..6), slow, 1_u32..6, abandoned).prop_map(
-        |(minimum_calls, failure_rate, outage_rate, outage_calls, streak, slow, probes, abandoned)| {
+    let outage = (rate(), 1_u32..25);
+    let ramp = prop_oneof![Just(Duration::ZERO), (1_u32..20).prop_map(|halves| 500 * MILLI * halves)];
+    (1_u32..25, rate(), outage, prop::option::of(1_u16..6), slow, 1_u32..6, ramp, abandoned).prop_map(
+        |(minimum_calls, failure_rate, outage, streak, slow, probes, ramp, abandoned)| {
             let mut config = CircuitBreakerConfig {
                 minimum_calls,
                 failure_rate,
                 consecutive_failures: streak,
                 slow,
                 probes,
+                ramp,
                 abandoned,
                 ..CircuitBreakerConfig::default()
             };
-            config.outage.rate = outage_rate;
-            config.outage.minimum_calls = outage_calls;
+            (config.outage.rate, config.outage.minimum_calls) = outage;
             config
         },
     )
@@ -267,6 +297,7 @@ impl Twins {
             probes: Vec::new(),
             openings: 0,
             probe_at: 0,
+            ramp: Ramp::default(),
         };
         let machine = Machine::new(config, Random::seeded(seed), origin);
         Self { machine, model, origin, now: 0, calls: Vec::new(), begun: 0 }
@@ -320,8 +351,8 @@ impl Twins {
         let refused = self.machine.is_open_now(|| now);
         self.begun += 1;
         let before = self.model.state;
-        let ticket = self.model.admit(self.now, self.begun);
         let (admission, transition) = self.machine.admit(|| now);
+        let ticket = self.model.admit(self.now, self.begun, admission.is_ok());
         self.same_transition(before, transition);
         assert_eq!(refused, ticket.is_none(), "asked whether it would refuse");
         match (admission, ticket) {
@@ -365,7 +396,7 @@ impl Twins {
     fn by_hand(&mut self, to: CircuitState) {
         let before = self.model.state;
         if to == CircuitState::Closed || before != to {
-            self.model.enter(to);
+            self.model.enter(to, self.now);
         }
         let now = self.instant();
         let transition = match to {
@@ -394,8 +425,8 @@ impl Twins {
         let snapshot = self.machine.snapshot(self.instant());
         let second = self.now / 1_000;
         let count = |wanted: &[Happened]| {
-            let closed = self.model.state == CircuitState::Closed;
-            let events = self.model.events.iter().filter(|event| closed && event.0 + 10 > second);
+            let counts = [CircuitState::Closed, CircuitState::Recovering].contains(&self.model.state);
+            let events = self.model.events.iter().filter(|event| counts && event.0 + 10 > second);
             events.filter(|event| wanted.contains(&event.1)).count() as u64
         };
         assert_eq!(snapshot.state, self.model.state);
@@ -421,7 +452,7 @@ proptest! {
             twins.same_snapshot();
         }
         // Nothing wedges: left alone for a while, and with a healthy dependency, it closes.
-        if [CircuitState::Open, CircuitState::HalfOpen].contains(&twins.model.state) {
+        if ![CircuitState::ForcedOpen, CircuitState::Disabled].contains(&twins.model.state) {
             for _ in 0..10 {
                 twins.step(&Step::Wait(10_000));
                 twins.step(&Step::Calls(5, Class::Success));

@@ -279,9 +279,10 @@ const fn severity(state: CircuitState) -> u8 {
     match state {
         CircuitState::Closed => 1,
         CircuitState::Disabled => 2,
-        CircuitState::HalfOpen => 3,
-        CircuitState::Open => 4,
-        CircuitState::ForcedOpen => 5,
+        CircuitState::Recovering => 3,
+        CircuitState::HalfOpen => 4,
+        CircuitState::Open => 5,
+        CircuitState::ForcedOpen => 6,
     }
 }
 
@@ -290,7 +291,13 @@ fn pairs() -> impl Iterator<Item = (CircuitState, CircuitState)> {
 }
 
 const fn happens_by_itself(from: CircuitState, to: CircuitState) -> bool {
-    use CircuitState::{Closed, HalfOpen, Open};
+    use CircuitState::{Closed, HalfOpen, Open, Recovering};
 
-    matches!((from, to), (Closed, Open) | (Open, HalfOpen) | (HalfOpen, Open | Closed))
+    matches!(
+        (from, to),
+        (Closed, Open)
+            | (Open, HalfOpen)
+            | (HalfOpen, Open | Recovering | Closed)
+            | (Recovering, Open | Closed)
+    )
 }

@@ -140,7 +140,7 @@ async fn the_column_of_the_breaker_as_a_probe() {
         let rig = Rig::with_breaker(row, CircuitBreakerLayer::new().probes(1)).opened().await;
         rig.drive(false).await;
         let expected = match counted(row) {
-            Some(BreakerResult::Success) => CircuitState::Closed,
+            Some(BreakerResult::Success) => CircuitState::Recovering,
             // As many abandoned probes as there are in all count as one that failed.
             Some(BreakerResult::Failure | BreakerResult::Cancelled) => CircuitState::Open,
             // It never asked.
