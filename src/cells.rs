@@ -6,7 +6,9 @@
 
 use crate::{
     error::Reason,
-    event::{BreakerResult, CircuitState, Event, FaultKind, HedgeResult, Outcome, RetryResult},
+    event::{
+        BreakerResult, CircuitState, Event, FaultKind, HedgeResult, Outcome, RateLimitResult, RetryResult,
+    },
     sync::{AtomicU64, Ordering, STRIPES, stripe},
 };
 
@@ -20,7 +22,8 @@ const BREAKER: usize = HEDGES_SENT + 1;
 const TRANSITIONS: usize = BREAKER + BreakerResult::ALL.len();
 const BULKHEAD_WAITED: usize = TRANSITIONS + CircuitState::ALL.len() * CircuitState::ALL.len();
 const BULKHEAD_REFUSED: usize = BULKHEAD_WAITED + 1;
-const TIMED_OUT: usize = BULKHEAD_REFUSED + 1;
+const RATE_LIMITER: usize = BULKHEAD_REFUSED + 1;
+const TIMED_OUT: usize = RATE_LIMITER + RateLimitResult::ALL.len();
 const FALLBACKS: usize = TIMED_OUT + 3;
 const FAULTS: usize = FALLBACKS + 2;
 const DEADLINES_MALFORMED: usize = FAULTS + FaultKind::ALL.len();
@@ -106,6 +109,11 @@ impl Cells {
         self.sum(BULKHEAD_REFUSED)
     }
 
+    /// Calls that the rate limiter let in, or refused.
+    pub fn rate_limiter(&self, result: RateLimitResult) -> u64 {
+        self.sum(RATE_LIMITER + result as usize)
+    }
+
     /// Attempts that took longer than their limit.
     pub fn attempts_timed_out(&self) -> u64 {
         self.sum(TIMED_OUT)
@@ -164,6 +172,7 @@ fn index(event: &Event) -> usize {
         Event::BreakerTransition { from, to } => transition(from, to),
         Event::BulkheadWaited { .. } => BULKHEAD_WAITED,
         Event::BulkheadRefused { .. } => BULKHEAD_REFUSED,
+        Event::RateLimiterCall { result } => RATE_LIMITER + result as usize,
         Event::TimedOut { reason: Reason::Timeout } => TIMED_OUT,
         Event::TimedOut { reason: Reason::BodyIdle } => TIMED_OUT + 2,
         Event::TimedOut { .. } => TIMED_OUT + 1,
@@ -206,6 +215,7 @@ mod tests {
         events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result, gave_up: None }));
         events.extend(HedgeResult::ALL.map(|result| Event::HedgeFinished { result }));
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
+        events.extend(RateLimitResult::ALL.map(|result| Event::RateLimiterCall { result }));
         events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
         for from in CircuitState::ALL {
             events.extend(CircuitState::ALL.map(|to| Event::BreakerTransition { from, to }));

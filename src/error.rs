@@ -5,7 +5,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
-use crate::{class::Class, name::Name};
+use crate::{class::Class, name::Name, quota::Quota};
 
 /// The error of every layer: `tower`'s own alias.
 pub type BoxError = tower::BoxError;
@@ -29,16 +29,23 @@ pub struct Rejected {
     by: Name,
     reason: Reason,
     retry_after: Option<Duration>,
+    quota: Option<Quota>,
 }
 
 impl Rejected {
     pub(crate) fn new(by: &Name, reason: Reason) -> Self {
-        Self { by: by.clone(), reason, retry_after: None }
+        Self { by: by.clone(), reason, retry_after: None, quota: None }
     }
 
     pub(crate) fn retry_after_some(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// The quota is used up; there is room in it again after `wait`.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) fn over_quota(self, quota: Quota, wait: Duration) -> Self {
+        Self { quota: Some(quota), ..self.retry_after_some(wait) }
     }
 
     /// The name of the pipeline whose policy refused the call.
@@ -54,6 +61,11 @@ impl Rejected {
     /// When asking again makes sense, where the policy knows it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// The quota that is used up, when the call was over a rate limit.
+    pub fn quota(&self) -> Option<Quota> {
+        self.quota
     }
 
     /// Finds the first rejection in a chain of sources; `error` itself is looked at first.
@@ -90,6 +102,8 @@ pub enum Reason {
     BulkheadWait,
     /// The body of an answer was silent for too long. Stands for the dependency's failure: [`Class::Transient`].
     BodyIdle,
+    /// The quota of the rate limit is used up.
+    RateLimited,
 }
 
 impl Reason {
@@ -102,6 +116,7 @@ impl Reason {
             Self::BulkheadFull => "bulkhead_full",
             Self::BulkheadWait => "bulkhead_wait",
             Self::BodyIdle => "body_idle",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -110,9 +125,11 @@ impl Reason {
     pub const fn class(self) -> Class {
         match self {
             Self::Timeout | Self::BodyIdle => Class::TRANSIENT,
-            Self::DeadlineExceeded | Self::CircuitOpen | Self::BulkheadFull | Self::BulkheadWait => {
-                Class::Neutral
-            }
+            Self::DeadlineExceeded
+            | Self::CircuitOpen
+            | Self::BulkheadFull
+            | Self::BulkheadWait
+            | Self::RateLimited => Class::Neutral,
         }
     }
 }
@@ -126,6 +143,7 @@ impl fmt::Display for Reason {
             Self::BulkheadFull => "the bulkhead is full",
             Self::BulkheadWait => "the bulkhead had no place in time",
             Self::BodyIdle => "the body of the answer was silent for too long",
+            Self::RateLimited => "the rate limit is reached",
         })
     }
 }

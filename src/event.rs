@@ -72,6 +72,11 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// The rate limiter counted a call.
+    RateLimiterCall {
+        /// As what.
+        result: RateLimitResult,
+    },
     /// A limit passed and cut the work short.
     TimedOut {
         /// Which limit.
@@ -343,6 +348,35 @@ impl CircuitState {
 impl fmt::Display for CircuitState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// As what the rate limiter counted a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RateLimitResult {
+    /// It was within the quota.
+    Admitted,
+    /// It waited for its turn and had it.
+    Waited,
+    /// Refused, the quota being used up.
+    Rejected,
+    /// Dropped while it waited.
+    Cancelled,
+}
+
+impl RateLimitResult {
+    /// All results.
+    pub const ALL: [Self; 4] = [Self::Admitted, Self::Waited, Self::Rejected, Self::Cancelled];
+
+    /// A stable identifier, fit for metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Waited => "waited",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+        }
     }
 }
 

@@ -25,7 +25,10 @@ mod latency;
 mod name;
 pub mod observer;
 pub mod policy;
+mod quota;
 mod random;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 mod ratio;
 pub mod record;
 mod registry;
@@ -46,6 +49,7 @@ pub use cells::Cells;
 pub use class::{Class, Ending};
 pub use error::{BoxError, CallError, InjectedFault, Reason, Rejected};
 pub use name::{InvalidName, Name};
+pub use quota::{InvalidQuota, Quota};
 pub use ratio::{InvalidRatio, Ratio};
 pub use registry::{BulkheadState, Inspect, Profile, Registry, StackState};
 pub use repeat::{Once, Repeat, Repeatable};

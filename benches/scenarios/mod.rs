@@ -41,6 +41,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         CircuitBreakerLayer::new().per_key(|request: &u64| request % 16).layer(service)
     });
     all.stack("bulkhead", |service| BulkheadLayer::new(64).layer(service));
+    #[cfg(feature = "rate-limit")]
+    all.stack("rate_limit", |service| rate_limit().layer(service));
     all.stack("fault", |service| FaultLayer::new(Faults::new()).layer(service));
     all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));
     all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));
@@ -48,6 +50,12 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("hedge", |service| repeatable(HedgeLayer::new().layer(unwrapped(service))));
     all.stack("client", |service| repeatable(client().service(unwrapped(service))));
     all.list
+}
+
+/// A quota that no scenario uses up.
+#[cfg(feature = "rate-limit")]
+fn rate_limit() -> moneta_resilience::rate_limit::RateLimitLayer {
+    moneta_resilience::rate_limit::RateLimitLayer::new(moneta_resilience::Quota::per_second(1_000_000_000))
 }
 
 /// The golden path of a client, everything on.

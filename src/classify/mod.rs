@@ -147,9 +147,13 @@ mod tests {
         let name = Name::literal("ledger");
         assert_eq!(class(Rejected::new(&name, Reason::Timeout)), Class::TRANSIENT);
         assert_eq!(class(Rejected::new(&name, Reason::BodyIdle)), Class::TRANSIENT);
-        for reason in
-            [Reason::DeadlineExceeded, Reason::CircuitOpen, Reason::BulkheadFull, Reason::BulkheadWait]
-        {
+        for reason in [
+            Reason::DeadlineExceeded,
+            Reason::CircuitOpen,
+            Reason::BulkheadFull,
+            Reason::BulkheadWait,
+            Reason::RateLimited,
+        ] {
             assert_eq!(class(Rejected::new(&name, reason)), Class::Neutral);
             assert_eq!(class(io::Error::other(Rejected::new(&name, reason))), Class::Neutral);
         }

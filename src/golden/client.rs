@@ -2,13 +2,15 @@ mod finish;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-pub use finish::{AttemptPolicy, Attempts, ClientPolicy, Innermost};
+pub use finish::{AttemptPolicy, Attempts, ClientPolicy, Innermost, RateLimited};
 #[cfg(feature = "http")]
 pub use finish::{HttpAttempts, HttpClientPolicy, WiredAttempts};
 
 use super::{Limit, Missing, choice::positive};
 #[cfg(feature = "http")]
 use crate::http::{BodyLimits, WireHeaders};
+#[cfg(feature = "rate-limit")]
+use crate::rate_limit::RateLimitLayer;
 use crate::{
     bulkhead::BulkheadLayer,
     circuit_breaker::CircuitBreakerLayer,
@@ -41,6 +43,8 @@ struct Settings {
     attempt_timeout: Option<Duration>,
     retry: Option<RetryLayer>,
     circuit_breaker: Option<CircuitBreakerLayer>,
+    #[cfg(feature = "rate-limit")]
+    rate_limit: Option<RateLimitLayer>,
     bulkhead: Option<BulkheadLayer>,
     faults: Faults,
     #[cfg(feature = "http")]
@@ -60,6 +64,8 @@ impl ClientBuilder<Missing, Missing> {
             attempt_timeout: None,
             retry: Some(RetryLayer::new()),
             circuit_breaker: Some(CircuitBreakerLayer::new()),
+            #[cfg(feature = "rate-limit")]
+            rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(256)),
             faults: Faults::new(),
             #[cfg(feature = "http")]
@@ -203,6 +209,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// Asks the dependency however often it fails.
     pub fn without_circuit_breaker(mut self) -> Self {
         self.settings.circuit_breaker = None;
+        self
+    }
+
+    /// Lets attempts begin as this layer says: what a contract with the dependency grants. Off unless it is given. The
+    /// quota is shared with every other stack that got a clone of it.
+    #[cfg(feature = "rate-limit")]
+    pub fn rate_limit(mut self, layer: RateLimitLayer) -> Self {
+        self.settings.rate_limit = Some(layer);
         self
     }
 

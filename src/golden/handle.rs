@@ -1,5 +1,7 @@
 use std::{any::Any, fmt, sync::Arc};
 
+#[cfg(feature = "rate-limit")]
+use crate::rate_limit::RateLimitHandle;
 use crate::{
     bulkhead::BulkheadHandle,
     cells::Cells,
@@ -37,6 +39,8 @@ pub(super) struct Parts {
     pub(super) profile: Profile,
     pub(super) observer: Observer,
     pub(super) circuit_breaker: Option<CircuitBreakerHandle>,
+    #[cfg(feature = "rate-limit")]
+    pub(super) rate_limit: Option<RateLimitHandle>,
     pub(super) bulkhead: Option<BulkheadHandle>,
     pub(super) faults: Faults,
 }
@@ -73,6 +77,12 @@ impl Handle {
     /// The circuit breaker; `None` when the stack has none.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreakerHandle> {
         self.parts.circuit_breaker.as_ref()
+    }
+
+    /// The rate limit; `None` when the stack has none.
+    #[cfg(feature = "rate-limit")]
+    pub fn rate_limit(&self) -> Option<&RateLimitHandle> {
+        self.parts.rate_limit.as_ref()
     }
 
     /// The bulkhead; `None` when the stack has none.

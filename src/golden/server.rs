@@ -14,6 +14,8 @@ use super::{
     choice::positive,
     handle::{Parts, observer},
 };
+#[cfg(feature = "rate-limit")]
+use crate::rate_limit::{ByHead, RateLimitLayer, RateLimitPolicy};
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy},
     classify::ByStatus,
@@ -33,7 +35,12 @@ use crate::{
 pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
 
 /// What stands inside the caller's deadline.
-type Limited<C> = TimeoutPolicy<BulkheadPolicy<FaultPolicy<Leaf<C>>>>;
+type Limited<C> = TimeoutPolicy<RateLimited<BulkheadPolicy<FaultPolicy<Leaf<C>>>>>;
+
+#[cfg(feature = "rate-limit")]
+type RateLimited<I> = RateLimitPolicy<I, ByHead>;
+#[cfg(not(feature = "rate-limit"))]
+type RateLimited<I> = I;
 
 /// Builds the stack of a server; see [`server`](super::server).
 #[must_use = "a server's layer is built by `.layer()`"]
@@ -41,6 +48,8 @@ pub struct ServerBuilder<T> {
     name: Name,
     timeout: T,
     deadline_header: HeaderName,
+    #[cfg(feature = "rate-limit")]
+    rate_limit: Option<RateLimitLayer<ByHead>>,
     bulkhead: Option<BulkheadLayer>,
     faults: Faults,
     registry: Option<Registry>,
@@ -53,6 +62,8 @@ impl ServerBuilder<Missing> {
             name,
             timeout: Missing,
             deadline_header: REQUEST_TIMEOUT,
+            #[cfg(feature = "rate-limit")]
+            rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
             faults: Faults::new(),
             registry: None,
@@ -75,6 +86,8 @@ impl<T> ServerBuilder<T> {
             timeout: Limit(positive("a timeout", limit)),
             name: self.name,
             deadline_header: self.deadline_header,
+            #[cfg(feature = "rate-limit")]
+            rate_limit: self.rate_limit,
             bulkhead: self.bulkhead,
             faults: self.faults,
             registry: self.registry,
@@ -86,6 +99,18 @@ impl<T> ServerBuilder<T> {
     /// `x-envoy-expected-rq-timeout-ms` is read as well.
     pub fn deadline_header(mut self, name: HeaderName) -> Self {
         self.deadline_header = name;
+        self
+    }
+
+    /// Lets calls in as this layer says and answers the others with a 429; off unless it is given. With
+    /// [`key_by_head`](RateLimitLayer::key_by_head) each caller has a quota of its own. The quota is shared with every other
+    /// stack that got a clone of the layer.
+    #[cfg(feature = "rate-limit")]
+    pub fn rate_limit<K>(mut self, layer: RateLimitLayer<K>) -> Self
+    where
+        K: Clone + Into<ByHead>,
+    {
+        self.rate_limit = Some(layer.into_by_head());
         self
     }
 
@@ -157,6 +182,13 @@ impl<T> ServerBuilder<T> {
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
         let bulkhead = policy.handle();
+        #[cfg(feature = "rate-limit")]
+        let policy = match self.rate_limit {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => RateLimited::off(observer.clone(), policy),
+        };
+        #[cfg(feature = "rate-limit")]
+        let rate_limit = policy.handle();
         let limit = self.timeout.limit();
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
@@ -165,6 +197,8 @@ impl<T> ServerBuilder<T> {
             profile: Profile::Server,
             observer,
             circuit_breaker: None,
+            #[cfg(feature = "rate-limit")]
+            rate_limit,
             bulkhead,
             faults: self.faults,
         };

@@ -86,7 +86,7 @@ fn known(error: BoxError) -> Result<Status, BoxError> {
 fn refused(rejected: &Rejected) -> Status {
     let reason = rejected.reason();
     let mut status = Status::new(code(reason), reason.to_string());
-    if status.code() == Code::Unavailable {
+    if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) {
         push_back(&mut status, rejected.retry_after().unwrap_or(DEFAULT_PUSHBACK));
     }
     status
@@ -95,6 +95,7 @@ fn refused(rejected: &Rejected) -> Status {
 fn code(reason: Reason) -> Code {
     match reason {
         Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => Code::DeadlineExceeded,
+        Reason::RateLimited => Code::ResourceExhausted,
         _ => Code::Unavailable,
     }
 }
@@ -149,13 +150,14 @@ mod tests {
         refusal(Some(&error.into()))
     }
 
-    const REASONS: [(Reason, Code); 6] = [
+    const REASONS: [(Reason, Code); 7] = [
         (Reason::Timeout, Code::DeadlineExceeded),
         (Reason::DeadlineExceeded, Code::DeadlineExceeded),
         (Reason::BodyIdle, Code::DeadlineExceeded),
         (Reason::CircuitOpen, Code::Unavailable),
         (Reason::BulkheadFull, Code::Unavailable),
         (Reason::BulkheadWait, Code::Unavailable),
+        (Reason::RateLimited, Code::ResourceExhausted),
     ];
 
     #[test]
@@ -179,7 +181,7 @@ mod tests {
             let answer = refused_with(rejected(reason));
             assert_eq!(answer.headers()["grpc-status"], (code as i32).to_string().as_str(), "{reason:?}");
             let pushback = answer.headers().get(PUSHBACK).map(|value| value.to_str().expect("digits"));
-            assert_eq!(pushback, (code == Code::Unavailable).then_some("1000"), "{reason:?}");
+            assert_eq!(pushback, (code != Code::DeadlineExceeded).then_some("1000"), "{reason:?}");
             assert_eq!(answer.extensions().get::<Rejected>().map(Rejected::reason), Some(reason));
         }
         let open = rejected(Reason::CircuitOpen).retry_after_some(Duration::from_micros(2_500_001));

@@ -8,6 +8,7 @@
 //! | error | status | `Retry-After` |
 //! |---|---|---|
 //! | [`Rejected`], `Timeout` or `DeadlineExceeded` | 504 | – |
+//! | [`Rejected`], `RateLimited` | 429, with `RateLimit` and `RateLimit-Policy` | when there is room again |
 //! | [`Rejected`], any other reason | 503 | what the policy knows, else 1 s |
 //! | [`InjectedFault`] | as what it stands for: 400, 429, 500, 503 | its hint |
 //! | any other error, a panic | 500 | – |

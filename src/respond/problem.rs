@@ -10,6 +10,7 @@ use http_body_util::Full;
 use crate::{
     class::Class,
     error::{BoxError, InjectedFault, Reason, Rejected, sources},
+    quota::Quota,
 };
 
 /// How long a refused caller should stay away when the policy that refused it does not know.
@@ -27,6 +28,7 @@ pub(super) fn answer(error: Option<&BoxError>) -> Response<Full<Bytes>> {
                 "the call was not finished in time",
                 None,
             ),
+            Reason::RateLimited => too_many(rejected),
             _ => {
                 let wait = rejected.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
                 problem(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), "refused for now", Some(wait))
@@ -49,6 +51,34 @@ pub(super) fn answer(error: Option<&BoxError>) -> Response<Full<Bytes>> {
     }
 }
 
+/// The quota is used up. Which one it is, and when there is room in it again, stands in the fields of
+/// draft-ietf-httpapi-ratelimit-headers-10. It has one name for all: what it is called in here is nobody's business.
+fn too_many(rejected: &Rejected) -> Response<Full<Bytes>> {
+    let wait = rejected.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
+    let reason = rejected.reason().as_str();
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, reason, "too many requests", Some(wait));
+    if let Some(quota) = rejected.quota() {
+        let field = |text: String| HeaderValue::try_from(text).expect("quotes, letters and digits");
+        let headers = response.headers_mut();
+        headers.insert("ratelimit", field(format!("\"default\";r=0;t={}", whole_seconds(wait))));
+        headers.insert("ratelimit-policy", field(policy(quota)));
+    }
+    response
+}
+
+/// The quota in whole seconds, which is all that the field can say.
+fn policy(quota: Quota) -> String {
+    let window = whole_seconds(quota.period());
+    let calls =
+        u128::from(quota.calls()) * u128::from(window) * 1_000_000_000 / quota.period().as_nanos().max(1);
+    format!("\"default\";q={calls};w={window}")
+}
+
+/// Rounded up, and never nothing: whoever comes back earlier is refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
 fn internal(reason: &str) -> Response<Full<Bytes>> {
     problem(StatusCode::INTERNAL_SERVER_ERROR, reason, "the service failed", None)
 }
@@ -69,9 +99,7 @@ fn problem(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(wait) = retry_after {
-        // Rounded up: whoever comes back earlier is refused again.
-        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        headers.insert(RETRY_AFTER, seconds.max(1).into());
+        headers.insert(RETRY_AFTER, whole_seconds(wait).into());
     }
     response
 }

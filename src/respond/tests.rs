@@ -30,12 +30,33 @@ async fn each_reason_has_its_status_and_a_wait_where_one_helps() {
         (Reason::CircuitOpen, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
         (Reason::BulkheadFull, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
         (Reason::BulkheadWait, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+        (Reason::RateLimited, StatusCode::TOO_MANY_REQUESTS, Some("1")),
     ] {
         let answer = answer_to(rejected(reason)).await;
         assert_eq!(answer.status(), status, "{reason:?}");
         let header = answer.headers().get("retry-after").map(|value| value.to_str().expect("digits"));
         assert_eq!(header, wait, "{reason:?}");
         assert_eq!(answer.extensions().get::<Rejected>().map(Rejected::reason), Some(reason));
+    }
+}
+
+#[cfg(feature = "rate-limit")]
+#[tokio::test]
+async fn a_rate_limit_says_which_quota_is_used_up_and_until_when() {
+    use crate::Quota;
+
+    for (quota, wait, policy, left, retry_after) in [
+        (Quota::per_second(100).burst(20), 10, "q=100;w=1", "r=0;t=1", "1"),
+        (Quota::per(600, Duration::from_secs(60)), 1_001, "q=600;w=60", "r=0;t=2", "2"),
+        (Quota::per(5, Duration::from_millis(100)), 20, "q=50;w=1", "r=0;t=1", "1"),
+        (Quota::per(3, Duration::from_millis(1_500)), 500, "q=4;w=2", "r=0;t=1", "1"),
+    ] {
+        let error = rejected(Reason::RateLimited).over_quota(quota, Duration::from_millis(wait));
+        let answer = answer_to(error).await;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS, "{quota}");
+        assert_eq!(answer.headers()["ratelimit-policy"], format!("\"default\";{policy}"), "{quota}");
+        assert_eq!(answer.headers()["ratelimit"], format!("\"default\";{left}"), "{quota}");
+        assert_eq!(answer.headers()["retry-after"], retry_after, "{quota}");
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) const HEDGE_CALLS: &str = "resilience.hedge.calls";
 pub(crate) const BREAKER_CALLS: &str = "resilience.circuit_breaker.calls";
 pub(crate) const BREAKER_TRANSITIONS: &str = "resilience.circuit_breaker.transitions";
 pub(crate) const BULKHEAD_REFUSED: &str = "resilience.bulkhead.refused";
+pub(crate) const RATE_LIMITER_REQUESTS: &str = "resilience.rate_limiter.requests";
 pub(crate) const TIMEOUTS: &str = "resilience.timeouts";
 pub(crate) const FALLBACK_CALLS: &str = "resilience.fallback.calls";
 pub(crate) const FAULT_INJECTIONS: &str = "resilience.fault.injections";

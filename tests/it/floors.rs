@@ -15,7 +15,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Which module is on which floor; a new module is entered here.
 const FLOORS: [&[&str]; 6] = [
     // Plain values, counts, and what stands in for the clock, randomness and atomics.
-    &["cells", "class", "clock", "error", "event", "name", "observer", "priority", "random", "ratio", "sync"],
+    &[
+        "cells", "class", "clock", "error", "event", "name", "observer", "priority", "quota", "random",
+        "ratio", "sync",
+    ],
     // What the patterns are made of.
     &[
         "budget", "call", "classify", "keyed", "latency", "policy", "registry", "repeat", "spawn", "timer",

@@ -34,7 +34,14 @@ use crate::{
 /// What stands innermost, before the transport.
 pub type Innermost<C> = FaultPolicy<Leaf<C>>;
 /// What stands round each attempt of a client.
-pub type AttemptPolicy<I> = CircuitBreakerPolicy<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<I>>>>;
+pub type AttemptPolicy<I> =
+    CircuitBreakerPolicy<RateLimited<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<I>>>>>;
+/// What stands inside the rate limit of a client.
+#[cfg(feature = "rate-limit")]
+pub type RateLimited<I> = crate::rate_limit::RateLimitPolicy<I>;
+/// What stands where feature `rate-limit` puts the rate limit of a client: nothing.
+#[cfg(not(feature = "rate-limit"))]
+pub type RateLimited<I> = I;
 /// What stands inside the fallback of a client.
 pub type Attempts<I, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<I>>>>;
 /// The layers of a client for any service.
@@ -153,6 +160,13 @@ impl Settings {
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
         let bulkhead = policy.handle();
+        #[cfg(feature = "rate-limit")]
+        let policy = match self.rate_limit {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => RateLimited::off(observer.clone(), policy),
+        };
+        #[cfg(feature = "rate-limit")]
+        let rate_limit = policy.handle();
         let policy = match self.circuit_breaker {
             Some(layer) => layer.over(observer.clone(), policy),
             None => CircuitBreakerPolicy::off(policy),
@@ -169,6 +183,8 @@ impl Settings {
             profile: Profile::Client,
             observer: observer.clone(),
             circuit_breaker,
+            #[cfg(feature = "rate-limit")]
+            rate_limit,
             bulkhead,
             faults: self.faults,
         };

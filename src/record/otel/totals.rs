@@ -14,7 +14,7 @@ use opentelemetry::{
 use crate::{
     cells::Cells,
     error::Reason,
-    event::{BreakerResult, CircuitState, FaultKind, HedgeResult, Outcome, RetryResult},
+    event::{BreakerResult, CircuitState, FaultKind, HedgeResult, Outcome, RateLimitResult, RetryResult},
     name::Name,
     registry::{BulkheadState, Registry},
     telemetry::names,
@@ -40,7 +40,7 @@ struct Pipeline {
     bulkhead: Option<BulkheadState>,
 }
 
-const TOTALS: [Reading<u64>; 12] = [
+const TOTALS: [Reading<u64>; 13] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -114,6 +114,18 @@ const TOTALS: [Reading<u64>; 12] = [
         unit: "{call}",
         description: "Calls that the bulkhead refused, at once or after their wait",
         read: |pipeline, write| write(pipeline.cells.bulkhead_refused(), &[]),
+    },
+    Reading {
+        name: names::RATE_LIMITER_REQUESTS,
+        unit: "{call}",
+        description: "Calls that the rate limiter let in or refused",
+        read: |pipeline, write| {
+            if pipeline.has_rate_limiter() {
+                for result in RateLimitResult::ALL {
+                    write(pipeline.cells.rate_limiter(result), &[(names::RESULT, result.as_str())]);
+                }
+            }
+        },
     },
     Reading {
         name: names::TIMEOUTS,
@@ -239,6 +251,11 @@ impl Pipeline {
     /// A hedge counts every call, so its series begin with its first one: long before the first copy is sent.
     fn has_hedge(&self) -> bool {
         HedgeResult::ALL.iter().any(|&result| self.cells.hedges(result) > 0)
+    }
+
+    /// A rate limiter counts every call, so its series begin with its first one: before the first refusal.
+    fn has_rate_limiter(&self) -> bool {
+        RateLimitResult::ALL.iter().any(|&result| self.cells.rate_limiter(result) > 0)
     }
 
     fn write_bulkhead(&self, of: fn(&BulkheadState) -> usize, write: Write<'_, i64>) {

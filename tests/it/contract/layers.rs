@@ -138,6 +138,48 @@ fn client(name: &str) -> ClientBuilder<Limit, Missing> {
     golden::client(name).timeout(LIMIT)
 }
 
+#[cfg(feature = "rate-limit")]
+mod rate_limited {
+    use moneta_resilience::{Quota, rate_limit::RateLimitLayer};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    contract!(rate_limit, Contract::new(RateLimitLayer::new(Quota::per_second(1_000_000))));
+    // Whoever moves up in its line still waits for time to pass: `rate_limit::tests` has that law.
+    contract!(
+        rate_limit_in_line,
+        Contract::new(RateLimitLayer::new(Quota::per_second(1000).burst(1)).max_wait(HOUR)),
+        [
+            the_service_is_ready_before_each_call
+            a_service_that_never_gets_ready_holds_nobody
+            a_service_that_hangs_is_let_go
+            one_place_inside_is_enough
+            a_call_dropped_at_any_point_leaves_nothing_held
+            a_panic_inside_wedges_nothing
+            the_services_error_passes_unchanged
+        ]
+    );
+    contract!(
+        rate_limit_reached,
+        Contract::new(RateLimitLayer::new(Quota::per(20, HOUR)))
+            .refuses(After::Calls(20, Act::Answer), false),
+        [state_is_shared_and_a_refusal_comes_from_the_call]
+    );
+    contract!(
+        golden_client,
+        Contract::new(layer_fn(|inner| {
+            let limit = RateLimitLayer::new(Quota::per_second(1_000_000));
+            client("contract").no_fallback().rate_limit(limit).service(inner)
+        }))
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true)
+    );
+}
+
 #[cfg(feature = "http")]
 mod http {
     use ::http::{Request, Response};

@@ -1,0 +1,69 @@
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
+};
+
+use http::{Extensions, HeaderMap, Method, Request, Uri};
+
+use super::{KeyOf, Unkeyed};
+use crate::policy::sealed::Sealed;
+
+/// An HTTP request without its body: what a key is taken from, whatever the type of the body.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// What servers and layers further out noted: axum's `ConnectInfo`, who was authenticated.
+    pub extensions: &'a Extensions,
+}
+
+/// A quota for each key of an HTTP request, or one for all; see
+/// [`RateLimitLayer::key_by_head`](super::RateLimitLayer::key_by_head).
+#[derive(Clone, Default)]
+pub struct ByHead {
+    key: Option<Arc<HashOf>>,
+}
+
+/// Takes the key and hashes it.
+type HashOf = dyn Fn(Head<'_>) -> u64 + Send + Sync;
+
+impl ByHead {
+    pub(super) fn new<K: Hash>(key: impl Fn(Head<'_>) -> K + Send + Sync + 'static) -> Self {
+        let hasher = RandomState::new();
+        Self { key: Some(Arc::new(move |head| hasher.hash_one(key(head)))) }
+    }
+}
+
+impl From<Unkeyed> for ByHead {
+    fn from(_: Unkeyed) -> Self {
+        Self::default()
+    }
+}
+
+impl Sealed for ByHead {}
+
+#[diagnostic::do_not_recommend]
+impl<B> KeyOf<Request<B>> for ByHead {
+    fn key_of(&self, request: &Request<B>) -> Option<u64> {
+        self.key.as_ref().map(|key| {
+            key(Head {
+                method: request.method(),
+                uri: request.uri(),
+                headers: request.headers(),
+                extensions: request.extensions(),
+            })
+        })
+    }
+}
+
+impl fmt::Debug for ByHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByHead").field("keyed", &self.key.is_some()).finish()
+    }
+}

@@ -1,0 +1,267 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::{
+    KeyOf, RateLimitHandle, Unkeyed,
+    bucket::{Entry, Place},
+    keys::Buckets,
+};
+use crate::{
+    call::{Call, later},
+    class::Ending,
+    error::{BoxError, Reason, Rejected},
+    event::{Event, RateLimitResult},
+    observer::Observer,
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    quota::Quota,
+    timer::Timer,
+};
+
+/// The numbers of a rate limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateLimitConfig {
+    /// What it begins with; the handle may change it.
+    pub(super) quota: Quota,
+    /// How long a call may wait for its turn.
+    pub(super) max_wait: Duration,
+    /// How many keys are told apart.
+    pub(super) max_keys: usize,
+}
+
+/// What all calls of a rate limit share.
+#[derive(Debug)]
+pub(super) struct State {
+    buckets: ArcSwap<Buckets>,
+    max_keys: usize,
+}
+
+impl State {
+    pub(super) fn quota(&self) -> Quota {
+        self.buckets.load().quota
+    }
+
+    pub(super) fn set_quota(&self, quota: Quota) {
+        if self.quota() != quota {
+            self.buckets.store(Arc::new(Buckets::new(quota, self.max_keys)));
+        }
+    }
+}
+
+/// The policy of a [`RateLimitLayer`](super::RateLimitLayer).
+#[derive(Debug)]
+pub struct RateLimitPolicy<I, K = Unkeyed> {
+    pub(super) config: RateLimitConfig,
+    pub(super) observer: Observer,
+    pub(super) key: K,
+    /// `None` when it is off.
+    state: Option<Arc<State>>,
+    inner: I,
+}
+
+impl<I, K> RateLimitPolicy<I, K> {
+    pub(super) fn new(config: RateLimitConfig, observer: Observer, key: K, inner: I) -> Self {
+        let RateLimitConfig { quota, max_keys, .. } = config;
+        let state = State { buckets: ArcSwap::from_pointee(Buckets::new(quota, max_keys)), max_keys };
+        Self { config, observer, key, state: Some(Arc::new(state)), inner }
+    }
+
+    /// The same type without effect: it admits every call and counts none.
+    pub(crate) fn off(observer: Observer, inner: I) -> Self
+    where
+        K: Default,
+    {
+        let config = RateLimitConfig { quota: Quota::per_second(1), max_wait: Duration::ZERO, max_keys: 1 };
+        Self { config, observer, key: K::default(), state: None, inner }
+    }
+
+    /// The same limit, with the same buckets, round `inner`.
+    pub(super) fn over<J, L>(&self, key: L, observer: Observer, inner: J) -> RateLimitPolicy<J, L> {
+        RateLimitPolicy { config: self.config, observer, key, state: self.state.clone(), inner }
+    }
+
+    /// The rate limit while it runs; `None` when it is off.
+    pub(crate) fn handle(&self) -> Option<RateLimitHandle> {
+        self.state.clone().map(RateLimitHandle::new)
+    }
+
+    /// Gets the call a cell, and says how long it had to wait, or refuses it.
+    fn admit(
+        &self,
+        state: &State,
+        key: Option<u64>,
+        call: &mut Call,
+        wait: &mut Option<Wait>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Result<Duration, Rejected>> {
+        if wait.is_none() {
+            let now = cx.now();
+            let until = self.until(call, now);
+            let buckets = state.buckets.load();
+            match buckets.enter(key, now, until) {
+                Entry::Admitted => return Poll::Ready(Ok(Duration::ZERO)),
+                Entry::Refused(at) => {
+                    let wait = at.saturating_duration_since(now);
+                    return Poll::Ready(Err(self
+                        .refusal(Reason::RateLimited)
+                        .over_quota(buckets.quota, wait)));
+                }
+                Entry::InLine(place) => *wait = Some(Wait::new(place, now, until.unwrap_or(now))),
+            }
+        }
+        let waiting = wait.as_mut().expect("it was set in the lines above");
+        if waiting.served.as_mut().poll(cx.task).is_ready() {
+            let now = cx.now();
+            let elapsed = now.saturating_duration_since(waiting.since);
+            *wait = None;
+            // What is inside begins only now: an attempt's time does not run while it waits.
+            call.started = now;
+            return Poll::Ready(Ok(elapsed));
+        }
+        // A call is let into the line when its turn comes in time, so this passes only when the clock was wrong about that.
+        ready!(waiting.timer.as_mut().poll_until(waiting.until, cx.task));
+        *wait = None;
+        let expired = call.deadline.is_some_and(|deadline| deadline <= cx.now());
+        let reason = if expired { Reason::DeadlineExceeded } else { Reason::RateLimited };
+        Poll::Ready(Err(self.refusal(reason)))
+    }
+
+    /// Until when the call may wait; `None` when it may not.
+    fn until(&self, call: &Call, now: Instant) -> Option<Instant> {
+        let until = (!self.config.max_wait.is_zero()).then(|| later(now, self.config.max_wait))?;
+        Some(call.deadline.map_or(until, |deadline| deadline.min(until)))
+    }
+
+    fn refusal(&self, reason: Reason) -> Rejected {
+        Rejected::new(self.observer.name(), reason)
+    }
+
+    fn tell(&self, result: RateLimitResult) {
+        self.observer.emit(Event::RateLimiterCall { result });
+    }
+}
+
+/// A call in the line.
+struct Wait {
+    /// In a box, as the timer is: only a call that waits pays for it.
+    served: Pin<Box<dyn Future<Output = ()> + Send>>,
+    timer: Pin<Box<Timer>>,
+    since: Instant,
+    until: Instant,
+}
+
+impl Wait {
+    fn new(place: Place, since: Instant, until: Instant) -> Self {
+        Self { served: Box::pin(place.wait()), timer: Box::pin(Timer::new()), since, until }
+    }
+}
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").field("since", &self.since).field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The pass of a [`RateLimitPolicy`].
+    #[derive(Debug)]
+    pub struct RateLimitPass<Req, P> {
+        key: Option<u64>,
+        queued: Duration,
+        #[pin]
+        stage: Stage<Req, P>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    #[derive(Debug)]
+    enum Stage<Req, P> {
+        Outside { call: Call, request: Option<Req>, wait: Option<Wait> },
+        Inside { #[pin] work: P },
+    }
+}
+
+impl<I, K> Sealed for RateLimitPolicy<I, K> {}
+
+impl<I, K, S, Req> Lend<S, Req> for RateLimitPolicy<I, K>
+where
+    I: Lend<S, Req>,
+    K: KeyOf<Req>,
+{
+    type Pass = RateLimitPass<Req, I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        // One that is off asks nobody for a key.
+        let key = self.state.as_ref().and_then(|_| self.key.key_of(&request));
+        RateLimitPass {
+            key,
+            queued: Duration::ZERO,
+            stage: Stage::Outside { call, request: Some(request), wait: None },
+        }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        match pass.project().stage.project() {
+            StageProjection::Outside { wait, .. } => {
+                if wait.take().is_some() {
+                    self.tell(RateLimitResult::Cancelled);
+                }
+            }
+            StageProjection::Inside { work } => self.inner.abandon(work, ending, now),
+        }
+    }
+}
+
+impl<I, K, S, Req> Policy<S, Req> for RateLimitPolicy<I, K>
+where
+    I: Policy<S, Req>,
+    K: KeyOf<Req>,
+{
+    type Response = I::Response;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let mut pass = pass.project();
+        if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
+            if let Some(state) = &self.state {
+                match ready!(self.admit(state, *pass.key, call, wait, cx)) {
+                    Ok(queued) => {
+                        *pass.queued = queued;
+                        let waited = !queued.is_zero();
+                        self.tell(if waited { RateLimitResult::Waited } else { RateLimitResult::Admitted });
+                    }
+                    Err(rejected) => {
+                        self.tell(RateLimitResult::Rejected);
+                        return Poll::Ready(Answer::rejected(rejected));
+                    }
+                }
+            }
+            let request = request.take().expect("it is there until the call gets inside");
+            let work = self.inner.start(*call, request);
+            pass.stage.set(Stage::Inside { work });
+        }
+        let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
+            unreachable!("the call got inside above or before")
+        };
+        let mut answer = ready!(self.inner.poll(work, seat, cx));
+        answer.queued += *pass.queued;
+        Poll::Ready(answer)
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
