@@ -31,6 +31,7 @@ mod random;
 pub mod rate_limit;
 mod ratio;
 pub mod record;
+pub mod redact;
 mod registry;
 mod repeat;
 #[cfg(feature = "http")]
