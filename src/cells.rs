@@ -24,7 +24,8 @@ const BULKHEAD_WAITED: usize = TRANSITIONS + CircuitState::ALL.len() * CircuitSt
 const BULKHEAD_REFUSED: usize = BULKHEAD_WAITED + 1;
 const RATE_LIMITER: usize = BULKHEAD_REFUSED + 1;
 const TIMED_OUT: usize = RATE_LIMITER + RateLimitResult::ALL.len();
-const FALLBACKS: usize = TIMED_OUT + 3;
+const BROKEN: usize = TIMED_OUT + 3;
+const FALLBACKS: usize = BROKEN + Outcome::ALL.len();
 const FAULTS: usize = FALLBACKS + 2;
 const DEADLINES_MALFORMED: usize = FAULTS + FaultKind::ALL.len();
 const DEADLINES_EXPIRED: usize = DEADLINES_MALFORMED + 1;
@@ -129,6 +130,11 @@ impl Cells {
         self.sum(TIMED_OUT + 2)
     }
 
+    /// Answers that had begun well and ended with `outcome`.
+    pub fn answers_broken(&self, outcome: Outcome) -> u64 {
+        self.sum(BROKEN + outcome as usize)
+    }
+
     /// Fallbacks that had an answer.
     pub fn fallbacks_served(&self) -> u64 {
         self.sum(FALLBACKS)
@@ -176,6 +182,7 @@ fn index(event: &Event) -> usize {
         Event::TimedOut { reason: Reason::Timeout } => TIMED_OUT,
         Event::TimedOut { reason: Reason::BodyIdle } => TIMED_OUT + 2,
         Event::TimedOut { .. } => TIMED_OUT + 1,
+        Event::AnswerBroken { outcome } => BROKEN + outcome as usize,
         Event::Fallback { served } => FALLBACKS + usize::from(!served),
         Event::FaultInjected { fault } => FAULTS + fault as usize,
         Event::DeadlineMalformed => DEADLINES_MALFORMED,
@@ -212,6 +219,7 @@ mod tests {
             Event::DeadlineExpired,
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
+        events.extend(Outcome::ALL.map(|outcome| Event::AnswerBroken { outcome }));
         events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result, gave_up: None }));
         events.extend(HedgeResult::ALL.map(|result| Event::HedgeFinished { result }));
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));

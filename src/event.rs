@@ -82,6 +82,11 @@ pub enum Event {
         /// Which limit.
         reason: Reason,
     },
+    /// An answer that had begun well, and was counted as that, ended badly.
+    AnswerBroken {
+        /// How it ended.
+        outcome: Outcome,
+    },
     /// A fallback was asked.
     Fallback {
         /// Whether it had an answer.

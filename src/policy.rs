@@ -127,12 +127,9 @@ impl<T> Answer<T> {
 
     /// A result of the service, as the classifier judged it.
     pub(crate) fn judged(result: Result<T, BoxError>, class: Class) -> Self {
-        let outcome = match (&result, class) {
-            // Only a failed result can be a rejection of a stack further in; looking is kept off the happy path.
-            (Err(error), Class::Neutral | Class::Transient { .. }) => {
-                Rejected::find(&**error).map_or_else(|| class.into(), |rejected| rejected.reason().into())
-            }
-            _ => class.into(),
+        let outcome = match &result {
+            Err(error) => outcome_of(error, class),
+            Ok(_) => class.into(),
         };
         Self::new(result, class, outcome)
     }
@@ -141,6 +138,16 @@ impl<T> Answer<T> {
     pub(crate) fn rejected(rejected: Rejected) -> Self {
         let reason: Reason = rejected.reason();
         Self::new(Err(rejected.into()), reason.class(), reason.into())
+    }
+}
+
+/// How a failure is told. It can be a rejection of a stack further in; looking is kept off where it cannot.
+pub(crate) fn outcome_of(error: &BoxError, class: Class) -> Outcome {
+    match class {
+        Class::Neutral | Class::Transient { .. } => {
+            Rejected::find(&**error).map_or_else(|| class.into(), |rejected| rejected.reason().into())
+        }
+        _ => class.into(),
     }
 }
 

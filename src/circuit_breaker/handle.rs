@@ -8,8 +8,8 @@ use crate::{event::CircuitState, observer::Observer};
 /// A circuit breaker while it runs. Clones are the same one.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerHandle {
-    machine: Arc<Machine>,
-    observer: Observer,
+    pub(super) machine: Arc<Machine>,
+    pub(super) observer: Observer,
 }
 
 impl CircuitBreakerHandle {

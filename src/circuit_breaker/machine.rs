@@ -56,9 +56,9 @@ struct Rare {
 #[derive(Debug)]
 #[must_use = "a probe that is not given back blocks others"]
 pub(crate) struct Admission {
-    word: Word,
+    pub(super) word: Word,
     /// When a probe began.
-    probe: Option<Instant>,
+    pub(super) probe: Option<Instant>,
 }
 
 /// The breaker refuses a call.
@@ -283,7 +283,7 @@ impl Machine {
         now.saturating_duration_since(since) >= patience.saturating_add(longest)
     }
 
-    fn word(&self) -> Word {
+    pub(super) fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
 

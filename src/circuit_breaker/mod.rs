@@ -113,6 +113,8 @@
 mod config;
 mod counting;
 mod handle;
+#[cfg(feature = "grpc")]
+mod late;
 mod layer;
 mod machine;
 mod mark;
@@ -128,6 +130,8 @@ mod word;
 
 pub use config::AbandonedPolicy;
 pub use handle::CircuitBreakerHandle;
+#[cfg(feature = "grpc")]
+pub(crate) use late::Late;
 pub use layer::{CircuitBreaker, CircuitBreakerFuture, CircuitBreakerLayer};
 pub use per_key::{PerKey, PerKeyBreaker, PerKeyBreakerFuture, PerKeyHandle, PerKeyLayer};
 pub use policy::{CircuitBreakerPass, CircuitBreakerPolicy, OneBreaker};

@@ -110,11 +110,8 @@ impl Breaker<OneBreaker> {
 }
 
 impl<B> Breaker<B> {
-    fn count(&self, Counted { result, transition }: Counted) {
-        if let Some(result) = result {
-            self.observer.emit(Event::BreakerCall { result });
-        }
-        tell(&self.observer, transition);
+    fn count(&self, counted: Counted) {
+        count(&self.observer, counted);
     }
 
     #[cold]
@@ -126,6 +123,13 @@ impl<B> Breaker<B> {
             None => rejected,
         }
     }
+}
+
+pub(super) fn count(observer: &Observer, Counted { result, transition }: Counted) {
+    if let Some(result) = result {
+        observer.emit(Event::BreakerCall { result });
+    }
+    tell(observer, transition);
 }
 
 pub(super) fn tell(observer: &Observer, transition: Option<Transition>) {

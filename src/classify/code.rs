@@ -34,7 +34,7 @@ const DETAILS: &str = "grpc-status-details-bin";
 /// or after them; a golden client looks at the first frame of the body and puts a status that comes instead of a message
 /// where this reads it ([`GrpcTransport`](crate::grpc::GrpcTransport)). A stream that breaks off later tells so at the end of
 /// its body, when the call was judged long ago: it has been a `Success`, because what came first was served, and must not
-/// be repeated.
+/// be repeated. [`GrpcAnswerBody`](crate::grpc::GrpcAnswerBody) tells of it.
 ///
 /// `grpc-retry-pushback-ms` is read as gRFC A6 says: a number is a hint how long to wait; a negative number, and anything
 /// that is no number, forbids another attempt ([`Class::NEVER`]). Without it, a `google.rpc.RetryInfo` in the details of
@@ -60,6 +60,12 @@ fn by_headers(status: StatusCode, headers: &HeaderMap) -> Class {
         None if status == StatusCode::OK => Class::Success,
         None => by_code(by_http_status(status), || retry_after(headers)),
     }
+}
+
+/// What the end of an answer says. One that comes without a status was not meant by the server.
+pub(crate) fn by_trailers(trailers: Option<&HeaderMap>) -> Class {
+    let code = trailers.and_then(|trailers| trailers.get(Status::GRPC_STATUS));
+    code.map_or(Class::Fault, |code| by_code(Code::from_bytes(code.as_bytes()), || None))
 }
 
 fn by_error(error: &BoxError) -> Class {

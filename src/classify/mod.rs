@@ -28,6 +28,8 @@ use crate::{
 
 #[cfg(feature = "grpc")]
 pub use code::ByCode;
+#[cfg(feature = "grpc")]
+pub(crate) use code::by_trailers;
 #[cfg(feature = "http")]
 pub use status::ByStatus;
 #[cfg(feature = "http")]

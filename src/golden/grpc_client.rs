@@ -15,7 +15,8 @@ use crate::{
     call::Deadline,
     classify::ByCode,
     grpc::{
-        GRPC_TIMEOUT, GrpcAnswerBody, GrpcBody, GrpcTransport, is_stream, patience, status, wire_headers,
+        GRPC_TIMEOUT, GrpcAnswerBody, GrpcBody, GrpcTransport, Witness, is_stream, patience, status,
+        wire_headers,
     },
     hedge::{HedgeChoice, NoHedge},
     http::{BodyTimeoutPolicy, HttpFallbackPolicy},
@@ -44,9 +45,11 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
             self.wired(ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
+        let circuit_breaker = handle.circuit_breaker().cloned();
+        let witness = Arc::new(Witness { observer: observer.clone(), circuit_breaker });
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         let stack = Stack::new(Arc::new(policy), GrpcTransport::new(channel));
-        GrpcClient { stack, handle, repeatable: Arc::new(|_| false), streaming: Arc::new(|_| false) }
+        GrpcClient { stack, handle, witness, repeatable: Arc::new(|_| false), streaming: Arc::new(|_| false) }
     }
 }
 
@@ -81,6 +84,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 pub struct GrpcClient<F, S, H = NoHedge> {
     stack: Stack<GrpcClientPolicy<F, H>, GrpcTransport<S>>,
     handle: Handle,
+    witness: Arc<Witness>,
     repeatable: Arc<Methods>,
     streaming: Arc<Methods>,
 }
@@ -166,6 +170,7 @@ impl<F, S: Clone, H> Clone for GrpcClient<F, S, H> {
         Self {
             stack: self.stack.clone(),
             handle: self.handle.clone(),
+            witness: Arc::clone(&self.witness),
             repeatable: Arc::clone(&self.repeatable),
             streaming: Arc::clone(&self.streaming),
         }
@@ -206,7 +211,7 @@ where
             }
             None => send(),
         };
-        GrpcFuture { call }
+        GrpcFuture { witness: Arc::clone(&self.witness), call }
     }
 }
 
@@ -217,6 +222,7 @@ pin_project! {
     where
         GrpcClientPolicy<F, H>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
     {
+        witness: Arc<Witness>,
         #[pin]
         call: StackFuture<GrpcClientPolicy<F, H>, GrpcTransport<S>, Request<GrpcBody>>,
     }
@@ -229,8 +235,9 @@ where
     type Output = Result<Response<GrpcAnswerBody<B>>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().call.poll(cx));
-        Poll::Ready(result.map(|response| response.map(GrpcAnswerBody::new)).map_err(status))
+        let this = self.project();
+        let result = ready!(this.call.poll(cx));
+        Poll::Ready(result.map(|answer| GrpcAnswerBody::of(answer, this.witness)).map_err(status))
     }
 }
 
@@ -239,6 +246,6 @@ where
     GrpcClientPolicy<F, H>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrpcFuture").field("call", &self.call).finish()
+        f.debug_struct("GrpcFuture").field("call", &self.call).finish_non_exhaustive()
     }
 }

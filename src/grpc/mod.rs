@@ -11,6 +11,10 @@
 //! [`streaming_methods`](crate::golden::GrpcClient::streaming_methods), and those that come while the request is still being
 //! sent, are not waited with: the server may be waiting for its caller.
 //!
+//! What comes later is told when it comes. An answer that has begun well and breaks off, by a status, an error or no end at
+//! all, is not tried again, because its caller has had messages. It is counted in `resilience.answers.broken`, and as one
+//! failure more by a circuit breaker that is still closed.
+//!
 //! # Deadlines
 //!
 //! A server reads `grpc-timeout`, at most eight digits and a unit (`H`, `M`, `S`, `m`, `u`, `n`), turns it into a local
@@ -64,11 +68,13 @@ mod transport;
 
 pub use begun::BegunBody;
 pub use body::GrpcAnswerBody;
+pub(crate) use body::Witness;
 pub use reply::reply;
 pub use request::GrpcBody;
 pub(crate) use request::is_stream;
 pub(crate) use status::{refusal, status};
 pub(crate) use timeout::{GRPC_TIMEOUT, patience, wire_headers};
+use transport::says_how_it_ends;
 pub use transport::{GrpcTransport, GrpcTransportFuture};
 
 /// The body of a server's answer: the handler's own, or nothing, where the status in the headers says it all.

@@ -138,7 +138,7 @@ where
 }
 
 /// Whether the head alone is the verdict: it holds a status, or comes from something that knows no gRPC.
-fn says_how_it_ends<B>(response: &Response<B>) -> bool {
+pub(super) fn says_how_it_ends<B>(response: &Response<B>) -> bool {
     response.status() != StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS)
 }
 

@@ -34,6 +34,7 @@ pub(crate) const BREAKER_TRANSITIONS: &str = "resilience.circuit_breaker.transit
 pub(crate) const BULKHEAD_REFUSED: &str = "resilience.bulkhead.refused";
 pub(crate) const RATE_LIMITER_REQUESTS: &str = "resilience.rate_limiter.requests";
 pub(crate) const TIMEOUTS: &str = "resilience.timeouts";
+pub(crate) const ANSWERS_BROKEN: &str = "resilience.answers.broken";
 pub(crate) const FALLBACK_CALLS: &str = "resilience.fallback.calls";
 pub(crate) const FAULT_INJECTIONS: &str = "resilience.fault.injections";
 pub(crate) const DEADLINES_EXPIRED: &str = "resilience.deadlines.expired";

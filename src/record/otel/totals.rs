@@ -40,7 +40,11 @@ struct Pipeline {
     bulkhead: Option<BulkheadState>,
 }
 
-const TOTALS: [Reading<u64>; 13] = [
+/// How an answer can end badly.
+const BROKEN: [Outcome; 5] =
+    [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
+
+const TOTALS: [Reading<u64>; 14] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -136,6 +140,18 @@ const TOTALS: [Reading<u64>; 13] = [
             write(cells.attempts_timed_out(), &[(names::REASON, Reason::Timeout.as_str())]);
             write(cells.deadlines_exceeded(), &[(names::REASON, Reason::DeadlineExceeded.as_str())]);
             write(cells.bodies_idle(), &[(names::REASON, Reason::BodyIdle.as_str())]);
+        },
+    },
+    Reading {
+        name: names::ANSWERS_BROKEN,
+        unit: "{answer}",
+        description: "Answers that had begun well and ended badly",
+        read: |pipeline, write| {
+            if pipeline.has_broken_answers() {
+                for outcome in BROKEN {
+                    write(pipeline.cells.answers_broken(outcome), &[(names::OUTCOME, outcome.as_str())]);
+                }
+            }
         },
     },
     Reading {
@@ -256,6 +272,10 @@ impl Pipeline {
     /// A rate limiter counts every call, so its series begin with its first one: before the first refusal.
     fn has_rate_limiter(&self) -> bool {
         RateLimitResult::ALL.iter().any(|&result| self.cells.rate_limiter(result) > 0)
+    }
+
+    fn has_broken_answers(&self) -> bool {
+        BROKEN.iter().any(|&outcome| self.cells.answers_broken(outcome) > 0)
     }
 
     fn write_bulkhead(&self, of: fn(&BulkheadState) -> usize, write: Write<'_, i64>) {

@@ -14,6 +14,7 @@ use futures::{StreamExt as _, stream};
 use http_body::Frame;
 use moneta_resilience::{
     Reason, Registry, Rejected,
+    event::Outcome,
     fallback::NoFallback,
     golden::{self, ClientBuilder, Limit},
     hedge::HedgeLayer,
@@ -56,9 +57,12 @@ async fn a_call_that_stalls_in_its_message_is_cut_at_the_deadline() {
         let begun = Frame::data(framed("a long message").slice(..9));
         answered(stream::iter([begun]).chain(stream::pending()))
     });
-    let mut client = QuotesClient::new(builder().grpc(stalling));
+    let client = builder().grpc(stalling);
+    let handle = client.handle().clone();
+    let mut client = QuotesClient::new(client);
     let start = Instant::now();
     let status = client.get("CHF").await.unwrap_err();
+    assert_eq!(handle.counts().answers_broken(Outcome::Timeout), 1);
     assert_eq!(why(&status), (Code::DeadlineExceeded, Some(Reason::DeadlineExceeded)));
     assert_eq!(start.elapsed(), LIMIT);
 }

@@ -1,9 +1,10 @@
 //! What a gRPC client makes of an answer, wherever its status stands, and what it sends again.
 
 use std::{
+    future::ready,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -17,10 +18,10 @@ use moneta_resilience::{
     Reason, Registry, Rejected,
     event::{BreakerResult, CircuitState, Outcome},
     fallback::NoFallback,
-    golden::{self, ClientBuilder, Limit},
+    golden::{self, ClientBuilder, GrpcClient, Limit},
     grpc,
 };
-use tonic::{Code, Request, body::Body};
+use tonic::{Code, Request, body::Body, transport::Channel};
 
 use super::wire::{QuotesClient, answered, framed, raw, raw_after, trailers};
 
@@ -165,4 +166,90 @@ async fn a_call_that_nobody_listened_to_is_made_again_whatever_its_method() {
     let order = QuotesClient::new(client).call(ORDER, Request::new("CHF".to_owned())).await;
     assert_eq!(order.unwrap_err().code(), Code::Unavailable);
     assert_eq!(calls.load(Ordering::Relaxed), 0);
+}
+
+/// A stream of one message that ends so when it is told to.
+fn stream_that_ends(
+    end: Option<Frame<Bytes>>,
+) -> (GrpcClient<NoFallback, Channel>, mpsc::UnboundedSender<()>) {
+    let (tell, told) = mpsc::unbounded::<()>();
+    let told = Arc::new(Mutex::new(Some((told, end))));
+    let channel = raw(move |_| {
+        let (told, mut end) = told.lock().unwrap().take().unwrap();
+        let end = told.take(1).filter_map(move |()| ready(end.take()));
+        ready(answered(stream::iter([message("9311")]).chain(end)))
+    });
+    (builder().grpc(channel).streaming_methods([CHAT]), tell)
+}
+
+fn no_messages() -> Request<stream::Empty<String>> {
+    Request::new(stream::empty())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_is_told_and_fails_once_more() {
+    for (end, outcome) in [
+        (Some(trailers(Code::Unavailable)), Outcome::Transient),
+        (Some(trailers(Code::Internal)), Outcome::Fault),
+        (Some(Frame::trailers(http::HeaderMap::new())), Outcome::Fault),
+        (None, Outcome::Fault),
+    ] {
+        let (client, end) = stream_that_ends(end);
+        let handle = client.handle().clone();
+        let mut prices = QuotesClient::new(client).stream(CHAT, no_messages()).await.unwrap();
+        assert_eq!(prices.next().await.unwrap().unwrap(), "9311");
+        assert_eq!(handle.counts().answers_broken(outcome), 0);
+        end.unbounded_send(()).unwrap();
+        while prices.next().await.is_some() {}
+        assert_eq!(handle.counts().answers_broken(outcome), 1, "{outcome:?}");
+        assert_eq!(handle.counts().calls(Outcome::Success), 1);
+        let breaker = handle.circuit_breaker().unwrap().snapshot();
+        assert_eq!((breaker.calls, breaker.failures), (2, 1), "{outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_says_nothing_bad_of_the_dependency_fails_no_breaker() {
+    for (end, told) in [(Code::Ok, 0), (Code::OutOfRange, 1)] {
+        let (client, tell) = stream_that_ends(Some(trailers(end)));
+        let handle = client.handle().clone();
+        let mut prices = QuotesClient::new(client).stream(CHAT, no_messages()).await.unwrap();
+        tell.unbounded_send(()).unwrap();
+        while prices.next().await.is_some() {}
+        assert_eq!(handle.counts().answers_broken(Outcome::CallerFault), told, "{end:?}");
+        assert_eq!(handle.circuit_breaker().unwrap().snapshot().calls, 1);
+    }
+    // Nor does a reader that has read enough.
+    let (client, _tell) = stream_that_ends(None);
+    let handle = client.handle().clone();
+    let mut prices = QuotesClient::new(client).stream(CHAT, no_messages()).await.unwrap();
+    prices.next().await.unwrap().unwrap();
+    drop(prices);
+    assert_eq!(handle.circuit_breaker().unwrap().snapshot().failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_has_begun_anew_hears_nothing_of_old_streams() {
+    let (client, end) = stream_that_ends(Some(trailers(Code::Unavailable)));
+    let handle = client.handle().clone();
+    let mut prices = QuotesClient::new(client).stream(CHAT, no_messages()).await.unwrap();
+    handle.circuit_breaker().unwrap().reset();
+    end.unbounded_send(()).unwrap();
+    while prices.next().await.is_some() {}
+    assert_eq!(handle.counts().answers_broken(Outcome::Transient), 1);
+    assert_eq!(handle.circuit_breaker().unwrap().snapshot().calls, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_break_off_again_and_again_open_the_circuit() {
+    let breaking = raw(async |_| answered(stream::iter([message("9311"), trailers(Code::Unavailable)])));
+    let client = builder().grpc(breaking);
+    let handle = client.handle().clone();
+    let mut client = QuotesClient::new(client);
+    let mut calls = 0;
+    while handle.state().circuit == Some(CircuitState::Closed) {
+        client.get("CHF").await.unwrap_err();
+        calls += 1;
+    }
+    assert_eq!(calls, 10, "twenty verdicts, half of them bad");
 }
