@@ -65,7 +65,9 @@ proptest! {
             }
         }));
         let mut callers: Vec<_> = (0..CALLERS).map(|name| spawn(service.call(name))).collect();
-        callers.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
+        for call in &mut callers {
+            assert!(call.poll().is_pending());
+        }
         while !callers.is_empty() {
             let state = handle.state();
             prop_assert_eq!(state.in_use, limit.min(callers.len()), "a place is lost");
