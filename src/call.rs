@@ -91,6 +91,9 @@ pub struct Call {
     pub attempt: u32,
     /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
     pub(crate) inherited: Option<Instant>,
+    /// When a limit of this stack cuts it, unless its caller is in such a hurry that this says nothing about the
+    /// dependency.
+    pub(crate) limit: Option<Instant>,
     /// Whether a part of the time before the deadline is kept for what comes after the attempts: a fallback.
     pub(crate) reserve: bool,
 }
@@ -99,7 +102,21 @@ impl Call {
     /// A call that begins now, under the deadline of the work that it was made in.
     pub(crate) fn begin(deadline: Option<Deadline>) -> Self {
         let inherited = deadline.map(Deadline::instant);
-        Self { started: Instant::now(), deadline: inherited, attempt: 1, inherited, reserve: false }
+        Self {
+            started: Instant::now(),
+            deadline: inherited,
+            attempt: 1,
+            inherited,
+            limit: None,
+            reserve: false,
+        }
+    }
+
+    /// The same call for a caller that says from outside how long it will wait.
+    #[cfg(feature = "http")]
+    pub(crate) fn inheriting(mut self, patience: Instant) -> Self {
+        self.inherited = Some(self.inherited.map_or(patience, |inherited| inherited.min(patience)));
+        self.no_later_than(patience)
     }
 
     /// The same call with its deadline no later than `limit`.

@@ -24,6 +24,24 @@ fn a_call_that_goes_well_allocates_nothing() {
 }
 
 #[test]
+fn a_call_through_a_limit_that_adapts_allocates_nothing() {
+    use std::{convert::Infallible, future::ready, pin::pin, task};
+
+    use moneta_resilience::bulkhead::BulkheadLayer;
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let service =
+        BulkheadLayer::adaptive().layer(service_fn(|answer: u64| ready(Ok::<_, Infallible>(answer))));
+    let cx = &mut task::Context::from_waker(task::Waker::noop());
+    let calls = measure(|| {
+        for call in 0..CALLS {
+            assert!(pin!(service.clone().oneshot(call)).poll(cx).is_ready());
+        }
+    });
+    assert_eq!(calls.count_total, 0);
+}
+
+#[test]
 fn the_counter_counts() {
     assert_eq!(measure(|| drop(Box::new(std::hint::black_box(1)))).count_total, 1);
 }

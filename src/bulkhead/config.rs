@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use super::ConcurrencyLimit;
+
 /// The numbers of a bulkhead. The default is a client's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "the names of the setters")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BulkheadConfig {
-    /// How many calls may be in flight. At least 1.
-    pub(crate) max_concurrent: usize,
+    /// How many calls may be in flight.
+    pub(crate) limit: ConcurrencyLimit,
     /// How many more may wait for one of those to end.
     pub(crate) max_queue: usize,
     /// How long a call may wait. Its deadline may end the wait earlier.
@@ -15,7 +16,7 @@ pub(crate) struct BulkheadConfig {
 impl BulkheadConfig {
     /// In front of a dependency: a short queue evens out bursts.
     pub(crate) const CLIENT: Self =
-        Self { max_concurrent: 256, max_queue: 64, max_wait: Duration::from_millis(100) };
+        Self { limit: ConcurrencyLimit::Fixed(256), max_queue: 64, max_wait: Duration::from_millis(100) };
 }
 
 impl Default for BulkheadConfig {

@@ -1,13 +1,12 @@
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tower::Layer;
 
-use super::{BulkheadPolicy, config::BulkheadConfig, machine::Machine};
+use super::{BulkheadHandle, BulkheadPolicy, ConcurrencyLimit, Gradient, config::BulkheadConfig};
 use crate::{
     classify::ByError,
     observer::Observer,
     policy::{Leaf, Stack, StackFuture},
-    registry::BulkheadState,
 };
 
 /// A service with a bound on its calls in flight.
@@ -20,25 +19,72 @@ pub type BulkheadFuture<S, Req, C = ByError> = StackFuture<BulkheadPolicy<Leaf<C
 /// The bound belongs to the layer: all services that one layer, or its clones, was put in front of share it.
 /// A setter gives a layer with a bulkhead of its own, so take the [`handle`](Self::handle) after the last
 /// one.
-#[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put in front of a service"]
-pub struct BulkheadLayer {
-    policy: Arc<BulkheadPolicy<Leaf>>,
+pub struct BulkheadLayer<C = ByError> {
+    policy: Arc<BulkheadPolicy<Leaf<C>>>,
 }
 
 impl BulkheadLayer {
-    /// At most `max_concurrent` calls in flight, with a queue of 64 and a wait of 100 ms. More than 2,097,151
-    /// mean that many.
+    /// At most so many calls in flight, with a queue of 64 and a wait of 100 ms. More than 2,097,151 mean that many.
+    ///
+    /// The limit is a number, or a law by which it adapts: [`Gradient`], [`Aimd`](super::Aimd).
     ///
     /// # Panics
     ///
-    /// When `max_concurrent` is zero: no call could ever get in.
+    /// When the limit is zero: no call could ever get in.
     #[track_caller]
-    pub fn new(max_concurrent: usize) -> Self {
-        assert!(max_concurrent > 0, "a bulkhead of zero would refuse every call; give it a limit above zero");
-        Self::with(BulkheadConfig { max_concurrent, ..BulkheadConfig::CLIENT }, Observer::unnamed("bulkhead"))
+    pub fn new(limit: impl Into<ConcurrencyLimit>) -> Self {
+        let limit = limit.into();
+        assert!(
+            limit != ConcurrencyLimit::Fixed(0),
+            "a bulkhead of zero would refuse every call; give it a limit above zero"
+        );
+        let config = BulkheadConfig { limit, ..BulkheadConfig::CLIENT };
+        Self::with(config, Observer::unnamed("bulkhead"), Leaf::default())
     }
 
+    /// As many calls in flight as the dependency can take: a [`Gradient`] with its defaults finds out how many that are,
+    /// and goes on finding out.
+    pub fn adaptive() -> Self {
+        Self::new(Gradient::new())
+    }
+}
+
+impl<C> BulkheadLayer<C> {
+    /// Judges results with `classifier` instead of [`ByError`]; a limit that adapts learns from what it says. In a
+    /// golden stack the stack's own classifier is used.
+    ///
+    /// ```
+    /// use moneta_resilience::{BoxError, Class, bulkhead::BulkheadLayer};
+    ///
+    /// let layer = BulkheadLayer::adaptive().classify(|result: Result<&u32, &BoxError>| match result {
+    ///     Ok(429) => Class::THROTTLED,
+    ///     Ok(_) => Class::Success,
+    ///     Err(_) => Class::TRANSIENT,
+    /// });
+    /// # drop(layer);
+    /// ```
+    pub fn classify<D>(self, classifier: D) -> BulkheadLayer<D> {
+        BulkheadLayer::with(self.policy.config, self.policy.observer.clone(), Leaf::new(classifier))
+    }
+
+    /// The bulkhead while it runs: its limit, which can be changed, and its counts.
+    #[expect(clippy::missing_panics_doc, reason = "a layer cannot switch its bulkhead off")]
+    pub fn handle(&self) -> BulkheadHandle {
+        self.policy.handle().expect("a layer cannot switch its bulkhead off")
+    }
+
+    /// The same bulkhead round another policy, told to another observer.
+    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> BulkheadPolicy<I> {
+        self.policy.over(observer, inner)
+    }
+
+    fn with(config: BulkheadConfig, observer: Observer, leaf: Leaf<C>) -> Self {
+        Self { policy: Arc::new(BulkheadPolicy::new(config, observer, leaf)) }
+    }
+}
+
+impl<C: Clone> BulkheadLayer<C> {
     /// How many calls may wait for a place; the next is refused at once. Default 64; with 0 nobody waits.
     pub fn max_queue(self, max_queue: usize) -> Self {
         self.map(|config| config.max_queue = max_queue)
@@ -65,60 +111,33 @@ impl BulkheadLayer {
 
     /// Tells this observer; by default the layer has one of its own, named `bulkhead`.
     pub fn observer(self, observer: Observer) -> Self {
-        Self::with(self.policy.config, observer)
-    }
-
-    /// The bulkhead while it runs: its limit, which can be changed, and its counts.
-    #[expect(clippy::missing_panics_doc, reason = "a layer cannot switch its bulkhead off")]
-    pub fn handle(&self) -> BulkheadHandle {
-        self.policy.handle().expect("a layer cannot switch its bulkhead off")
-    }
-
-    /// The same bulkhead round another policy, told to another observer.
-    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> BulkheadPolicy<I> {
-        self.policy.over(observer, inner)
+        Self::with(self.policy.config, observer, self.policy.inner.clone())
     }
 
     fn map(self, change: impl FnOnce(&mut BulkheadConfig)) -> Self {
         let mut config = self.policy.config;
         change(&mut config);
-        Self::with(config, self.policy.observer.clone())
-    }
-
-    fn with(config: BulkheadConfig, observer: Observer) -> Self {
-        Self { policy: Arc::new(BulkheadPolicy::new(config, observer, Leaf::default())) }
+        Self::with(config, self.policy.observer.clone(), self.policy.inner.clone())
     }
 }
 
-impl<S> Layer<S> for BulkheadLayer {
-    type Service = Bulkhead<S>;
+impl<C> Clone for BulkheadLayer<C> {
+    /// The clone shares the places.
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<C> fmt::Debug for BulkheadLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadLayer").field("config", &self.policy.config).finish_non_exhaustive()
+    }
+}
+
+impl<S, C> Layer<S> for BulkheadLayer<C> {
+    type Service = Bulkhead<S, C>;
 
     fn layer(&self, service: S) -> Self::Service {
         Stack::new(Arc::clone(&self.policy), service)
-    }
-}
-
-/// A bulkhead while it runs. Clones are the same one.
-#[derive(Clone, Debug)]
-pub struct BulkheadHandle {
-    machine: Arc<Machine>,
-}
-
-impl BulkheadHandle {
-    pub(super) fn new(machine: Arc<Machine>) -> Self {
-        Self { machine }
-    }
-
-    /// The limit, and how many calls are in flight and in the queue, all at one moment.
-    ///
-    /// More can be in flight than the limit allows, for a while after it was lowered.
-    pub fn state(&self) -> BulkheadState {
-        self.machine.state()
-    }
-
-    /// Changes the limit from the next call on. A higher one lets waiting calls in at once; a lower one
-    /// leaves the calls in flight alone and admits no other until enough of them have ended.
-    pub fn set_limit(&self, limit: NonZeroUsize) {
-        self.machine.set_limit(limit.get());
     }
 }

@@ -59,6 +59,17 @@ pub(crate) struct Waiter {
     ticket: u64,
 }
 
+/// Those who were let in by a new limit. To be woken where no lock is held: a waker is somebody else's code.
+#[must_use = "who is not woken does not know of its permit"]
+#[derive(Debug, Default)]
+pub(crate) struct Granted(Vec<Place>);
+
+impl Granted {
+    pub(crate) fn wake(self) {
+        self.0.into_iter().for_each(Place::wake);
+    }
+}
+
 /// The queue had no place left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -151,15 +162,12 @@ impl Machine {
         }
     }
 
-    /// Changes the limit from now on. Higher, it lets waiters in; lower, it takes nothing from the calls in
-    /// flight: permits that come back are withheld until no more than `limit` are out.
-    pub(crate) fn set_limit(&self, limit: usize) {
-        let granted = {
-            let mut queue = lock(&self.queue);
-            self.always(Ordering::Relaxed, |word| word.with_limit(count(limit)));
-            std::iter::from_fn(|| self.grant(&mut queue)).collect::<Vec<_>>()
-        };
-        granted.into_iter().for_each(Place::wake);
+    /// Changes the limit from now on. Higher, it lets waiters in, who are to be woken; lower, it takes nothing from the
+    /// calls in flight: permits that come back are withheld until no more than `limit` are out.
+    pub(crate) fn set_limit(&self, limit: usize) -> Granted {
+        let mut queue = lock(&self.queue);
+        self.always(Ordering::Relaxed, |word| word.with_limit(count(limit)));
+        Granted(std::iter::from_fn(|| self.grant(&mut queue)).collect())
     }
 
     /// Limit, permits out and calls queued, all at one moment. More can be out than the limit says for a

@@ -6,11 +6,16 @@
 //! else. A bulkhead gives each dependency a compartment of its own (Nygard, *Release It!*, "Bulkheads"). A
 //! call that finds it full waits shortly, in order, or is refused.
 //!
+//! Nobody knows the right limit for long: it is the number of calls that the dependency works on at once, and changes
+//! with every release and every neighbour. [`BulkheadLayer::adaptive`] finds it by itself, by the latency
+//! ([`Gradient`]) or by the refusals ([`Aimd`]) of the dependency, and follows it.
+//!
 //! # Defaults
 //!
 //! | setting | default | server stack |
 //! |---|---|---|
-//! | `max_concurrent` | none: it has to be given; a client stack has 256 | 1024 |
+//! | limit | none: it has to be given; a client stack has 256 | 1024 |
+//! | bounds of a limit that adapts | 1 to 1000, beginning with 20 | the same |
 //! | [`max_queue`](BulkheadLayer::max_queue) | 64 | 0: refused at once |
 //! | [`max_wait`](BulkheadLayer::max_wait) | 100 ms, and never past the deadline of the call | – |
 //!
@@ -31,6 +36,12 @@
 //!
 //! Events `BulkheadWaited` and `BulkheadRefused`; limit, calls in flight and calls queued in
 //! [`BulkheadHandle::state`].
+//!
+//! # Cost
+//!
+//! One compare-and-swap to get in and one to get out, without a lock or an allocation, as long as nobody waits. A limit
+//! that adapts adds one atomic add for each call that succeeds; the call that completes a round trip (as many calls as
+//! were in flight) takes a lock, and so does one that tells of an overload.
 //!
 //! # Cancellation
 //!
@@ -57,12 +68,19 @@
 //! # }
 //! ```
 
+mod adaptive;
 mod config;
+mod handle;
 mod layer;
+mod limit;
 mod machine;
+mod places;
 mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use layer::{Bulkhead, BulkheadFuture, BulkheadHandle, BulkheadLayer};
+pub use adaptive::{Aimd, Gradient};
+pub use handle::BulkheadHandle;
+pub use layer::{Bulkhead, BulkheadFuture, BulkheadLayer};
+pub use limit::ConcurrencyLimit;
 pub use policy::{BulkheadPass, BulkheadPolicy};

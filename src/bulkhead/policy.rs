@@ -13,6 +13,7 @@ use super::{
     BulkheadHandle,
     config::BulkheadConfig,
     machine::{Machine, Waiter},
+    places::{Places, Sample},
 };
 use crate::{
     call::{Call, later},
@@ -30,29 +31,29 @@ pub struct BulkheadPolicy<I> {
     pub(super) config: BulkheadConfig,
     pub(super) observer: Observer,
     /// `None` when it is off.
-    machine: Option<Arc<Machine>>,
-    inner: I,
+    places: Option<Arc<Places>>,
+    pub(super) inner: I,
 }
 
 impl<I> BulkheadPolicy<I> {
     pub(crate) fn new(config: BulkheadConfig, observer: Observer, inner: I) -> Self {
-        let machine = Arc::new(Machine::new(config.max_concurrent, config.max_queue));
-        Self { config, observer, machine: Some(machine), inner }
+        let places = Arc::new(Places::new(config.limit, config.max_queue));
+        Self { config, observer, places: Some(places), inner }
     }
 
     /// The same type without effect: it admits every call and counts none.
     pub(crate) fn off(observer: Observer, inner: I) -> Self {
-        Self { config: BulkheadConfig::default(), observer, machine: None, inner }
+        Self { config: BulkheadConfig::default(), observer, places: None, inner }
     }
 
     /// The same bulkhead, with the same places, round `inner`.
     pub(super) fn over<J>(&self, observer: Observer, inner: J) -> BulkheadPolicy<J> {
-        BulkheadPolicy { config: self.config, observer, machine: self.machine.clone(), inner }
+        BulkheadPolicy { config: self.config, observer, places: self.places.clone(), inner }
     }
 
     /// The bulkhead while it runs; `None` when it is off.
     pub(crate) fn handle(&self) -> Option<BulkheadHandle> {
-        self.machine.clone().map(BulkheadHandle::new)
+        self.places.clone().map(BulkheadHandle::new)
     }
 
     /// Gets the call a permit, noted in `permit`, and says how long it had to wait, or refuses it.
@@ -102,11 +103,11 @@ impl<I> BulkheadPolicy<I> {
 
     /// Gives back what the call holds, after `work` was dropped: as long as it exists it has its permit.
     fn leave<Req, P>(&self, mut stage: Pin<&mut Stage<Req, P>>, permit: &mut bool) {
-        let Some(machine) = &self.machine else { return stage.set(Stage::Left) };
-        let _permit = mem::take(permit).then(|| Permit(machine));
+        let Some(places) = &self.places else { return stage.set(Stage::Left) };
+        let _permit = mem::take(permit).then(|| Permit(&places.machine));
         if let StageProjection::Outside { wait, .. } = stage.as_mut().project() {
             if let Some(wait) = wait.take() {
-                machine.give_up(wait.waiter);
+                places.machine.give_up(wait.waiter);
             }
         }
         stage.set(Stage::Left);
@@ -139,6 +140,7 @@ pin_project! {
     pub struct BulkheadPass<Req, P> {
         // Beside the stage, so that it is known whatever panics between two stages.
         permit: bool,
+        sample: Option<Sample>,
         queued: Duration,
         #[pin]
         stage: Stage<Req, P>,
@@ -166,6 +168,7 @@ where
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         BulkheadPass {
             permit: false,
+            sample: None,
             queued: Duration::ZERO,
             stage: Stage::Outside { call, request: Some(request), wait: None },
         }
@@ -175,6 +178,9 @@ where
         let mut pass = pass.project();
         if let StageProjection::Inside { work } = pass.stage.as_mut().project() {
             self.inner.abandon(work, ending, now);
+            if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
+                places.learn_of_end(sample, ending, now);
+            }
         }
         self.leave(pass.stage, pass.permit);
     }
@@ -194,9 +200,12 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
         if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
-            if let Some(machine) = &self.machine {
-                match ready!(self.admit(machine, call, wait, pass.permit, cx)) {
-                    Ok(queued) => *pass.queued = queued,
+            if let Some(places) = &self.places {
+                match ready!(self.admit(&places.machine, call, wait, pass.permit, cx)) {
+                    Ok(queued) => {
+                        *pass.queued = queued;
+                        *pass.sample = places.sample(call);
+                    }
                     Err(reason) => {
                         pass.stage.set(Stage::Left);
                         self.observer.emit(Event::BulkheadRefused { reason });
@@ -212,6 +221,9 @@ where
             unreachable!("the call got inside above or before, and is polled until it is answered")
         };
         let mut answer = ready!(self.inner.poll(work, seat, cx));
+        if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
+            places.learn(sample, &answer, cx.now());
+        }
         answer.queued += *pass.queued;
         self.leave(pass.stage, pass.permit);
         Poll::Ready(answer)

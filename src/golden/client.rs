@@ -12,7 +12,7 @@ use crate::http::{BodyLimits, WireHeaders};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitLayer;
 use crate::{
-    bulkhead::BulkheadLayer,
+    bulkhead::{BulkheadLayer, ConcurrencyLimit},
     circuit_breaker::CircuitBreakerLayer,
     classify::ByError,
     error::BoxError,
@@ -220,14 +220,15 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         self
     }
 
-    /// Lets at most `max_concurrent` attempts run at once, with the default queue.
+    /// Lets at most so many attempts run at once, with the default queue: a number, or a law by which it adapts
+    /// ([`Gradient`](crate::bulkhead::Gradient), [`Aimd`](crate::bulkhead::Aimd)).
     ///
     /// # Panics
     ///
-    /// When `max_concurrent` is zero.
+    /// When the limit is zero.
     #[track_caller]
-    pub fn bulkhead(self, max_concurrent: usize) -> Self {
-        self.bulkhead_layer(BulkheadLayer::new(max_concurrent))
+    pub fn bulkhead(self, limit: impl Into<ConcurrencyLimit>) -> Self {
+        self.bulkhead_layer(BulkheadLayer::new(limit))
     }
 
     /// Limits the attempts that run at once as this layer says. Its places are shared with every other stack that got a

@@ -17,7 +17,7 @@ use super::{
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{ByHead, RateLimitLayer, RateLimitPolicy};
 use crate::{
-    bulkhead::{BulkheadLayer, BulkheadPolicy},
+    bulkhead::{BulkheadLayer, BulkheadPolicy, ConcurrencyLimit},
     classify::ByStatus,
     error::{BoxError, Reason},
     fault::{FaultPolicy, Faults},
@@ -114,14 +114,15 @@ impl<T> ServerBuilder<T> {
         self
     }
 
-    /// Handles at most `max_concurrent` calls at once and refuses more with a 503; no call waits.
+    /// Handles at most so many calls at once and refuses more with a 503; no call waits. A number, or a law by which it
+    /// adapts ([`Gradient`](crate::bulkhead::Gradient), [`Aimd`](crate::bulkhead::Aimd)).
     ///
     /// # Panics
     ///
-    /// When `max_concurrent` is zero.
+    /// When the limit is zero.
     #[track_caller]
-    pub fn bulkhead(self, max_concurrent: usize) -> Self {
-        self.bulkhead_layer(BulkheadLayer::new(max_concurrent).max_queue(0))
+    pub fn bulkhead(self, limit: impl Into<ConcurrencyLimit>) -> Self {
+        self.bulkhead_layer(BulkheadLayer::new(limit).max_queue(0))
     }
 
     /// Limits the calls that are handled at once as this layer says. Its places are shared with every other stack that

@@ -62,10 +62,7 @@ where
 
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
         let Patience { limit, malformed } = (self.read)(request.headers(), &self.header);
-        let call = match limit {
-            Some(limit) => call.no_later_than(later(call.started, limit)),
-            None => call,
-        };
+        let call = limit.map_or(call, |limit| call.inheriting(later(call.started, limit)));
         DeadlineHeaderPass { malformed, inner: self.inner.start(call, request) }
     }
 

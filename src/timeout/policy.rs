@@ -64,7 +64,7 @@ where
         // Cut before half of the limit, a call says more about its caller than about the dependency. Callers in a hurry,
         // whom a header from outside may make, must not open a breaker for the others.
         let hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, limit / 2));
-        let call = Call { deadline: Some(deadline), ..call };
+        let call = Call { deadline: Some(deadline), limit: (!hurried).then_some(deadline), ..call };
         TimeoutPass {
             deadline,
             expired,

@@ -312,7 +312,7 @@ async fn a_timeout_outside_gives_the_place_back_when_it_answers() {
 #[tokio::test(start_paused = true)]
 async fn a_timeout_inside_does_not_run_while_the_call_queues() {
     let timeout = TimeoutPolicy::new(WAIT, Reason::Timeout, observer(), leaf());
-    let config = BulkheadConfig { max_concurrent: 1, max_wait: 2 * WAIT, ..BulkheadConfig::CLIENT };
+    let config = BulkheadConfig { limit: 1.into(), max_wait: 2 * WAIT, ..BulkheadConfig::CLIENT };
     let stack = Stack::new(Arc::new(BulkheadPolicy::new(config, observer(), timeout)), service_fn(work));
     let outcomes = futures::future::join_all([90, 90].map(|millis| stack.clone().oneshot(millis))).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -350,7 +350,7 @@ async fn the_limit_changes_live() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
-    let config = BulkheadConfig { max_concurrent: 1, max_queue: 0, ..BulkheadConfig::CLIENT };
+    let config = BulkheadConfig { limit: 1.into(), max_queue: 0, ..BulkheadConfig::CLIENT };
     let policy = BulkheadPolicy::new(config, observer(), leaf());
     let stack = Stack::new(Arc::new(policy), service_fn(work));
     let mut inside = spawn(stack.clone().oneshot(9));

@@ -7,7 +7,11 @@ use std::{
 
 use loom::{model::Builder, sync::Arc, thread};
 
-use super::super::machine::{Machine, Waiter};
+use super::super::{
+    Aimd,
+    adaptive::Adaptive,
+    machine::{Machine, Waiter},
+};
 
 fn model(check: impl Fn() + Send + Sync + 'static) {
     let mut model = Builder::new();
@@ -90,7 +94,7 @@ fn loom_a_limit_that_rises_while_a_call_queues_lets_it_in() {
         let (queues, passes) = (Arc::clone(&machine), Arc::clone(&machine));
         let queues = thread::spawn(move || wait(&queues));
         let passes = thread::spawn(move || pass(&passes));
-        machine.set_limit(1);
+        machine.set_limit(1).wake();
         passes.join().expect("it does not panic");
         let (mut waiter, ready, alarm) = queues.join().expect("it does not panic");
         assert!(ready || alarm.0.load(Ordering::SeqCst), "nobody would poll it again");
@@ -105,7 +109,7 @@ fn loom_no_permit_is_granted_over_a_limit_that_falls() {
         let machine = Arc::new(Machine::new(2, 2));
         let takes = Arc::clone(&machine);
         let takes = thread::spawn(move || takes.try_acquire());
-        machine.set_limit(1);
+        machine.set_limit(1).wake();
         let before = machine.state().in_use;
         let mine = machine.try_acquire();
         assert!(!(mine && before == 1));
@@ -129,5 +133,39 @@ fn loom_waiters_that_all_give_up_leave_every_permit_behind() {
         other.join().expect("it does not panic");
         assert_eq!(counts(&machine), (0, 0));
         assert!(machine.try_acquire());
+    });
+}
+
+#[test]
+fn loom_of_two_calls_of_a_round_trip_that_ask_for_less_one_is_heard() {
+    model(|| {
+        let machine = Arc::new(Machine::new(20, 0));
+        let adaptive = Adaptive::new(Aimd::new().into()).expect("it adapts");
+        let turn = adaptive.turn();
+        let adaptive = Arc::new(adaptive);
+        let (other, theirs) = (Arc::clone(&adaptive), Arc::clone(&machine));
+        let other = thread::spawn(move || other.overloaded(&theirs, turn).wake());
+        adaptive.overloaded(&machine, turn).wake();
+        other.join().expect("it does not panic");
+        assert_eq!(machine.state().limit, 18);
+        assert_ne!(adaptive.turn(), turn);
+    });
+}
+
+#[test]
+fn loom_a_round_trip_is_taken_once() {
+    model(|| {
+        let machine = Arc::new(Machine::new(20, 0));
+        let adaptive = Adaptive::new(Aimd::new().into()).expect("it adapts");
+        let adaptive = Arc::new(adaptive);
+        let succeed = |adaptive: &Adaptive, machine: &Machine| {
+            adaptive.succeeded(machine, adaptive.turn(), std::time::Duration::from_millis(1), 10).wake();
+        };
+        (0..8).for_each(|_| succeed(&adaptive, &machine));
+        let (other, theirs) = (Arc::clone(&adaptive), Arc::clone(&machine));
+        let other = thread::spawn(move || (0..2).for_each(|_| succeed(&other, &theirs)));
+        (0..2).for_each(|_| succeed(&adaptive, &machine));
+        other.join().expect("it does not panic");
+        assert_eq!(machine.state().limit, 21);
     });
 }

@@ -161,7 +161,7 @@ fn a_higher_limit_lets_waiters_in() {
     let machine = Machine::new(1, 4);
     assert!(machine.try_acquire());
     let waiters: Vec<_> = (0..4).map(|_| waiting(&machine)).collect();
-    machine.set_limit(3);
+    machine.set_limit(3).wake();
     assert_eq!(waiters.iter().map(|(_, heard)| heard.rang()).collect::<Vec<_>>(), [true, true, false, false]);
     assert_eq!(counts(&machine), (3, 3, 2));
     waiters.into_iter().rev().for_each(|(waiter, _)| machine.give_up(waiter));
@@ -173,7 +173,7 @@ fn a_lower_limit_withholds_permits_until_enough_are_back() {
     let machine = Machine::new(3, 1);
     assert!((0..3).all(|_| machine.try_acquire()));
     let (mut waiter, heard) = waiting(&machine);
-    machine.set_limit(1);
+    machine.set_limit(1).wake();
     machine.release();
     machine.release();
     assert_eq!(counts(&machine), (1, 1, 1));
@@ -189,7 +189,7 @@ fn limits_beyond_what_can_be_counted_mean_the_most() {
     assert_eq!(machine.state().limit, MOST);
     assert!(machine.try_acquire());
     assert_eq!(counts(&machine), (MOST, 1, 0));
-    machine.set_limit(1);
+    machine.set_limit(1).wake();
     let (waiter, _) = waiting(&machine);
     assert_eq!(counts(&machine), (1, 1, 1));
     machine.give_up(waiter);
@@ -303,7 +303,7 @@ proptest! {
                 Operation::SetLimit(limit) => {
                     model.limit = limit;
                     model.settle();
-                    machine.set_limit(limit);
+                    machine.set_limit(limit).wake();
                 }
                 _ => {}
             }
@@ -405,9 +405,9 @@ fn a_limit_that_changes_under_threads_is_kept_at_every_setting() {
         let (machine, inside, peak, done) = (&machine, &inside, &peak, &done);
         scope.spawn(move || {
             while !done.load(Ordering::SeqCst) {
-                machine.set_limit(high);
+                machine.set_limit(high).wake();
                 thread::yield_now();
-                machine.set_limit(low);
+                machine.set_limit(low).wake();
                 // Nobody new gets in above the lower limit, so those inside only become fewer, down to it.
                 let mut before = usize::MAX;
                 while machine.state().in_use > low {

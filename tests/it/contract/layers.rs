@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moneta_resilience::{
     BoxError, CallError,
-    bulkhead::BulkheadLayer,
+    bulkhead::{BulkheadLayer, Gradient},
     circuit_breaker::CircuitBreakerLayer,
     fallback::FallbackLayer,
     fault::{FaultLayer, Faults},
@@ -71,6 +71,11 @@ contract!(
     Contract::new(CircuitBreakerLayer::new().per_key(|_: &Ask| 1)).refuses(After::Calls(20, Act::Fail), true)
 );
 contract!(bulkhead, Contract::new(BulkheadLayer::new(8).max_queue(0)).refuses(After::Pending(8), false));
+contract!(
+    bulkhead_that_adapts,
+    Contract::new(BulkheadLayer::new(Gradient::new().start(8)).max_queue(0))
+        .refuses(After::Pending(8), false)
+);
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
 contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));
 contract!(fault_hook, Contract::new(FaultLayer::new(Faults::seeded(1))));

@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    ConcurrencyLimit,
+    adaptive::{Adaptive, Turn},
+    machine::Machine,
+};
+use crate::{
+    call::Call,
+    class::{Class, Ending},
+    event::Outcome,
+    policy::Answer,
+};
+
+/// The places of a bulkhead, and what moves their number.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) machine: Machine,
+    /// `None` when only a hand moves it.
+    adaptive: Option<Adaptive>,
+}
+
+/// What is known of a call that was let in: a sample for the limit, if it adapts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    turn: Turn,
+    began: Instant,
+    /// When a limit of this stack cuts the call.
+    limit: Option<Instant>,
+}
+
+impl Places {
+    pub(super) fn new(limit: ConcurrencyLimit, max_queue: usize) -> Self {
+        Self { machine: Machine::new(limit.start(), max_queue), adaptive: Adaptive::new(limit) }
+    }
+
+    /// A call is let in.
+    pub(super) fn sample(&self, call: &Call) -> Option<Sample> {
+        let adaptive = self.adaptive.as_ref()?;
+        Some(Sample { turn: adaptive.turn(), began: call.started, limit: call.limit })
+    }
+
+    /// What came of it. The call still has its place.
+    ///
+    /// A success tells how long calls take. What the dependency throttles, or puts off with a hint when to come back,
+    /// and what times out tells that there are too many of them. All else tells nothing: a failure may be as fast as it
+    /// is meaningless, and a refusal of this side never reached the dependency.
+    pub(super) fn learn<T>(&self, sample: Sample, answer: &Answer<T>, now: Instant) {
+        match answer.class {
+            Class::Success => {
+                let took = now.saturating_duration_since(sample.began);
+                self.succeeded(sample, took.saturating_sub(answer.queued));
+            }
+            Class::Throttled { .. } | Class::Transient { retry_after: Some(_) } => self.overloaded(sample),
+            Class::Transient { .. } if answer.outcome == Outcome::Timeout && !answer.hurried => {
+                self.overloaded(sample);
+            }
+            _ => {}
+        }
+    }
+
+    /// It was dropped. A caller that went away tells nothing; a limit of this stack that passed is a timeout.
+    pub(super) fn learn_of_end(&self, sample: Sample, ending: Ending, now: Instant) {
+        if ending == Ending::Cancelled && sample.limit.is_some_and(|limit| limit <= now) {
+            self.overloaded(sample);
+        }
+    }
+
+    pub(super) fn set_limit(&self, limit: usize) {
+        match &self.adaptive {
+            Some(adaptive) => adaptive.hold(&self.machine, limit),
+            None => self.machine.set_limit(limit),
+        }
+        .wake();
+    }
+
+    pub(super) fn resume(&self) {
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.resume(&self.machine).wake();
+        }
+    }
+
+    pub(super) fn is_adapting(&self) -> bool {
+        self.adaptive.as_ref().is_some_and(|adaptive| !adaptive.is_held())
+    }
+
+    fn succeeded(&self, sample: Sample, took: Duration) {
+        if let Some(adaptive) = &self.adaptive {
+            let in_flight = self.machine.state().in_use;
+            adaptive.succeeded(&self.machine, sample.turn, took, in_flight).wake();
+        }
+    }
+
+    fn overloaded(&self, sample: Sample) {
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.overloaded(&self.machine, sample.turn).wake();
+        }
+    }
+}
