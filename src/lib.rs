@@ -59,4 +59,5 @@ pub use spawn::spawn;
 /// The snippets of the guides compile, too.
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/golden-path.md")]
+#[doc = include_str!("../docs/overload.md")]
 struct Guides;
