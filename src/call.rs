@@ -9,6 +9,8 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::event::AttemptKind;
+
 tokio::task_local! {
     static DEADLINE: Instant;
 }
@@ -87,8 +89,10 @@ pub struct Call {
     pub started: Instant,
     /// When it must be done.
     pub deadline: Option<Instant>,
-    /// Which attempt it is, counted from 1.
+    /// Which attempt it is, counted from 1. No other of the same call has the same number.
     pub attempt: u32,
+    /// Why that attempt is made.
+    pub kind: AttemptKind,
     /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
     pub(crate) inherited: Option<Instant>,
     /// When a limit of this stack cuts it, unless its caller is in such a hurry that this says nothing about the
@@ -106,6 +110,7 @@ impl Call {
             started: Instant::now(),
             deadline: inherited,
             attempt: 1,
+            kind: AttemptKind::First,
             inherited,
             limit: None,
             reserve: false,

@@ -7,15 +7,16 @@
 use crate::{
     error::Reason,
     event::{
-        BreakerResult, CircuitState, Event, FaultKind, HedgeResult, Outcome, RateLimitResult, RetryResult,
+        AttemptKind, BreakerResult, CircuitState, Event, FaultKind, GaveUp, HedgeResult, Outcome,
+        RateLimitResult, RetryResult,
     },
     sync::{AtomicU64, Ordering, STRIPES, stripe},
 };
 
 const CALLS: usize = 0;
 const ATTEMPTS: usize = CALLS + Outcome::ALL.len();
-const RETRIES: usize = ATTEMPTS + 2;
-const RETRIES_SCHEDULED: usize = RETRIES + RetryResult::ALL.len();
+const RETRIES: usize = ATTEMPTS + AttemptKind::ALL.len();
+const RETRIES_SCHEDULED: usize = RETRIES + RetryResult::ALL.len() * (1 + GaveUp::ALL.len());
 const HEDGES: usize = RETRIES_SCHEDULED + 1;
 const HEDGES_SENT: usize = HEDGES + HedgeResult::ALL.len();
 const BREAKER: usize = HEDGES_SENT + 1;
@@ -52,7 +53,9 @@ impl Default for Stripe {
 impl Cells {
     #[inline]
     pub(crate) fn count(&self, event: &Event) {
-        self.stripes[stripe()].0[index(event)].fetch_add(1, Ordering::Relaxed);
+        if let Some(index) = index(event) {
+            self.stripes[stripe()].0[index].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Calls that ended with `outcome`.
@@ -62,17 +65,28 @@ impl Cells {
 
     /// First attempts at the transport that ended.
     pub fn first_attempts(&self) -> u64 {
-        self.sum(ATTEMPTS)
+        self.sum(ATTEMPTS + AttemptKind::First as usize)
     }
 
-    /// Later attempts at the transport that ended.
+    /// Attempts at the transport that followed a failed one and ended.
     pub fn retry_attempts(&self) -> u64 {
-        self.sum(ATTEMPTS + 1)
+        self.sum(ATTEMPTS + AttemptKind::Retry as usize)
+    }
+
+    /// Second copies that a hedge sent and that ended.
+    pub fn hedge_attempts(&self) -> u64 {
+        self.sum(ATTEMPTS + AttemptKind::Hedge as usize)
     }
 
     /// Calls that the retry layer was done with, by what became of them.
     pub fn retries(&self, result: RetryResult) -> u64 {
-        self.sum(RETRIES + result as usize)
+        let reasons = GaveUp::ALL.map(Some).into_iter().chain([None]);
+        reasons.map(|gave_up| self.sum(retry(result, gave_up))).sum()
+    }
+
+    /// Calls whose last attempt failed and was followed by no other, by the reason.
+    pub fn gave_up(&self, why: GaveUp) -> u64 {
+        RetryResult::ALL.iter().map(|&result| self.sum(retry(result, Some(why)))).sum()
     }
 
     /// Retries that were scheduled.
@@ -166,12 +180,13 @@ impl Cells {
 }
 
 #[inline]
-fn index(event: &Event) -> usize {
-    match *event {
+fn index(event: &Event) -> Option<usize> {
+    Some(match *event {
+        Event::AttemptStarted { .. } => return None,
         Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
-        Event::AttemptFinished { attempt, .. } => ATTEMPTS + usize::from(attempt > 1),
+        Event::AttemptFinished { kind, .. } => ATTEMPTS + kind as usize,
         Event::RetryScheduled { .. } => RETRIES_SCHEDULED,
-        Event::RetryFinished { result, .. } => RETRIES + result as usize,
+        Event::RetryFinished { result, gave_up } => retry(result, gave_up),
         Event::HedgeSent { .. } => HEDGES_SENT,
         Event::HedgeFinished { result } => HEDGES + result as usize,
         Event::BreakerCall { result } => BREAKER + result as usize,
@@ -187,7 +202,15 @@ fn index(event: &Event) -> usize {
         Event::FaultInjected { fault } => FAULTS + fault as usize,
         Event::DeadlineMalformed => DEADLINES_MALFORMED,
         Event::DeadlineExpired => DEADLINES_EXPIRED,
-    }
+    })
+}
+
+const fn retry(result: RetryResult, gave_up: Option<GaveUp>) -> usize {
+    let reason = match gave_up {
+        None => 0,
+        Some(why) => 1 + why as usize,
+    };
+    RETRIES + result as usize * (1 + GaveUp::ALL.len()) + reason
 }
 
 const fn transition(from: CircuitState, to: CircuitState) -> usize {
@@ -204,8 +227,6 @@ mod tests {
     fn every_kind_of_event_has_a_cell_of_its_own() {
         let elapsed = Duration::ZERO;
         let mut events = vec![
-            Event::AttemptFinished { attempt: 1, outcome: Outcome::Success, elapsed },
-            Event::AttemptFinished { attempt: 2, outcome: Outcome::Success, elapsed },
             Event::RetryScheduled { attempt: 2, delay: elapsed },
             Event::HedgeSent { attempt: 2, after: elapsed },
             Event::BulkheadWaited { elapsed },
@@ -220,7 +241,15 @@ mod tests {
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
         events.extend(Outcome::ALL.map(|outcome| Event::AnswerBroken { outcome }));
-        events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result, gave_up: None }));
+        events.extend(AttemptKind::ALL.map(|kind| Event::AttemptFinished {
+            attempt: 2,
+            kind,
+            outcome: Outcome::Success,
+            elapsed,
+        }));
+        for gave_up in GaveUp::ALL.map(Some).into_iter().chain([None]) {
+            events.extend(RetryResult::ALL.map(|result| Event::RetryFinished { result, gave_up }));
+        }
         events.extend(HedgeResult::ALL.map(|result| Event::HedgeFinished { result }));
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
         events.extend(RateLimitResult::ALL.map(|result| Event::RateLimiterCall { result }));
@@ -228,7 +257,7 @@ mod tests {
         for from in CircuitState::ALL {
             events.extend(CircuitState::ALL.map(|to| Event::BreakerTransition { from, to }));
         }
-        let indices: HashSet<_> = events.iter().map(index).collect();
+        let indices: HashSet<_> = events.iter().map(|event| index(event).expect("it is counted")).collect();
         assert_eq!(indices.len(), events.len());
         assert_eq!(indices, (0..CELLS).collect());
     }

@@ -15,10 +15,20 @@ pub enum Event {
         /// Time from the call's first poll to its end.
         elapsed: Duration,
     },
+    /// One attempt at the transport began. It is told and not counted: what is counted are the ends. An attempt that is
+    /// refused on this side, further in, does not end as one.
+    AttemptStarted {
+        /// Which attempt of its call it is, counted from 1. No other has the same number.
+        attempt: u32,
+        /// Why it was made.
+        kind: AttemptKind,
+    },
     /// One attempt at the transport ended.
     AttemptFinished {
-        /// Which attempt it was, counted from 1.
+        /// Which attempt of its call it was, counted from 1. No other has the same number.
         attempt: u32,
+        /// Why it was made.
+        kind: AttemptKind,
         /// How it ended.
         outcome: Outcome,
         /// Time from the start of the attempt to its end.
@@ -188,6 +198,32 @@ impl From<Reason> for Outcome {
     }
 }
 
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AttemptKind {
+    /// It is the first of its call.
+    First,
+    /// One before it has failed.
+    Retry,
+    /// One before it takes too long, or failed in passing: it is the second copy that a hedge sent.
+    Hedge,
+}
+
+impl AttemptKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::First, Self::Retry, Self::Hedge];
+
+    /// A stable identifier, fit for metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Retry => "retry",
+            Self::Hedge => "hedge",
+        }
+    }
+}
+
 /// What became of a call in the retry layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -234,7 +270,11 @@ pub enum GaveUp {
 }
 
 impl GaveUp {
-    /// A stable identifier, fit for logs and labels.
+    /// All reasons.
+    pub const ALL: [Self; 5] =
+        [Self::Class, Self::NotRepeatable, Self::Exhausted, Self::Deadline, Self::Budget];
+
+    /// A stable identifier, fit for metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Class => "class",

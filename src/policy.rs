@@ -112,17 +112,19 @@ pub struct Answer<T> {
     pub(crate) queued: Duration,
     /// Whether the call was cut short by a caller in a hurry, before it could say anything about the dependency.
     pub(crate) hurried: bool,
+    /// How many further copies of the call were sent meanwhile, each an attempt with a number of its own.
+    pub(crate) hedges: u32,
 }
 
 impl<T> Answer<T> {
     pub(crate) fn new(result: Result<T, BoxError>, class: Class, outcome: Outcome) -> Self {
-        Self { result, class, outcome, queued: Duration::ZERO, hurried: false }
+        Self { result, class, outcome, queued: Duration::ZERO, hurried: false, hedges: 0 }
     }
 
     /// The same verdict on a response that was made into another.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        let Self { result, class, outcome, queued, hurried } = self;
-        Answer { result: result.map(change), class, outcome, queued, hurried }
+        let Self { result, class, outcome, queued, hurried, hedges } = self;
+        Answer { result: result.map(change), class, outcome, queued, hurried, hedges }
     }
 
     /// A result of the service, as the classifier judged it.

@@ -42,7 +42,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let limits = self.limits_of_bodies().or_streaming(is_stream);
         let (fallback, observer, handle, attempts) =
-            self.wired(ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
+            self.wired(Side::Client, ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let circuit_breaker = handle.circuit_breaker().cloned();

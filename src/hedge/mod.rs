@@ -35,8 +35,8 @@
 //!
 //! # Telemetry
 //!
-//! Events `HedgeSent` and `HedgeFinished`; total `resilience.hedge.calls{pipeline, result}`. A copy is an attempt like any
-//! other, with the number after that of the first; the one that is dropped ends as `cancelled`.
+//! Events `HedgeSent` and `HedgeFinished`; total `resilience.hedge.calls{pipeline, result}`. A copy is an attempt with a number
+//! of its own, in `resilience.attempts` one of type `hedge`; the one that is dropped ends as `cancelled`.
 //!
 //! # Cancellation
 //!

@@ -18,7 +18,7 @@ use crate::{
     call::{Call, later},
     class::{Class, Ending},
     error::BoxError,
-    event::{Event, HedgeResult},
+    event::{AttemptKind, Event, HedgeResult},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     repeat::Repeat,
@@ -309,7 +309,7 @@ impl<I> HedgePolicy<Hedging, I> {
             return false;
         }
         let attempt = pass.call.attempt + 1;
-        let call = Call { started: now, attempt, ..*pass.call };
+        let call = Call { started: now, attempt, kind: AttemptKind::Hedge, ..*pass.call };
         let second = Second { seat: seat.another(), pass: self.inner.start(call, request) };
         // A box, for only a call that is hedged pays for it: the others carry one pointer.
         *pass.second = Some(Box::pin(second));
@@ -342,7 +342,9 @@ impl<I> HedgePolicy<Hedging, I> {
         self.observer.emit(Event::HedgeFinished { result });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
         let hidden = if answer.class == Class::Neutral { pass.failed.take() } else { None };
-        hidden.map_or(answer, of_error)
+        let mut answer = hidden.map_or(answer, of_error);
+        answer.hedges = u32::from(matches!(pass.stage, Stage::Hedged { .. }));
+        answer
     }
 
     fn drop_first<S, Req>(

@@ -18,10 +18,11 @@ use super::{HedgeLayer, Hedging, config::Trigger};
 use crate::{
     Class, Deadline, Name, Once, Ratio, Reason, Registry, Rejected, Repeat, Repeatable, RetryBudget,
     cells::Cells,
-    event::{HedgeResult, Outcome},
+    event::{AttemptKind, Event, HedgeResult, Outcome},
     golden,
     observer::Observer,
     random::Random,
+    record::Tape,
     retry::RetryLayer,
 };
 
@@ -381,7 +382,7 @@ async fn a_panic_of_one_copy_is_not_told_of_the_other() {
         assert_eq!(seen.in_flight(), 0);
         let counts = handle.counts();
         assert_eq!(counts.calls(Outcome::Panicked), 1);
-        assert_eq!((counts.first_attempts(), counts.retry_attempts()), (1, 1));
+        assert_eq!((counts.first_attempts(), counts.hedge_attempts(), counts.retry_attempts()), (1, 1, 0));
         assert_eq!(counts.hedges(HedgeResult::Cancelled), 1);
         assert_eq!(handle.state().bulkhead.unwrap().in_use, 0);
     }
@@ -434,9 +435,51 @@ async fn in_a_golden_client_the_loser_is_a_cancelled_attempt_and_the_retry_pays(
     assert_eq!(budget.remaining(Instant::now()), Some(0));
     assert_eq!(client.send(GO).await.unwrap(), 3);
     let counts = client.handle().counts();
-    assert_eq!((counts.first_attempts(), counts.retry_attempts()), (2, 1));
+    assert_eq!((counts.first_attempts(), counts.hedge_attempts(), counts.retry_attempts()), (2, 1, 0));
     assert_eq!([HedgeResult::Won, HedgeResult::Refused].map(|result| counts.hedges(result)), [1, 1]);
     assert_eq!(client.handle().state().bulkhead.unwrap().in_use, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_of_a_call_has_a_number_of_its_own() {
+    use AttemptKind::{First, Hedge, Retry};
+
+    let fails = End::Fail(Class::TRANSIENT);
+    // The copy leaves at once, then after its delay; the last attempt is answered before it is due.
+    let script = Box::leak(Box::new([
+        Does(1, fails),
+        Does(1, fails),
+        Does(12, fails),
+        Does(5, fails),
+        Does(1, End::Answer),
+    ]));
+    let (service, _) = scripted(script);
+    let tape = Arc::new(Tape::new());
+    let client = golden::client("numbered")
+        .timeout(10_000 * MS)
+        .no_fallback()
+        .classify(by_broken as ByBroken)
+        .registry(&Registry::new())
+        .sink(tape.clone())
+        .hedge(HedgeLayer::new().delay(DELAY))
+        .service(service);
+    assert_eq!(client.send(GO).await.unwrap(), 5);
+    let (mut started, mut ended, mut announced) = (Vec::new(), Vec::new(), Vec::new());
+    for event in tape.events() {
+        match event {
+            Event::AttemptStarted { attempt, kind } => started.push((attempt, kind)),
+            Event::AttemptFinished { attempt, kind, .. } => ended.push((attempt, kind)),
+            Event::RetryScheduled { attempt, .. } => announced.push((attempt, Retry)),
+            Event::HedgeSent { attempt, .. } => announced.push((attempt, Hedge)),
+            _ => {}
+        }
+    }
+    assert_eq!(started, [(1, First), (2, Hedge), (3, Retry), (4, Hedge), (5, Retry)]);
+    assert_eq!(announced, started[1..]);
+    ended.sort_by_key(|&(attempt, _)| attempt);
+    assert_eq!(ended, started);
+    let counts = client.handle().counts();
+    assert_eq!((counts.first_attempts(), counts.hedge_attempts(), counts.retry_attempts()), (1, 2, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,8 +49,8 @@ impl Default for RetryConfig {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failed {
     pub(super) class: Class,
-    /// Which attempt it was, counted from 1.
-    pub(super) attempt: u32,
+    /// How many attempts there were, this one included.
+    pub(super) made: u32,
     /// Whether the request may be sent again.
     pub(super) repeatable: bool,
     /// The delay before this attempt, zero before the first.
@@ -104,7 +104,7 @@ impl RetryConfig {
         if !failed.repeatable {
             return Err(GaveUp::NotRepeatable);
         }
-        if failed.attempt >= self.attempts {
+        if failed.made >= self.attempts {
             return Err(GaveUp::Exhausted);
         }
         let delay = self.delay(failed, random);
@@ -125,7 +125,7 @@ impl RetryConfig {
             Class::Throttled { .. } => &self.throttled_backoff,
             _ => &self.backoff,
         };
-        let computed = backoff.delay(failed.attempt - 1, failed.previous, random);
+        let computed = backoff.delay(failed.made - 1, failed.previous, random);
         match failed.class.retry_after() {
             None => computed,
             Some(hint) if self.trust_hints => computed.max(hint),

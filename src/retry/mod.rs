@@ -35,7 +35,8 @@
 //!
 //! # Telemetry
 //!
-//! Events `RetryScheduled` and `RetryFinished`, which says why there was no further attempt; total `resilience.retry.calls{pipeline, result}`.
+//! Events `RetryScheduled` and `RetryFinished`, which says why there was no further attempt; totals
+//! `resilience.retry.calls{pipeline, result}` and `resilience.retry.gave_up{pipeline, reason}`.
 //!
 //! # Cancellation
 //!

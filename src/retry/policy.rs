@@ -14,7 +14,7 @@ use crate::{
     call::{Call, later},
     class::{Class, Ending},
     error::BoxError,
-    event::{Event, GaveUp, Outcome, RetryResult},
+    event::{AttemptKind, Event, GaveUp, Outcome, RetryResult},
     latency::Quantile,
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
@@ -61,29 +61,29 @@ impl<I> RetryPolicy<I> {
         self.budget.clone()
     }
 
-    /// Asks for the copy that the attempt after this one will need, if there may be one.
-    fn spare<Req: Repeat>(&self, attempt: u32, request: &Req) -> Spare<Req> {
-        if attempt >= self.config.attempts {
+    /// Asks for the copy that the attempt after the `made`th will need, if there may be one.
+    fn spare<Req: Repeat>(&self, made: u32, request: &Req) -> Spare<Req> {
+        if made >= self.config.attempts {
             return Spare::None;
         }
         match request.again() {
             Some(copy) => Spare::Repeat(copy),
             // Once: a service that refuses every connection is asked a second time and no third.
-            None if attempt == 1 => request.if_unprocessed().map_or(Spare::None, Spare::IfUnprocessed),
+            None if made == 1 => request.if_unprocessed().map_or(Spare::None, Spare::IfUnprocessed),
             None => Spare::None,
         }
     }
 
-    /// Whether the attempt that failed may be followed by another that sends the same.
+    /// Whether the `made`th attempt, which failed, may be followed by another that sends the same.
     fn repeatable<T, Req: Repeat>(
         &self,
         spare: &Spare<Req>,
-        attempt: u32,
+        made: u32,
         result: &Result<T, BoxError>,
     ) -> bool {
         match spare {
             // For the last attempt no copy was made, and it does not matter.
-            Spare::None => attempt >= self.config.attempts,
+            Spare::None => made >= self.config.attempts,
             // A body that was recorded knows only now whether it can be sent again.
             Spare::Repeat(request) => request.still_repeatable(),
             Spare::IfUnprocessed(request) => {
@@ -105,11 +105,11 @@ impl<I> RetryPolicy<I> {
         &self,
         answer: Answer<T>,
         why: GaveUp,
-        attempt: u32,
+        made: u32,
         earlier: &mut Option<Failure>,
     ) -> Poll<Answer<T>> {
         let result = match why {
-            GaveUp::Class | GaveUp::NotRepeatable if attempt == 1 => RetryResult::First,
+            GaveUp::Class | GaveUp::NotRepeatable if made == 1 => RetryResult::First,
             GaveUp::Class | GaveUp::NotRepeatable | GaveUp::Exhausted | GaveUp::Deadline => {
                 RetryResult::Exhausted
             }
@@ -167,7 +167,10 @@ pin_project! {
     /// The pass of a [`RetryPolicy`].
     #[derive(Debug)]
     pub struct RetryPass<P, Req> {
+        // As the latest attempt got it.
         call: Call,
+        // How many attempts this policy has made. The number that the call carries counts those of a hedge as well.
+        made: u32,
         stage: Stage,
         delay: Duration,
         spare: Spare<Req>,
@@ -191,9 +194,10 @@ where
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         RetryPass {
             call,
+            made: 1,
             stage: Stage::Placed,
             delay: Duration::ZERO,
-            spare: self.spare(call.attempt, &request),
+            spare: self.spare(1, &request),
             earlier: None,
             timer: Timer::new(),
             inner: Some(self.inner.start(call, request)),
@@ -237,14 +241,15 @@ where
                     else {
                         unreachable!("a wait begins only with a request to send after it")
                     };
-                    *pass.spare = self.spare(pass.call.attempt, &request);
+                    *pass.made += 1;
+                    *pass.spare = self.spare(*pass.made, &request);
                     pass.call.started = cx.now();
                     pass.inner.set(Some(self.inner.start(*pass.call, request)));
                     *pass.stage = Stage::Trying;
                 }
             }
 
-            let attempt = pass.call.attempt;
+            let made = *pass.made;
             let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
             let inner = pass.inner.as_mut().as_pin_mut().expect("an attempt was started above or before");
             let poll = self.inner.poll(inner, seat, cx);
@@ -257,33 +262,34 @@ where
             let answer = ready!(poll);
             if answer.class == Class::Success {
                 self.learn(cx.now().saturating_duration_since(pass.call.started));
-                let result = if attempt == 1 { RetryResult::First } else { RetryResult::Recovered };
+                let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });
                 return Poll::Ready(answer);
             }
 
             let failed = Failed {
                 class: answer.class,
-                attempt,
-                repeatable: self.repeatable(pass.spare, attempt, &answer.result),
+                made,
+                repeatable: self.repeatable(pass.spare, made, &answer.result),
                 previous: *pass.delay,
                 now: cx.now(),
                 deadline: pass.call.deadline,
             };
             let delay = match self.config.next(&failed, &self.budget, &self.random, &self.latency) {
                 Ok(delay) => delay,
-                Err(why) => return self.give_up(answer, why, attempt, pass.earlier),
+                Err(why) => return self.give_up(answer, why, made, pass.earlier),
             };
+            let attempt = pass.call.attempt + answer.hedges + 1;
             // All that the failed attempt holds goes before the wait: its response, its future, its service.
             if let Some(failure) = Failure::of(answer) {
                 *pass.earlier = Some(failure);
             }
             pass.inner.set(None);
             seat.renew();
-            pass.call.attempt = attempt + 1;
+            (pass.call.attempt, pass.call.kind) = (attempt, AttemptKind::Retry);
             *pass.delay = delay;
             *pass.stage = Stage::Waiting(later(failed.now, delay));
-            self.observer.emit(Event::RetryScheduled { attempt: attempt + 1, delay });
+            self.observer.emit(Event::RetryScheduled { attempt, delay });
         }
     }
 

@@ -380,16 +380,19 @@ async fn what_became_of_the_call_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn why_there_was_no_further_attempt_is_told() {
+async fn why_there_was_no_further_attempt_is_told_and_counted() {
     async fn reasons(layer: RetryLayer<ByFailed>, script: &[Does]) -> Vec<Option<GaveUp>> {
-        let tape = Arc::new(Tape::new());
-        let observer = Observer::new(Name::literal("test"), Arc::default()).sink(tape.clone());
+        let (tape, cells) = (Arc::new(Tape::new()), Arc::<Cells>::default());
+        let observer = Observer::new(Name::literal("test"), Arc::clone(&cells)).sink(tape.clone());
         run(&layer.observer(observer), script).await.0.ok();
         let gave_up = |event| match event {
             Event::RetryFinished { gave_up, .. } => Some(gave_up),
             _ => None,
         };
-        tape.events().into_iter().filter_map(gave_up).collect()
+        let told: Vec<_> = tape.events().into_iter().filter_map(gave_up).collect();
+        let counted: Vec<_> = GaveUp::ALL.into_iter().filter(|&why| cells.gave_up(why) == 1).collect();
+        assert_eq!(counted, told.iter().filter_map(|&gave_up| gave_up).collect::<Vec<_>>());
+        told
     }
     assert_eq!(reasons(layer(), &[DOWN, Does::Answer(1)]).await, [None]);
     assert_eq!(reasons(layer(), &[DOWN, Does::Fail(Class::Fault)]).await, [Some(GaveUp::Class)]);
@@ -540,7 +543,7 @@ proptest! {
         let budget = RetryBudget::new().ratio(Ratio::ZERO).min_per_second(tokens);
         let failed = Failed {
             class,
-            attempt,
+            made: attempt,
             repeatable,
             previous: Duration::ZERO,
             now,

@@ -14,7 +14,7 @@ use crate::{
     call::Call,
     class::{Class, Ending},
     error::BoxError,
-    event::{Event, Outcome},
+    event::{AttemptKind, Event, Outcome},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
@@ -35,9 +35,9 @@ impl<I> AttemptTelemetryPolicy<I> {
         Self { spans: Spans::new(&observer, side), observer, inner }
     }
 
-    fn tell(&self, attempt: u32, started: Instant, outcome: Outcome, now: Instant) {
+    fn tell(&self, (attempt, kind): (u32, AttemptKind), started: Instant, outcome: Outcome, now: Instant) {
         let elapsed = now.saturating_duration_since(started);
-        self.observer.emit(Event::AttemptFinished { attempt, outcome, elapsed });
+        self.observer.emit(Event::AttemptFinished { attempt, kind, outcome, elapsed });
     }
 }
 
@@ -46,6 +46,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct AttemptTelemetryPass<P> {
         attempt: u32,
+        kind: AttemptKind,
         progress: Progress,
         span: Span,
         #[pin]
@@ -74,6 +75,7 @@ where
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         AttemptTelemetryPass {
             attempt: call.attempt,
+            kind: call.kind,
             progress: Progress::Waiting,
             span: Span::new(),
             inner: self.inner.start(call, request),
@@ -90,7 +92,7 @@ where
         if let Progress::Started(started) = progress {
             let outcome = outcome_of(ending);
             pass.span.end(&self.spans, outcome, None, now);
-            self.tell(*pass.attempt, started, outcome, now);
+            self.tell((*pass.attempt, *pass.kind), started, outcome, now);
         }
     }
 }
@@ -112,6 +114,7 @@ where
             let now = cx.now();
             *pass.progress = Progress::Started(now);
             pass.span.begin(&self.spans, *pass.attempt, now);
+            self.observer.emit(Event::AttemptStarted { attempt: *pass.attempt, kind: *pass.kind });
         }
         let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
         if let Progress::Started(started) = *pass.progress {
@@ -119,7 +122,7 @@ where
             let now = cx.now();
             pass.span.end(&self.spans, answer.outcome, answer.result.as_ref().err(), now);
             if (answer.class, answer.outcome) != (Class::Neutral, Outcome::Rejected) {
-                self.tell(*pass.attempt, started, answer.outcome, now);
+                self.tell((*pass.attempt, *pass.kind), started, answer.outcome, now);
             }
         }
         Poll::Ready(answer)

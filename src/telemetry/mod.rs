@@ -15,7 +15,7 @@
 //!
 //! # Telemetry
 //!
-//! Events `CallFinished` and `AttemptFinished`. With feature `otel`, through the global tracer provider, a span for each
+//! Events `CallFinished`, `AttemptStarted` and `AttemptFinished`. With feature `otel`, through the global tracer provider, a span for each
 //! call and for each attempt: see `docs/telemetry.md` for their attributes. A provider that is set or changed later is
 //! noticed within a second; without one, or with one that was shut down, a call makes no span.
 //!
@@ -73,6 +73,9 @@ pub(crate) enum Side {
     Internal,
     /// The one that asks.
     Client,
+    /// The one that asks over HTTP, whose attempts have attributes by the conventions for that.
+    #[cfg_attr(not(any(feature = "http", feature = "otel")), expect(dead_code, reason = "it is over HTTP"))]
+    HttpClient,
     /// The one that answers.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the server profile is one of HTTP"))]
     Server,

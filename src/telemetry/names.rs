@@ -16,6 +16,7 @@ pub(crate) const FAULT: &str = "fault";
 pub(crate) const ATTEMPT_TYPE: &str = "attempt.type";
 pub(crate) const ERROR_TYPE: &str = "error.type";
 pub(crate) const RESEND_COUNT: &str = "resilience.resend_count";
+pub(crate) const HTTP_RESEND_COUNT: &str = "http.request.resend_count";
 
 // Durations, recorded one by one.
 
@@ -28,6 +29,7 @@ pub(crate) const BULKHEAD_WAIT_DURATION: &str = "resilience.bulkhead.wait.durati
 pub(crate) const CALLS: &str = "resilience.calls";
 pub(crate) const ATTEMPTS: &str = "resilience.attempts";
 pub(crate) const RETRY_CALLS: &str = "resilience.retry.calls";
+pub(crate) const RETRY_GAVE_UP: &str = "resilience.retry.gave_up";
 pub(crate) const HEDGE_CALLS: &str = "resilience.hedge.calls";
 pub(crate) const BREAKER_CALLS: &str = "resilience.circuit_breaker.calls";
 pub(crate) const BREAKER_TRANSITIONS: &str = "resilience.circuit_breaker.transitions";

@@ -30,12 +30,14 @@ impl Spans {
         let mut attributes = Vec::with_capacity(4);
         attributes.push(KeyValue::new(names::PIPELINE, Arc::clone(&self.pipeline)));
         if attempt > 1 {
-            attributes.push(KeyValue::new(names::RESEND_COUNT, i64::from(attempt - 1)));
+            let name =
+                if self.side == Side::HttpClient { names::HTTP_RESEND_COUNT } else { names::RESEND_COUNT };
+            attributes.push(KeyValue::new(name, i64::from(attempt - 1)));
         }
         SpanBuilder::from_name(self.pipeline.to_string())
             .with_kind(match self.side {
                 Side::Internal => SpanKind::Internal,
-                Side::Client => SpanKind::Client,
+                Side::Client | Side::HttpClient => SpanKind::Client,
                 Side::Server => SpanKind::Server,
             })
             .with_start_time(clock::wall(started))
@@ -47,7 +49,7 @@ impl Spans {
     fn is_error(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Success | Outcome::Degraded | Outcome::Cancelled => false,
-            Outcome::CallerFault => self.side == Side::Client,
+            Outcome::CallerFault => matches!(self.side, Side::Client | Side::HttpClient),
             Outcome::Transient
             | Outcome::Throttled
             | Outcome::Fault

@@ -15,7 +15,7 @@ use crate::{
     class::Class,
     classify::ByError,
     error::{Reason, Rejected},
-    event::{Event, Outcome},
+    event::{AttemptKind, Event, Outcome},
     name::Name,
     observer::{Interest, Observer, Sink},
     policy::{Leaf, Stack},
@@ -37,8 +37,10 @@ fn call(outcome: Outcome, elapsed: Duration) -> Event {
 }
 
 fn attempt(outcome: Outcome, elapsed: Duration) -> Event {
-    Event::AttemptFinished { attempt: 1, outcome, elapsed }
+    Event::AttemptFinished { attempt: 1, kind: AttemptKind::First, outcome, elapsed }
 }
+
+const STARTED: Event = Event::AttemptStarted { attempt: 1, kind: AttemptKind::First };
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     future.poll_unpin(&mut Context::from_waker(Waker::noop()))
@@ -64,10 +66,13 @@ async fn an_answer_is_told_once_with_its_time() {
         })
     );
     assert_eq!(service.clone().oneshot(Ok(7)).await.expect("an answer"), 7);
-    assert_eq!(tape.events(), [attempt(Outcome::Success, SECOND), call(Outcome::Success, SECOND)]);
+    assert_eq!(tape.events(), [STARTED, attempt(Outcome::Success, SECOND), call(Outcome::Success, SECOND)]);
     tape.clear();
     service.oneshot(Err("no such row")).await.expect_err("an error");
-    assert_eq!(tape.events(), [attempt(Outcome::CallerFault, SECOND), call(Outcome::CallerFault, SECOND)]);
+    assert_eq!(
+        tape.events(),
+        [STARTED, attempt(Outcome::CallerFault, SECOND), call(Outcome::CallerFault, SECOND)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +93,10 @@ async fn a_call_that_was_dropped_mid_flight_is_told_as_cancelled() {
     assert!(poll(&mut future).is_pending());
     advance(SECOND).await;
     drop(future);
-    assert_eq!(tape.events(), [attempt(Outcome::Cancelled, SECOND), call(Outcome::Cancelled, SECOND)]);
+    assert_eq!(
+        tape.events(),
+        [STARTED, attempt(Outcome::Cancelled, SECOND), call(Outcome::Cancelled, SECOND)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +108,7 @@ async fn a_call_that_panicked_is_told_as_that_and_stays_a_panic() {
     let (tape, observer) = observer();
     let service = stack!(observer, service_fn(|()| bug()));
     AssertUnwindSafe(service.oneshot(())).catch_unwind().await.expect_err("it panics");
-    assert_eq!(tape.events(), [attempt(Outcome::Panicked, SECOND), call(Outcome::Panicked, SECOND)]);
+    assert_eq!(tape.events(), [STARTED, attempt(Outcome::Panicked, SECOND), call(Outcome::Panicked, SECOND)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +118,7 @@ async fn a_call_whose_future_outlives_its_answer_is_not_told_again() {
     let mut future = Box::pin(service.send(()));
     assert!(poll(&mut future).is_ready());
     drop(future);
-    assert_eq!(tape.events().len(), 2);
+    assert_eq!(tape.events().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,11 +141,11 @@ async fn a_call_is_told_once_when_a_sink_panics() {
     let service = stack!(observer, service_fn(|()| async { Ok::<_, BoxError>(()) }));
     service.oneshot(()).await.expect("the sink's bug is not the call's");
     let zero = Duration::ZERO;
-    assert_eq!(bug.0.events(), [attempt(Outcome::Success, zero), call(Outcome::Success, zero)]);
+    assert_eq!(bug.0.events(), [STARTED, attempt(Outcome::Success, zero), call(Outcome::Success, zero)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_was_refused_on_this_side_is_none() {
+async fn an_attempt_that_was_refused_on_this_side_does_not_end_as_one() {
     let (tape, observer) = observer();
     let service = stack!(
         observer,
@@ -146,7 +154,7 @@ async fn an_attempt_that_was_refused_on_this_side_is_none() {
         })
     );
     service.oneshot(()).await.expect_err("refused");
-    assert_eq!(tape.events(), [call(Outcome::Rejected, Duration::ZERO)]);
+    assert_eq!(tape.events(), [STARTED, call(Outcome::Rejected, Duration::ZERO)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +167,7 @@ async fn an_attempt_that_hung_is_told_as_timeout_and_ends_before_its_call() {
     let service = Stack::new(Arc::new(policy), service_fn(|()| pending::<Result<(), BoxError>>()));
     service.oneshot(()).await.expect_err("it hangs");
     let timed_out = Event::TimedOut { reason: Reason::Timeout };
-    let expected = [timed_out, attempt(Outcome::Timeout, SECOND), call(Outcome::Timeout, SECOND)];
+    let expected = [STARTED, timed_out, attempt(Outcome::Timeout, SECOND), call(Outcome::Timeout, SECOND)];
     assert_eq!(tape.events(), expected);
 }
 

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::FutureExt;
 use moneta_resilience::{
     Class, Name, Registry,
-    event::{Event, Outcome},
+    event::{AttemptKind, Event, Outcome},
     fault::{Fault, Faults},
     golden, record,
     telemetry::TelemetryLayer,
@@ -166,6 +166,7 @@ async fn every_series_of_a_pipeline_is_there_from_zero_on() {
         ("resilience.fallback.calls", 2),
         ("resilience.fault.injections", 3),
         ("resilience.retry.calls", 4),
+        ("resilience.retry.gave_up", 5),
         ("resilience.timeouts", 3),
     ]);
     assert_eq!(names, expected);
@@ -179,7 +180,10 @@ async fn durations_are_told_in_seconds_with_the_labels_they_have() {
     let (sink, name) = (record::otel(), Name::new("metrics-durations").unwrap());
     let elapsed = Duration::from_millis(40);
     sink.record(&name, &Event::CallFinished { outcome: Outcome::Degraded, elapsed });
-    sink.record(&name, &Event::AttemptFinished { attempt: 2, outcome: Outcome::Timeout, elapsed });
+    sink.record(
+        &name,
+        &Event::AttemptFinished { attempt: 2, kind: AttemptKind::Retry, outcome: Outcome::Timeout, elapsed },
+    );
     sink.record(&name, &Event::BulkheadWaited { elapsed });
 
     let points = meters.points("metrics-durations");
@@ -245,7 +249,10 @@ async fn a_stack_shows_its_states_and_what_its_layers_counted() {
     assert_eq!(value(&points, "resilience.calls", "outcome=transient"), Some(1));
     assert_eq!(value(&points, "resilience.attempts", "attempt.type=first"), Some(1));
     assert_eq!(value(&points, "resilience.attempts", "attempt.type=retry"), Some(2));
+    assert_eq!(value(&points, "resilience.attempts", "attempt.type=hedge"), None, "there is no hedge");
     assert_eq!(value(&points, "resilience.retry.calls", "result=exhausted"), Some(1));
+    assert_eq!(value(&points, "resilience.retry.gave_up", "reason=exhausted"), Some(1));
+    assert_eq!(value(&points, "resilience.retry.gave_up", "reason=budget"), Some(0));
     assert_eq!(value(&points, "resilience.fault.injections", "fault=error"), Some(3));
     assert_eq!(value(&points, "resilience.circuit_breaker.calls", "result=failure"), Some(3));
 

@@ -132,6 +132,23 @@ async fn a_recovered_call_is_no_error_and_its_failed_attempt_is() {
     assert_eq!(second.status, Status::Unset);
 }
 
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn a_later_attempt_over_http_says_which_it_is_in_the_words_of_the_conventions() {
+    use http::{Request, Response};
+
+    let (_alone, traces) = (alone().await, Traces::new());
+    traces.set();
+    let client = golden::client("spans-http").timeout(30 * SECOND).no_fallback();
+    let busy = async |_: Request<()>| Ok::<_, Infallible>(Response::builder().status(503).body(()).unwrap());
+    client.http(tower::service_fn(busy)).send(Request::new(())).await.unwrap();
+
+    let spans = traces.spans("spans-http");
+    let resent: Vec<_> = spans.iter().map(|span| attribute(span, "http.request.resend_count")).collect();
+    assert_eq!(resent, [None, Some(Value::I64(1)), Some(Value::I64(2)), None], "three attempts and the call");
+    assert!(spans.iter().all(|span| attribute(span, "resilience.resend_count").is_none()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reason_of_this_side_is_the_type_of_the_error() {
     let (_alone, traces) = (alone().await, Traces::new());

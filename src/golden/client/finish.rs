@@ -70,7 +70,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         H: HedgeChoice,
     {
         let (keys, limits) = (self.settings.idempotency_keys, self.limits_of_bodies());
-        let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
+        let (fallback, observer, handle, attempts) =
+            self.wired(Side::HttpClient, ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
@@ -91,6 +92,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     #[cfg(feature = "http")]
     pub(in crate::golden) fn wired<D>(
         self,
+        side: Side,
         classifier: D,
         wire: impl FnOnce(WireHeaders) -> WireHeaders,
     ) -> (F, Observer, Handle, WiredAttempts<D, H>)
@@ -102,7 +104,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, fallback, hedge, settings, .. } = self;
         let headers = wire(settings.wire_headers.clone());
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
-        let (observer, handle, attempts) = settings.attempts(timeout.limit(), classifier, wire, hedge);
+        let (observer, handle, attempts) = settings.attempts(side, timeout.limit(), classifier, wire, hedge);
         (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 
@@ -115,7 +117,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let Self { timeout, fallback, classifier, hedge, settings } = self;
         let (observer, handle, attempts) =
-            settings.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+            settings.attempts(Side::Client, timeout.limit(), classifier, |innermost| innermost, hedge);
         let fallback = fallback.within(timeout.limit());
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
@@ -132,7 +134,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let Self { timeout, classifier, hedge, settings, .. } = self;
         let (observer, handle, attempts) =
-            settings.attempts(timeout.limit(), classifier, |innermost| innermost, hedge);
+            settings.attempts(Side::Client, timeout.limit(), classifier, |innermost| innermost, hedge);
         let policy = OrPolicy::new(timeout.limit(), observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
@@ -144,6 +146,7 @@ impl Settings {
     /// innermost.
     fn attempts<C, I, H: HedgeChoice>(
         self,
+        side: Side,
         limit: Duration,
         classifier: C,
         wire: impl FnOnce(Innermost<C>) -> I,
@@ -154,7 +157,7 @@ impl Settings {
         let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
-        let policy = AttemptTelemetryPolicy::new(observer.clone(), Side::Client, policy);
+        let policy = AttemptTelemetryPolicy::new(observer.clone(), side, policy);
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),

@@ -14,7 +14,10 @@ use opentelemetry::{
 use crate::{
     cells::Cells,
     error::Reason,
-    event::{BreakerResult, CircuitState, FaultKind, HedgeResult, Outcome, RateLimitResult, RetryResult},
+    event::{
+        AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, Outcome, RateLimitResult,
+        RetryResult,
+    },
     name::Name,
     registry::{BulkheadState, Registry},
     telemetry::names,
@@ -44,7 +47,7 @@ struct Pipeline {
 const BROKEN: [Outcome; 5] =
     [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
 
-const TOTALS: [Reading<u64>; 14] = [
+const TOTALS: [Reading<u64>; 15] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -60,8 +63,12 @@ const TOTALS: [Reading<u64>; 14] = [
         unit: "{attempt}",
         description: "Attempts at the transport that ended",
         read: |pipeline, write| {
-            write(pipeline.cells.first_attempts(), &[(names::ATTEMPT_TYPE, "first")]);
-            write(pipeline.cells.retry_attempts(), &[(names::ATTEMPT_TYPE, "retry")]);
+            let cells = &pipeline.cells;
+            write(cells.first_attempts(), &[(names::ATTEMPT_TYPE, AttemptKind::First.as_str())]);
+            write(cells.retry_attempts(), &[(names::ATTEMPT_TYPE, AttemptKind::Retry.as_str())]);
+            if pipeline.has_hedge() {
+                write(cells.hedge_attempts(), &[(names::ATTEMPT_TYPE, AttemptKind::Hedge.as_str())]);
+            }
         },
     },
     Reading {
@@ -71,6 +78,16 @@ const TOTALS: [Reading<u64>; 14] = [
         read: |pipeline, write| {
             for result in RetryResult::ALL {
                 write(pipeline.cells.retries(result), &[(names::RESULT, result.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::RETRY_GAVE_UP,
+        unit: "{call}",
+        description: "Calls whose last attempt failed and was followed by no other, by the reason",
+        read: |pipeline, write| {
+            for why in GaveUp::ALL {
+                write(pipeline.cells.gave_up(why), &[(names::REASON, why.as_str())]);
             }
         },
     },
