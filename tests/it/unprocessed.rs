@@ -218,3 +218,21 @@ async fn over_reqwest_only_the_stack_sends_it_again() {
         check(row, &seen, &answer);
     }
 }
+
+#[cfg(feature = "grpc")]
+#[tokio::test]
+async fn over_grpc_it_is_sent_once_more_whatever_its_method() {
+    use tonic::{body::Body, transport::Endpoint};
+    use tower::ServiceExt as _;
+
+    for (fates, requests, answered) in FATES {
+        let (url, seen) = server(fates).await;
+        let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
+        let client = client().grpc(channel);
+        let order = payment(&url).map(Body::new);
+        // The server knows no gRPC: what it answers ends without a status.
+        client.oneshot(order).await.unwrap_err();
+        assert_eq!(seen.requests.load(Ordering::Relaxed), requests, "{fates:?}");
+        assert_eq!(*seen.answered.lock().unwrap(), vec![b"EUR 7.00"; usize::from(answered)], "{fates:?}");
+    }
+}

@@ -5,6 +5,7 @@
 mod answers;
 mod client;
 mod hops;
+mod loopback;
 mod server;
 mod verdicts;
 mod wire;
