@@ -1,6 +1,7 @@
-//! A sliding window of time over counted calls, in atomics.
+//! A sliding window over counted calls, in atomics: the calls of the last seconds, or the last so many calls.
 //!
-//! The window is a ring of ten slices. A slice of time has one slot of the ring, and every ten slices, one *turn*
+//! The window is a ring of ten slices, of time or of calls: the one kind is moved on by the clock, the other by the calls
+//! that it counts, and all else is the same. A slice has one slot of the ring, and every ten slices, one *turn*
 //! later, the slot belongs to a newer slice. Each counter is one word that carries whose count it is, so nothing has
 //! to be cleaned when time goes on, and nothing is lost when it does:
 //!
@@ -33,15 +34,36 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const TURN_BITS: u32 = 28;
 const TURN: u64 = (1 << TURN_BITS) - 1;
 
-/// Counts of the calls of the last ten slices of time.
+/// How far back a window looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// So long.
+    Time(Duration),
+    /// So many calls, rounded up to a multiple of ten. It holds between nine tenths and all of them, however old.
+    Calls(u32),
+}
+
+/// Counts of the calls of the last ten slices.
 #[derive(Debug)]
 pub(crate) struct Window {
-    origin: Instant,
-    /// Nanoseconds, at least 1.
-    slice: u64,
+    pace: Pace,
     /// A power of two, so that a thread finds its stripe with a mask.
     stripes: Box<[Stripe]>,
 }
+
+/// What begins a new slice.
+#[derive(Debug)]
+enum Pace {
+    /// So many nanoseconds, at least 1, since the origin.
+    Time { origin: Instant, slice: u64 },
+    /// So many calls, at least 1, of those that were given a place.
+    Calls { placed: Box<Placed>, slice: u64 },
+}
+
+/// Apart from all else, because every call writes it.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Placed(AtomicU64);
 
 /// The ring, once for each few threads. Two cache lines apart, because processors fetch them in pairs.
 #[derive(Debug)]
@@ -83,31 +105,48 @@ pub(crate) struct Counts {
 pub(crate) struct Sums {
     /// All of it.
     pub(crate) whole: Counts,
-    /// The newest two slices: between a tenth and a fifth of the window, up to now.
+    /// The newest two slices: between a tenth and a fifth of the window.
     pub(crate) newest: Counts,
 }
 
 impl Window {
-    /// A window of `span`, for counters that many threads write. Time counts from `origin`.
-    pub(crate) fn striped(span: Duration, origin: Instant) -> Self {
-        Self::new(span, origin, STRIPES)
+    /// A window for counters that many threads write. Time counts from `origin`.
+    pub(crate) fn striped(extent: Extent, origin: Instant) -> Self {
+        Self::new(extent, origin, STRIPES)
     }
 
     /// The same in a fourth of the memory, for when there are many windows and few writers of each.
-    pub(crate) fn unstriped(span: Duration, origin: Instant) -> Self {
-        Self::new(span, origin, 1)
+    pub(crate) fn unstriped(extent: Extent, origin: Instant) -> Self {
+        Self::new(extent, origin, 1)
     }
 
-    fn new(span: Duration, origin: Instant, stripes: usize) -> Self {
+    fn new(extent: Extent, origin: Instant, stripes: usize) -> Self {
         const { assert!(STRIPES.is_power_of_two(), "a mask selects the stripe") };
-        let slice = nanos(span) / SLICES as u64;
-        Self { origin, slice: slice.max(1), stripes: (0..stripes).map(|_| Stripe::default()).collect() }
+        let pace = match extent {
+            Extent::Time(span) => Pace::Time { origin, slice: (nanos(span) / SLICES as u64).max(1) },
+            Extent::Calls(calls) => Pace::Calls {
+                placed: Box::new(Placed(AtomicU64::new(0))),
+                slice: u64::from(calls).div_ceil(SLICES as u64).max(1),
+            },
+        };
+        Self { pace, stripes: (0..stripes).map(|_| Stripe::default()).collect() }
     }
 
-    /// The number of the slice that `now` falls in.
-    #[inline]
+    /// The number of the newest slice.
     pub(crate) fn slice_at(&self, now: Instant) -> u64 {
-        nanos(now.saturating_duration_since(self.origin)) / self.slice
+        match &self.pace {
+            Pace::Time { origin, slice } => nanos(now.saturating_duration_since(*origin)) / slice,
+            Pace::Calls { placed, slice } => placed.0.load(Ordering::Relaxed).saturating_sub(1) / slice,
+        }
+    }
+
+    /// The number of the slice that a call belongs to which ends now. To be asked for once a call.
+    #[inline]
+    pub(crate) fn place(&self, now: Instant) -> u64 {
+        match &self.pace {
+            Pace::Time { .. } => self.slice_at(now),
+            Pace::Calls { placed, slice } => placed.0.fetch_add(1, Ordering::Relaxed) / slice,
+        }
     }
 
     /// Counts one of each of `kinds` in a slice, unless the slice has left the window.

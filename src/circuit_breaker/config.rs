@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use crate::{
     ratio::Ratio,
-    window::{Counts, Sums},
+    window::{Counts, Extent, Sums},
 };
 
 /// What a circuit breaker trips on and how it comes back; the layer's setters write it.
 #[derive(Clone, Debug)]
 pub(crate) struct CircuitBreakerConfig {
-    /// How long a call counts.
-    pub(crate) window: Duration,
+    /// How long a call counts, or how many there are after it.
+    pub(crate) window: Extent,
     /// Below this number of calls in the window no rate is looked at. At least 1.
     pub(crate) minimum_calls: u32,
     /// Over 0.
@@ -45,7 +45,7 @@ pub(crate) struct Slow {
 impl Default for CircuitBreakerConfig {
     fn default() -> Self {
         Self {
-            window: Duration::from_secs(10),
+            window: Extent::Time(Duration::from_secs(10)),
             minimum_calls: 20,
             failure_rate: Ratio::percent(50),
             outage: Outage { rate: Ratio::percent(90), minimum_calls: 20 },
@@ -101,12 +101,21 @@ impl CircuitBreakerConfig {
     fn trips_on(&self, whole: Counts, newest: Counts, failures_in_a_row: u16) -> bool {
         let outage = newest.calls >= u64::from(self.outage.minimum_calls)
             && reaches(newest.failures, newest.calls, self.outage.rate);
-        if whole.calls < u64::from(self.minimum_calls) {
+        if whole.calls < self.fewest_calls() {
             return outage || self.consecutive_failures.is_some_and(|most| failures_in_a_row >= most);
         }
         outage
             || reaches(whole.failures, whole.calls, self.failure_rate)
             || self.slow.is_some_and(|slow| reaches(whole.slow, whole.calls, slow.rate))
+    }
+
+    /// The minimum of calls, or as many as a window of calls holds at any time.
+    fn fewest_calls(&self) -> u64 {
+        let most = match self.window {
+            Extent::Time(_) => u32::MAX,
+            Extent::Calls(calls) => calls - calls / 10 + 1,
+        };
+        self.minimum_calls.min(most).into()
     }
 
     /// How many failed probes settle that the dependency has not recovered: as many as make the failure rate of all

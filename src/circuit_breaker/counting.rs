@@ -30,7 +30,7 @@ impl Counting {
         if kinds.is_empty() {
             return false;
         }
-        let slice = self.window.slice_at(now);
+        let slice = self.window.place(now);
         self.window.count(word.epoch(), slice, kinds);
         self.streaks.note(word.generation(), mark);
         let settled = mark == Mark::Success && slice <= self.judged.load(Ordering::Relaxed);

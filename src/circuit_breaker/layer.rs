@@ -12,6 +12,7 @@ use crate::{
     observer::Observer,
     policy::{Leaf, Stack, StackFuture},
     ratio::Ratio,
+    window::Extent,
 };
 
 /// A service behind a circuit breaker.
@@ -86,7 +87,27 @@ impl<C: Clone> CircuitBreakerLayer<C> {
             window >= Duration::from_millis(100),
             "a window below 100 ms holds too few calls to judge by"
         );
-        self.map(|config| config.window = window)
+        self.map(|config| config.window = Extent::Time(window))
+    }
+
+    /// Looks at the last so many calls instead of a stretch of time: for a dependency that is called too rarely for
+    /// any. Rounded up to a multiple of ten.
+    ///
+    /// It slides by tenths, too, so that between nine tenths and all of them count, those that were abandoned included.
+    /// They count however old they are; only the calls that follow push them out, and every change of state. For a
+    /// [minimum](Self::minimum_calls) above what the window holds, a full window is enough. What a newest tenth is for
+    /// the [outage](Self::outage) is a tenth of the calls.
+    ///
+    /// # Panics
+    ///
+    /// When `calls` is below 10 or above 1,000,000.
+    #[track_caller]
+    pub fn last_calls(self, calls: u32) -> Self {
+        assert!(
+            (10..=1_000_000).contains(&calls),
+            "a window of calls holds 10 to 1,000,000 of them: fewer say nothing, and more are never old"
+        );
+        self.map(|config| config.window = Extent::Calls(calls.next_multiple_of(10)))
     }
 
     /// How many calls the window must hold before a rate is looked at. Default 20.

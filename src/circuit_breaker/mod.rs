@@ -63,7 +63,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`window`](CircuitBreakerLayer::window) | 10 s |
+//! | [`window`](CircuitBreakerLayer::window), or [`last_calls`](CircuitBreakerLayer::last_calls) | 10 s |
 //! | [`minimum_calls`](CircuitBreakerLayer::minimum_calls) | 20 |
 //! | [`failure_rate`](CircuitBreakerLayer::failure_rate) | 50 % |
 //! | [`outage`](CircuitBreakerLayer::outage) | 90 % of at least 20 calls in the newest two tenths |

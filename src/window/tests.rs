@@ -8,7 +8,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn window() -> (Window, Instant) {
     let origin = Instant::now();
-    (Window::striped(10 * SECOND, origin), origin)
+    (Window::striped(Extent::Time(10 * SECOND), origin), origin)
 }
 
 fn at(origin: Instant, seconds: f64) -> Instant {
@@ -17,7 +17,7 @@ fn at(origin: Instant, seconds: f64) -> Instant {
 
 impl Window {
     fn count_at(&self, now: Instant, kinds: &[Kind]) {
-        self.count(0, self.slice_at(now), kinds);
+        self.count(0, self.place(now), kinds);
     }
 
     fn calls_at(&self, now: Instant) -> u64 {
@@ -114,9 +114,44 @@ fn a_full_count_stays_full() {
 #[test]
 fn time_before_the_origin_is_the_first_slice() {
     let origin = Instant::now() + 100 * SECOND;
-    let window = Window::unstriped(10 * SECOND, origin);
+    let window = Window::unstriped(Extent::Time(10 * SECOND), origin);
     window.count_at(origin - SECOND, &[Kind::Call]);
     assert_eq!(window.calls_at(origin), 1);
+}
+
+#[test]
+fn a_window_of_calls_holds_the_last_ones_however_old_they_are() {
+    let origin = Instant::now();
+    let window = Window::striped(Extent::Calls(50), origin);
+    assert_eq!(window.calls_at(origin), 0);
+    for call in 1..=1_000_u32 {
+        window.count_at(at(origin, 3_600.0 * f64::from(call)), &[Kind::Call]);
+        let held = window.calls_at(origin);
+        assert_eq!(held, if call <= 50 { u64::from(call) } else { 46 + u64::from(call - 1) % 5 });
+    }
+    assert_eq!(window.calls_at(at(origin, 1e9)), 50, "nor does time take them");
+}
+
+#[test]
+fn a_window_of_calls_begins_anew_with_its_epoch() {
+    let window = Window::unstriped(Extent::Calls(50), Instant::now());
+    let now = Instant::now();
+    (0..33).for_each(|_| window.count(0, window.place(now), &[Kind::Call]));
+    (0..7).for_each(|_| window.count(1, window.place(now), &[Kind::Call]));
+    assert_eq!(window.sums(1, window.slice_at(now)).whole.calls, 7);
+}
+
+#[test]
+fn threads_lose_no_call_of_a_window_of_calls() {
+    let origin = Instant::now();
+    let window = Window::striped(Extent::Calls(1_000), origin);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..10_000).for_each(|_| window.count_at(origin, &[Kind::Call, Kind::Slow])));
+        }
+    });
+    let sums = window.sums(0, window.slice_at(origin));
+    assert_eq!((sums.whole.calls, sums.whole.slow, sums.newest.calls), (1_000, 1_000, 200));
 }
 
 /// Many threads race through 2,000 slices, all of them at every rotation; each count is in its slice afterwards.
@@ -198,7 +233,7 @@ proptest! {
     #[test]
     fn window_agrees_with_a_list(steps in steps(), striped: bool) {
         let origin = Instant::now();
-        let window = if striped { Window::striped } else { Window::unstriped }(10 * SECOND, origin);
+        let window = if striped { Window::striped } else { Window::unstriped }(Extent::Time(10 * SECOND), origin);
         let (mut list, mut elapsed) = (Vec::new(), Duration::ZERO);
         for step in steps {
             let (what, when) = match step {
@@ -218,13 +253,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn window_of_calls_agrees_with_a_list(calls in 1_u32..70, what in prop::collection::vec(0_u8..4, 0..300)) {
+        let now = Instant::now();
+        let window = Window::striped(Extent::Calls(calls), now);
+        let (mut list, size) = (Vec::new(), u64::from(calls.div_ceil(10)));
+        for (call, what) in (0_u64..).zip(what) {
+            window.count_at(now, kinds(what));
+            list.push((call / size, what));
+            let expected =
+                Sums { whole: reference(&list, call / size, 10), newest: reference(&list, call / size, 2) };
+            prop_assert_eq!(window.sums(0, window.slice_at(now)), expected);
+        }
+    }
+}
+
 /// Two threads come to a slot of the turn before, and a third call is late by a turn: both of the new turn count.
 #[cfg(moneta_loom)]
 #[test]
 fn loom_no_count_is_lost_at_rotation() {
     let origin = Instant::now();
     loom::model(move || {
-        let window = loom::sync::Arc::new(Window::unstriped(10 * SECOND, origin));
+        let window = loom::sync::Arc::new(Window::unstriped(Extent::Time(10 * SECOND), origin));
         window.count(0, 3, &[Kind::Call]);
         let other = loom::sync::Arc::clone(&window);
         let thread = loom::thread::spawn(move || {

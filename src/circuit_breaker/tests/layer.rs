@@ -26,6 +26,7 @@ use crate::{
     },
     observer::{Interest, Observer, Sink},
     policy::{Leaf, Stack},
+    window::Extent,
 };
 
 /// A dependency that does what it is asked to.
@@ -409,7 +410,9 @@ async fn an_outage_under_load_passes() {
 #[test]
 fn a_literal_that_cannot_work_is_refused() {
     type Layer = CircuitBreakerLayer;
-    let wrong: [fn() -> Layer; 10] = [
+    let wrong: [fn() -> Layer; 12] = [
+        || Layer::new().last_calls(9),
+        || Layer::new().last_calls(1_000_001),
         || Layer::new().window(Duration::from_millis(99)),
         || Layer::new().minimum_calls(0),
         || Layer::new().failure_rate(Ratio::ZERO),
@@ -431,7 +434,7 @@ fn a_literal_that_cannot_work_is_refused() {
 fn defaults_are_those_of_the_documentation() {
     let config = CircuitBreakerConfig::default();
     let second = Duration::from_secs(1);
-    assert_eq!((config.window, config.minimum_calls), (10 * second, 20));
+    assert_eq!((config.window, config.minimum_calls), (Extent::Time(10 * second), 20));
     assert_eq!(config.failure_rate, Ratio::percent(50));
     assert_eq!((config.outage.rate, config.outage.minimum_calls), (Ratio::percent(90), 20));
     assert_eq!(config.consecutive_failures, Some(5));

@@ -10,6 +10,7 @@ use crate::{
     circuit_breaker::{config::CircuitBreakerConfig, machine::Machine, ramp::Ramp},
     event::CircuitState,
     random::Random,
+    window::Extent,
 };
 
 /// Every interleaving in which no more than so many times a thread is stopped in the middle of something: a bound that
@@ -24,7 +25,7 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 fn machine(now: Instant) -> Arc<Machine> {
     let one = CircuitBreakerConfig {
         // One slice for the whole model: to judge a window while another thread clears it has too many interleavings.
-        window: Duration::from_secs(1_000),
+        window: Extent::Time(Duration::from_secs(1_000)),
         consecutive_failures: Some(1),
         probes: 1,
         ..CircuitBreakerConfig::default()

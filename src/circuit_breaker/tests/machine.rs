@@ -14,6 +14,7 @@ use crate::{
         CircuitState::{self, Closed, Disabled, ForcedOpen, HalfOpen, Open, Recovering},
     },
     random::Random,
+    window::Extent,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -193,6 +194,51 @@ fn old_successes_do_not_hide_a_rate_for_longer_than_a_slice() {
     bench.calls(1, Class::Success);
     bench.wait(MILLI);
     assert_eq!(bench.call(Class::Success), went(Closed, Open));
+}
+
+// A window of calls
+
+fn last_calls(calls: u32, outage_calls: u32) -> Bench {
+    Bench::new(|config| {
+        config.window = Extent::Calls(calls);
+        config.outage.minimum_calls = outage_calls;
+        config.consecutive_failures = None;
+    })
+}
+
+#[test]
+fn a_window_of_calls_slides_and_trips_by_what_is_left_in_it() {
+    for (outage_calls, expected) in [(20, 20), (1_000, 50)] {
+        let bench = last_calls(100, outage_calls);
+        bench.calls(10_000, Class::Success);
+        for _ in 0..10 {
+            bench.calls(4, Class::Fault);
+            bench.calls(6, Class::Success);
+        }
+        assert_eq!(bench.machine.snapshot(bench.now).failures, 40);
+        bench.calls(60, Class::Success);
+        assert_eq!(bench.machine.snapshot(bench.now).failures, 16);
+        let tripped = (1..=100).find(|_| bench.call(Class::Fault).is_some());
+        assert_eq!(tripped, Some(expected), "a fifth without a success, or half of all");
+    }
+}
+
+#[test]
+fn calls_do_not_leave_a_window_of_calls_with_time() {
+    let mut bench = last_calls(20, 20);
+    for _ in 0..18 {
+        bench.wait(3_600 * SECOND);
+        bench.calls(1, Class::Fault);
+    }
+    bench.wait(3_600 * SECOND);
+    assert_eq!(bench.call(Class::Fault), went(Closed, Open), "it holds 19 or 20");
+}
+
+#[test]
+fn a_full_window_of_calls_is_enough_for_any_minimum() {
+    let bench = last_calls(10, 20);
+    bench.calls(9, Class::Fault);
+    assert_eq!(bench.call(Class::Fault), went(Closed, Open), "10 calls, and the minimum is 20");
 }
 
 // The table of outcomes

@@ -15,6 +15,7 @@ use crate::{
     },
     event::CircuitState,
     random::Random,
+    window::Extent,
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -24,8 +25,10 @@ struct Model {
     config: CircuitBreakerConfig,
     state: CircuitState,
     generation: usize,
-    /// What happened in this generation, with the second it happened in.
+    /// What happened in this generation, with the second it happened in, or the tenth of a window of calls.
     events: Vec<(u64, Happened)>,
+    /// Calls that were ever counted.
+    counted: u64,
     judged: u64,
     probes: Vec<(Ticket, u64)>,
     openings: u32,
@@ -101,6 +104,8 @@ impl Model {
         let second = now / 1_000;
         match self.state {
             CircuitState::Closed | CircuitState::Recovering => {
+                self.counted += 1;
+                let second = self.newest(now);
                 self.events.push((second, happened));
                 let success = happened == Good;
                 if (!success || second > self.judged) && self.trips(second) {
@@ -113,6 +118,14 @@ impl Model {
                 self.judge_probes(now);
             }
             _ => {}
+        }
+    }
+
+    /// The newest slice of the window.
+    fn newest(&self, now: u64) -> u64 {
+        match self.config.window {
+            Extent::Time(_) => now / 1_000,
+            Extent::Calls(calls) => self.counted.saturating_sub(1) / u64::from(calls / 10),
         }
     }
 
@@ -134,7 +147,11 @@ impl Model {
         };
         let (calls, bad, late) = counts(&window);
         let (new_calls, new_bad, _) = counts(&newest);
-        let enough = calls >= self.config.minimum_calls;
+        let full = match self.config.window {
+            Extent::Time(_) => u32::MAX,
+            Extent::Calls(calls) => calls / 10 * 9 + 1,
+        };
+        let enough = calls >= self.config.minimum_calls.min(full);
         let outage = self.config.outage;
         let too_slow = self.config.slow.is_some_and(|slow| share(late, calls, slow.rate));
         (enough && (too_slow || share(bad, calls, self.config.failure_rate)))
@@ -256,10 +273,16 @@ fn config() -> impl Strategy<Value = CircuitBreakerConfig> {
     ];
     let slow = prop::option::of(rate().prop_map(|rate| Slow { duration: 100 * MILLI, rate }));
     let outage = (rate(), 1_u32..25);
+    let window = prop_oneof![
+        2 => Just(Extent::Time(10_000 * MILLI)),
+        1 => (1_u32..6).prop_map(|tens| Extent::Calls(10 * tens)),
+    ];
+    let minimum = (window, 1_u32..25);
     let ramp = prop_oneof![Just(Duration::ZERO), (1_u32..20).prop_map(|halves| 500 * MILLI * halves)];
-    (1_u32..25, rate(), outage, prop::option::of(1_u16..6), slow, 1_u32..6, ramp, abandoned).prop_map(
-        |(minimum_calls, failure_rate, outage, streak, slow, probes, ramp, abandoned)| {
+    (minimum, rate(), outage, prop::option::of(1_u16..6), slow, 1_u32..6, ramp, abandoned).prop_map(
+        |((window, minimum_calls), failure_rate, outage, streak, slow, probes, ramp, abandoned)| {
             let mut config = CircuitBreakerConfig {
+                window,
                 minimum_calls,
                 failure_rate,
                 consecutive_failures: streak,
@@ -293,6 +316,7 @@ impl Twins {
             state: CircuitState::Closed,
             generation: 0,
             events: Vec::new(),
+            counted: 0,
             judged: 0,
             probes: Vec::new(),
             openings: 0,
@@ -423,7 +447,7 @@ impl Twins {
 
     fn same_snapshot(&self) {
         let snapshot = self.machine.snapshot(self.instant());
-        let second = self.now / 1_000;
+        let second = self.model.newest(self.now);
         let count = |wanted: &[Happened]| {
             let counts = [CircuitState::Closed, CircuitState::Recovering].contains(&self.model.state);
             let events = self.model.events.iter().filter(|event| counts && event.0 + 10 > second);
