@@ -10,7 +10,7 @@ use super::{
     mark::Mark,
     probation::{Probation, Verdict},
     ramp::Ramp,
-    snapshot::CircuitBreakerSnapshot,
+    transitions::{CircuitTransition, History},
     word::Word,
 };
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
     sync::{AtomicU64, Mutex, Ordering, lock},
     window::{Window, nanos},
 };
+
+mod grip;
 
 /// A circuit breaker without clock, request or observer.
 ///
@@ -48,7 +50,11 @@ struct Rare {
     since: Instant,
     /// How often the breaker opened since it was last closed.
     openings: u32,
+    /// What it was tripped for from outside, if it was.
+    reason: Option<&'static str>,
     probation: Probation,
+    /// `None` while nobody listens.
+    history: Option<Box<History>>,
 }
 
 /// Leave to call the dependency once, to be given back with [`Machine::record`] or [`Machine::abandon`]. One that is
@@ -103,7 +109,13 @@ impl Machine {
             due: AtomicU64::new(0),
             counting: Counting::new(window),
             ramp: Ramp::new(config.ramp),
-            rare: Mutex::new(Rare { since: now, openings: 0, probation: Probation::new(&config) }),
+            rare: Mutex::new(Rare {
+                since: now,
+                openings: 0,
+                reason: None,
+                probation: Probation::new(&config),
+                history: None,
+            }),
             config,
         }
     }
@@ -224,65 +236,6 @@ impl Machine {
         }
     }
 
-    /// Refuses every call until [`reset`](Self::reset) or [`disable`](Self::disable).
-    pub(crate) fn force_open(&self, now: Instant) -> Option<Transition> {
-        self.force(CircuitState::ForcedOpen, now)
-    }
-
-    /// Admits every call and counts none until [`reset`](Self::reset) or [`force_open`](Self::force_open).
-    pub(crate) fn disable(&self, now: Instant) -> Option<Transition> {
-        self.force(CircuitState::Disabled, now)
-    }
-
-    /// Closes the breaker and forgets everything that it counted and everything that is on its way.
-    pub(crate) fn reset(&self, now: Instant) -> Option<Transition> {
-        let rare = &mut *lock(&self.rare);
-        let transition = self.enter(rare, CircuitState::Closed, now);
-        (transition.from != transition.to).then_some(transition)
-    }
-
-    fn force(&self, state: CircuitState, now: Instant) -> Option<Transition> {
-        let rare = &mut *lock(&self.rare);
-        (self.word().state() != state).then(|| self.enter(rare, state, now))
-    }
-
-    pub(crate) fn config(&self) -> &CircuitBreakerConfig {
-        &self.config
-    }
-
-    /// The state as the last call left it: an open breaker whose time is over stays open until somebody calls.
-    pub(crate) fn state(&self) -> CircuitState {
-        self.word().state()
-    }
-
-    pub(crate) fn snapshot(&self, now: Instant) -> CircuitBreakerSnapshot {
-        let rare = lock(&self.rare);
-        let word = self.word();
-        let counts = self.counting.counts(word, now);
-        CircuitBreakerSnapshot {
-            state: word.state(),
-            calls: counts.calls,
-            failures: counts.failures,
-            slow: counts.slow,
-            abandoned: counts.abandoned,
-            time_in_state: now.saturating_duration_since(rare.since),
-            next_probe: (word.state() == CircuitState::Open).then(|| self.until_due(now)),
-        }
-    }
-
-    /// Whether nothing is lost when the breaker is thrown away: it is closed, or time has long closed it, because nobody
-    /// has asked it for `patience` after it would have let a call through.
-    pub(crate) fn may_be_forgotten(&self, patience: Duration, now: Instant) -> bool {
-        let longest = match self.state() {
-            CircuitState::Closed => return true,
-            CircuitState::Open | CircuitState::HalfOpen => self.config.open_time.1,
-            CircuitState::Recovering => self.ramp.length(),
-            CircuitState::ForcedOpen | CircuitState::Disabled => return false,
-        };
-        let since = lock(&self.rare).since;
-        now.saturating_duration_since(since) >= patience.saturating_add(longest)
-    }
-
     pub(super) fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
@@ -345,9 +298,20 @@ impl Machine {
         Some(self.enter(rare, to, now))
     }
 
-    /// The one place where the state changes; the caller holds the lock.
     fn enter(&self, rare: &mut Rare, to: CircuitState, now: Instant) -> Transition {
+        self.enter_for(None, rare, to, now)
+    }
+
+    /// The one place where the state changes; the caller holds the lock.
+    fn enter_for(
+        &self,
+        reason: Option<&'static str>,
+        rare: &mut Rare,
+        to: CircuitState,
+        now: Instant,
+    ) -> Transition {
         let word = self.word();
+        let from = word.state();
         match to {
             CircuitState::Open => {
                 // Half of the time is fixed and half is drawn, so that many breakers of one dependency do not probe
@@ -363,11 +327,14 @@ impl Machine {
             CircuitState::Closed => rare.openings = 0,
             CircuitState::HalfOpen | CircuitState::ForcedOpen | CircuitState::Disabled => {}
         }
-        rare.since = now;
+        (rare.since, rare.reason) = (now, reason);
+        if let Some(history) = &mut rare.history {
+            history.add(CircuitTransition { from, to, at: now, reason, missed: 0 });
+        }
         rare.probation.clear();
         self.counting.clear();
         self.word.store(word.next(to).0, Ordering::Release);
-        Transition { from: word.state(), to }
+        Transition { from, to }
     }
 
     fn set_due(&self, now: Instant, wait: Duration) {

@@ -77,7 +77,8 @@
 //!
 //! # Telemetry
 //!
-//! Events `BreakerCall` and `BreakerTransition`.
+//! Events `BreakerCall` and `BreakerTransition`. The [handle](CircuitBreakerHandle) gives a snapshot, and the changes of
+//! state as a stream.
 //!
 //! # Cancellation
 //!
@@ -126,6 +127,7 @@ mod snapshot;
 mod streak;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod word;
 
 pub use config::AbandonedPolicy;
@@ -136,3 +138,4 @@ pub use layer::{CircuitBreaker, CircuitBreakerFuture, CircuitBreakerLayer};
 pub use per_key::{PerKey, PerKeyBreaker, PerKeyBreakerFuture, PerKeyHandle, PerKeyLayer};
 pub use policy::{CircuitBreakerPass, CircuitBreakerPolicy, OneBreaker};
 pub use snapshot::CircuitBreakerSnapshot;
+pub use transitions::{CircuitTransition, CircuitTransitions};

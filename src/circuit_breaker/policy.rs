@@ -110,10 +110,6 @@ impl Breaker<OneBreaker> {
 }
 
 impl<B> Breaker<B> {
-    fn count(&self, counted: Counted) {
-        count(&self.observer, counted);
-    }
-
     #[cold]
     fn reject(&self, Denied { retry_after }: Denied) -> Rejected {
         self.observer.emit(Event::BreakerCall { result: BreakerResult::Rejected });
@@ -125,16 +121,20 @@ impl<B> Breaker<B> {
     }
 }
 
-pub(super) fn count(observer: &Observer, Counted { result, transition }: Counted) {
+/// Tells what a call was counted as, and what came of it.
+pub(super) fn count(observer: &Observer, machine: &Machine, Counted { result, transition }: Counted) {
     if let Some(result) = result {
         observer.emit(Event::BreakerCall { result });
     }
-    tell(observer, transition);
+    tell(observer, machine, transition);
 }
 
-pub(super) fn tell(observer: &Observer, transition: Option<Transition>) {
+/// Tells of a transition whoever listens.
+#[inline]
+pub(super) fn tell(observer: &Observer, machine: &Machine, transition: Option<Transition>) {
     if let Some(Transition { from, to }) = transition {
         observer.emit(Event::BreakerTransition { from, to });
+        machine.wake_listeners();
     }
 }
 
@@ -186,7 +186,8 @@ where
         if let (Some(breaker), Some(held), Stage::Admitted(admission)) =
             (&self.breaker, &*pass.held, mem::replace(pass.stage, Stage::Left))
         {
-            breaker.count(breaker.choice.machine(held).abandon(admission, ending, now));
+            let machine = breaker.choice.machine(held);
+            count(&breaker.observer, machine, machine.abandon(admission, ending, now));
         }
         inner.unwrap_or_else(|panic| resume_unwind(panic));
     }
@@ -216,11 +217,11 @@ where
             match admission {
                 Ok(admission) => {
                     *pass.stage = Stage::Admitted(admission);
-                    tell(&breaker.observer, transition);
+                    tell(&breaker.observer, machine, transition);
                 }
                 Err(denied) => {
                     *pass.stage = Stage::Left;
-                    tell(&breaker.observer, transition);
+                    tell(&breaker.observer, machine, transition);
                     return Poll::Ready(Answer::rejected(breaker.reject(denied)));
                 }
             }
@@ -229,11 +230,11 @@ where
         if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
             let now = cx.now();
             if answer.hurried {
-                breaker.count(machine.abandon(admission, Ending::Cancelled, now));
+                count(&breaker.observer, machine, machine.abandon(admission, Ending::Cancelled, now));
                 return Poll::Ready(answer);
             }
             let elapsed = || now.saturating_duration_since(*pass.started).saturating_sub(answer.queued);
-            breaker.count(machine.record(admission, answer.class, elapsed, now));
+            count(&breaker.observer, machine, machine.record(admission, answer.class, elapsed, now));
         }
         Poll::Ready(answer)
     }

@@ -4,8 +4,8 @@ use crate::{event::CircuitState, ratio::Ratio};
 
 /// What a circuit breaker knows at one moment.
 ///
-/// The counts are those of the window in the current state: every transition begins at zero, and only a closed breaker
-/// counts.
+/// The counts are those of the window in the current state: every transition begins at zero, and only a closed or a
+/// recovering breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CircuitBreakerSnapshot {
@@ -20,6 +20,8 @@ pub struct CircuitBreakerSnapshot {
     /// Calls in the window that were dropped before their outcome was known. They are not among `calls`; under
     /// [`AbandonedPolicy::AsFailure`](super::AbandonedPolicy::AsFailure) they are failures like any other instead.
     pub abandoned: u64,
+    /// What it was [tripped](super::CircuitBreakerHandle::trip) for, while it is open from that; `None` otherwise.
+    pub reason: Option<&'static str>,
     /// How long the breaker has been in this state.
     pub time_in_state: Duration,
     /// When an open breaker lets the next probe through, counted from now. `None` in other states.

@@ -4,3 +4,4 @@ mod loom;
 mod machine;
 mod model;
 mod per_key;
+mod transitions;

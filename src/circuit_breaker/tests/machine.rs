@@ -764,6 +764,10 @@ fn every_state_leads_by_hand_to_every_forced_one() {
         assert_eq!(bench.machine.disable(bench.now), expected(from, Disabled));
         let bench = in_state(from);
         assert_eq!(bench.machine.reset(bench.now), expected(from, Closed));
+        let bench = in_state(from);
+        let by_hand = [ForcedOpen, Disabled].contains(&from);
+        let trips = if by_hand { None } else { expected(from, Open) };
+        assert_eq!(bench.machine.trip_for("a test", bench.now), trips);
     }
 }
 

@@ -232,6 +232,7 @@ enum Step {
     Drop(prop::sample::Index, Ending),
     Lose(prop::sample::Index),
     Calls(usize, Class),
+    Trip,
     ForceOpen,
     Disable,
     Reset,
@@ -260,7 +261,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (index(), ending).prop_map(|(which, ending)| Step::Drop(which, ending)),
         1 => index().prop_map(Step::Lose),
         4 => (1_usize..12, class()).prop_map(|(times, class)| Step::Calls(times, class)),
-        1 => prop_oneof![Just(Step::ForceOpen), Just(Step::Disable), Just(Step::Reset), Just(Step::Reset)],
+        1 => prop_oneof![Just(Step::Trip), Just(Step::ForceOpen), Just(Step::Disable), Just(Step::Reset), Just(Step::Reset)],
     ]
 }
 
@@ -359,6 +360,15 @@ impl Twins {
                         self.end(admission, ticket, *class, 0);
                     }
                 }
+            }
+            Step::Trip => {
+                let before = self.model.state;
+                let in_other_hands = [CircuitState::ForcedOpen, CircuitState::Disabled].contains(&before);
+                if before != CircuitState::Open && !in_other_hands {
+                    self.model.enter(CircuitState::Open, self.now);
+                }
+                let transition = self.machine.trip_for("a trip", self.instant());
+                self.same_transition(before, transition);
             }
             Step::ForceOpen => self.by_hand(CircuitState::ForcedOpen),
             Step::Disable => self.by_hand(CircuitState::Disabled),
