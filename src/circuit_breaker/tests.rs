@@ -4,4 +4,5 @@ mod loom;
 mod machine;
 mod model;
 mod per_key;
+mod promises;
 mod transitions;
