@@ -120,6 +120,10 @@ impl Verdict {
         observer.emit(Event::Fallback { served: result.is_ok() });
         match result {
             Ok(response) => Answer::new(Ok(response), Class::Success, Outcome::Degraded),
+            // The answer was turned down, and the call failed nevertheless.
+            Err(error) if self.class == Class::Success => {
+                Answer::new(Err(error), Class::Fault, Outcome::Fault)
+            }
             Err(error) => Answer::new(Err(error), self.class, self.outcome),
         }
     }

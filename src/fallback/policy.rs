@@ -21,7 +21,7 @@ use crate::{
 pub struct FallbackPolicy<F, I, J = Same> {
     pub(super) fallback: F,
     pub(super) observer: Observer,
-    inner: I,
+    pub(super) inner: I,
     _join: PhantomData<fn() -> J>,
 }
 

@@ -22,7 +22,8 @@ impl Why {
         self.class
     }
 
-    /// The error; `None` when the dependency gave a response, and the response itself was the failure.
+    /// The error; `None` when the dependency gave a response, and the response itself was the failure, or not what was
+    /// wanted.
     pub fn error(&self) -> Option<&(dyn Error + 'static)> {
         self.error.as_deref().map(|error| error as _)
     }
@@ -50,7 +51,11 @@ impl fmt::Display for Why {
 
 /// The error that stands for a response that was a failure.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the dependency answered with a failure ({class:?})")]
+#[error("{}", if class.wants_fallback() {
+    format!("the dependency answered with a failure ({class:?})")
+} else {
+    format!("the dependency's answer was not the one that was wanted ({class:?})")
+})]
 struct FailedResponse {
     class: Class,
 }

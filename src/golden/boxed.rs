@@ -1,4 +1,7 @@
-use std::fmt;
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
 
 use futures::TryFutureExt as _;
 use tower::{Service, util::BoxCloneSyncService};
@@ -34,6 +37,21 @@ impl<Req, Res> BoxedClient<Req, Res> {
     pub fn send(&self, request: Req) -> impl Future<Output = Result<Res, CallError>> + Send + use<Req, Res> {
         // A golden client is always ready, and its clone as well.
         self.service.clone().call(request).map_err(CallError::new)
+    }
+}
+
+impl<Req, Res> Service<Req> for BoxedClient<Req, Res> {
+    type Response = Res;
+    type Error = BoxError;
+    type Future = <BoxCloneSyncService<Req, Res, BoxError> as Service<Req>>::Future;
+
+    /// Always ready: the service's own readiness is awaited inside the call, under its deadline.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        self.service.call(request)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     class::Ending,
     classify::{ByError, Classify},
     error::{BoxError, CallError},
-    fallback::{Answering, Answers, FallbackKind, NoFallback, Same, Why, drive},
+    fallback::{Answering, AnsweringAsync, Answers, FallbackKind, NoFallback, Same, Why, drive},
     hedge::{HedgeChoice, NoHedge},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, Stack, sealed::Sealed},
@@ -117,6 +117,50 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         C: Classify<T>,
     {
         let request = Or { call: Repeatable(&call), fallback: Answering(once(fallback)) };
+        self.stack.send(request).await.map_err(CallError::new)
+    }
+
+    /// Runs `call` once; when it fails, times out or is refused, the future that `fallback` gives answers.
+    ///
+    /// The call ends a quarter of the timeout, and at most 100 ms, sooner, so that the fallback has that time for itself.
+    /// It is cut where the timeout ends; until then it sees that as its [`Deadline`](crate::Deadline).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the closure's own error when it was the caller's fault, the fallback's, or that its time was over.
+    pub async fn run_or_async<G, A, Fut, AFut, T, E>(&self, call: G, fallback: A) -> Result<T, CallError>
+    where
+        G: FnOnce() -> Fut,
+        A: FnOnce(Why) -> AFut,
+        Fut: Future<Output = Result<T, E>>,
+        AFut: Future<Output = Result<T, BoxError>>,
+        E: Into<BoxError>,
+        C: Classify<T>,
+    {
+        let request = Or { call: Once(call), fallback: AnsweringAsync::new(once(fallback)) };
+        self.stack.send(request).await.map_err(CallError::new)
+    }
+
+    /// Runs `call`, which may be repeated; when it fails in the end, times out or is refused, the future that `fallback`
+    /// gives answers, in the time that [`run_or_async`](Self::run_or_async) keeps for it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: the closure's own error when it was the caller's fault, the fallback's, or that its time was over.
+    pub async fn run_repeatable_or_async<G, A, Fut, AFut, T, E>(
+        &self,
+        call: G,
+        fallback: A,
+    ) -> Result<T, CallError>
+    where
+        G: Fn() -> Fut,
+        A: FnOnce(Why) -> AFut,
+        Fut: Future<Output = Result<T, E>>,
+        AFut: Future<Output = Result<T, BoxError>>,
+        E: Into<BoxError>,
+        C: Classify<T>,
+    {
+        let request = Or { call: Repeatable(&call), fallback: AnsweringAsync::new(once(fallback)) };
         self.stack.send(request).await.map_err(CallError::new)
     }
 }

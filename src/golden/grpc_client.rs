@@ -33,7 +33,8 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// no method is repeated, and none may go on past the timeout, until its name is given.
     ///
     /// A fallback gives a whole answer: [`grpc::reply`](crate::grpc::reply) makes one of an encoded message, and
-    /// `tonic::Status::into_http` of a status.
+    /// `tonic::Status::into_http` of a status. Another channel that is to answer goes in as
+    /// `fallback_service(GrpcTransport::new(channel))`.
     pub fn grpc<S>(self, channel: S) -> GrpcClient<F, S, H>
     where
         T: HasTimeout,

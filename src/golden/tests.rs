@@ -402,6 +402,47 @@ async fn a_fallback_that_takes_time_is_not_asked_when_the_dependency_answers() {
     assert_eq!(fault.to_string(), "no such row");
 }
 
+#[tokio::test(start_paused = true)]
+async fn another_service_answers_in_the_time_that_is_kept_for_it() {
+    let ms = Duration::from_millis;
+    let left = service_fn(async |_: Repeatable<()>| {
+        let left = Deadline::current().expect("the whole call's").remaining();
+        sleep(left.saturating_sub(ms(1))).await;
+        Ok::<_, BoxError>(left)
+    });
+    let client = |limit| client("hangs").timeout(limit).registry(&Registry::new());
+    for (limit, reserve) in [(800, 100), (200, 50)] {
+        let stack = client(ms(limit)).fallback_service(left).service(Hangs);
+        let start = Instant::now();
+        assert_eq!(stack.send(Repeatable(())).await.expect("the other service answers"), ms(reserve));
+        assert_eq!(start.elapsed(), ms(limit - 1));
+    }
+    let stack = client(LIMIT).fallback_service(Hangs).service(Hangs);
+    let start = Instant::now();
+    let error = stack.send(Repeatable(())).await.expect_err("nobody answers");
+    assert_eq!(start.elapsed(), LIMIT);
+    assert_eq!(error.rejected().map(crate::Rejected::reason), Some(Reason::DeadlineExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_call_keeps_time_for_its_fallback_when_that_takes_any() {
+    let ms = Duration::from_millis;
+    let stack = client("ledger").timeout(ms(800)).no_fallback().registry(&Registry::new()).calls();
+    let hangs = || pending::<Result<Duration, BoxError>>();
+    let left = || Deadline::current().map(Deadline::remaining).ok_or_else(refused);
+    let later = async |_why| left();
+    let start = Instant::now();
+    assert_eq!(stack.run_or_async(hangs, later).await.expect("answered"), ms(100));
+    assert_eq!(stack.run_repeatable_or_async(hangs, later).await.expect("answered"), ms(100));
+    assert_eq!(start.elapsed(), ms(1_400));
+    stack.run_or(hangs, |_why| Ok(ms(0))).await.expect("answered");
+    assert_eq!(start.elapsed(), ms(2_200), "a closure needs no time");
+    stack.run_or_async(hangs, |_why| pending()).await.expect_err("nobody answers");
+    assert_eq!(start.elapsed(), ms(3_000));
+    let counts = stack.handle().counts();
+    assert_eq!((counts.fallbacks_served(), counts.fallbacks_failed()), (3, 1));
+}
+
 #[cfg(feature = "http")]
 #[tokio::test(start_paused = true)]
 async fn an_http_answer_of_a_fallback_that_takes_time_is_marked() {

@@ -30,7 +30,8 @@ pub struct GrpcTransport<S> {
 }
 
 impl<S> GrpcTransport<S> {
-    pub(crate) fn new(channel: S) -> Self {
+    /// Makes a channel fit for [`fallback_service`](crate::golden::ClientBuilder::fallback_service) of a gRPC client.
+    pub fn new(channel: S) -> Self {
         Self { channel }
     }
 }

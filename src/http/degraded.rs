@@ -1,8 +1,8 @@
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 
 use super::AnswerBody;
 use crate::{
-    fallback::{FallbackPolicy, Join},
+    fallback::{FallbackPolicy, Join, Judged},
     policy::sealed::Sealed,
 };
 
@@ -30,5 +30,17 @@ impl<B, FB> Join<Response<B>, Response<FB>> for Bodies {
     fn of_fallback(mut response: Response<FB>) -> Self::Joined {
         response.extensions_mut().insert(Degraded);
         response.map(AnswerBody::of_fallback)
+    }
+}
+
+impl<'a, B> Judged<'a, Response<B>> {
+    /// The status of the response.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.response().map(Response::status)
+    }
+
+    /// The header fields of the response.
+    pub fn headers(&self) -> Option<&'a HeaderMap> {
+        self.response().map(Response::headers)
     }
 }

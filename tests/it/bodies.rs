@@ -147,6 +147,41 @@ async fn a_body_over_the_limit_goes_through_and_is_not_repeated() {
     assert_eq!(archive.handle().counts().retry_attempts(), 0);
 }
 
+/// Each attempt reads a part of the body, fails, and goes on holding what it has not read.
+#[tokio::test(start_paused = true)]
+async fn a_fallback_service_gets_the_body_that_the_attempts_have_begun_to_send() {
+    let stalled = Arc::new(Mutex::new(Vec::new()));
+    let held = Arc::clone(&stalled);
+    let stalls = tower::service_fn(move |request: Request<RecordBody<_>>| {
+        let held = Arc::clone(&held);
+        async move {
+            let mut body = request.into_body();
+            body.frame().await.expect("there is more").map_err(io::Error::other)?;
+            held.lock().unwrap().push(body);
+            Err::<Response<Empty<Bytes>>, _>(io::Error::from(io::ErrorKind::ConnectionReset))
+        }
+    });
+    let replica = tower::service_fn(async |request: Request<RecordBody<_>>| {
+        let collected = request.into_body().collect().await?;
+        let trailers = collected.trailers().cloned();
+        Ok::<_, CallError>(
+            Response::builder()
+                .extension((collected.to_bytes(), trailers))
+                .body(Empty::<Bytes>::new())
+                .unwrap(),
+        )
+    });
+    let archive = client().fallback_service(replica).http(stalls);
+    let answer = archive.send(upload("http://archive", 5_000).map(RecordBody::new)).await.unwrap();
+    assert_eq!(stalled.lock().unwrap().len(), 3);
+    assert_eq!(answer.extensions().get(), Some(&(figures(5_000), Some(trailers()))));
+
+    let error =
+        archive.send(upload("http://archive", 100_000).map(|body| RecordBody::with_limit(body, 500))).await;
+    assert!(error.unwrap_err().inner().is::<io::Error>(), "it is too long to be sent again");
+    assert_eq!(stalled.lock().unwrap().len(), 4);
+}
+
 #[tokio::test]
 async fn recorded_bodies_are_sent_from_spawned_tasks() {
     fn sent<T: Send + 'static>(value: T) -> T {

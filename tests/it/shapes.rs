@@ -93,8 +93,12 @@ async fn calls_are_made_from_spawned_tasks_whatever_their_errors() {
             + ledger.run_or(boxed, |why| Err(why.into_error())).await.unwrap()
             + ledger.run_repeatable_or(concrete, |_why| Ok(account.len())).await.unwrap()
             + ledger.run_repeatable_or(boxed, |why| Err(why.into_error())).await.unwrap()
+            + ledger.run_or_async(concrete, async |_why| Ok(0)).await.unwrap()
+            + ledger.run_or_async(boxed, |why| async { Err(why.into_error()) }).await.unwrap()
+            + ledger.run_repeatable_or_async(concrete, |_why| async { Ok(account.len()) }).await.unwrap()
+            + ledger.run_repeatable_or_async(boxed, async |why| Err(why.into_error())).await.unwrap()
     });
-    assert_eq!(tokio::spawn(task).await.unwrap(), 16);
+    assert_eq!(tokio::spawn(task).await.unwrap(), 24);
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,6 +136,19 @@ async fn a_client_that_hedges_and_has_a_fallback_that_takes_time_is_called_from_
         let calls = golden::client("calls").timeout(LIMIT).no_fallback().hedge(HedgeLayer::new()).calls();
         calls.run(refused).await.unwrap_err();
         calls.run_repeatable(|| async { Ok::<_, BoxError>(1) }).await.unwrap();
+        client.send(Repeatable(7)).await.unwrap()
+    });
+    assert_eq!(tokio::spawn(task).await.unwrap(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_fallback_is_another_client_is_called_from_a_spawned_task() {
+    let task = sent(async {
+        let client = |name| golden::client(name).timeout(LIMIT).registry(&Registry::new());
+        let echo = service_fn(async |Repeatable(n): Repeatable<u32>| Ok::<_, BoxError>(n));
+        let down = service_fn(async |_: Repeatable<u32>| refused().await.map(|_| 0));
+        let replica = client("replica").no_fallback().service(echo);
+        let client = client("quotes").fallback_service(replica.boxed()).service(down);
         client.send(Repeatable(7)).await.unwrap()
     });
     assert_eq!(tokio::spawn(task).await.unwrap(), 7);

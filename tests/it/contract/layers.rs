@@ -1,12 +1,12 @@
 //! Every stack under contract: one line each.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use moneta_resilience::{
     BoxError, CallError,
     bulkhead::{BulkheadLayer, Gradient},
     circuit_breaker::CircuitBreakerLayer,
-    fallback::FallbackLayer,
+    fallback::{FallbackLayer, Why},
     fault::{FaultLayer, Faults},
     golden::{self, ClientBuilder, Limit, Missing},
     hedge::HedgeLayer,
@@ -14,9 +14,11 @@ use moneta_resilience::{
     telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
 };
+use tokio::time::sleep;
 use tower::{
     Service, ServiceBuilder, ServiceExt,
     layer::{layer_fn, util::Identity},
+    limit::ConcurrencyLimit,
     service_fn,
 };
 
@@ -28,6 +30,9 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(2);
 /// When a call is sent a second time: while it takes a while, and between two polls by hand.
 const HEDGE: Duration = Duration::from_millis(5);
+
+/// What a fallback takes: longer than the time between two polls by hand.
+const WHILE: Duration = Duration::from_millis(70);
 
 /// A module with one test per law.
 macro_rules! contract {
@@ -78,6 +83,21 @@ contract!(
 );
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
 contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));
+contract!(
+    fallback_that_takes_time,
+    Contract::with_fallback(FallbackLayer::from_async(|_| async {
+        sleep(WHILE).await;
+        Ok(1)
+    }))
+);
+contract!(
+    fallback_service,
+    Contract::with_fallback(FallbackLayer::from_service(ConcurrencyLimit::new(service_fn(late), 1)))
+);
+contract!(
+    fallback_on_demand,
+    Contract::with_fallback(FallbackLayer::new(|_| Ok(1)).when(|end| end.response() != Some(&7)))
+);
 contract!(fault_hook, Contract::new(FaultLayer::new(Faults::seeded(1))));
 contract!(telemetry, Contract::new(TelemetryLayer::new("contract")));
 contract!(
@@ -98,6 +118,29 @@ contract!(
         .ends_by(LIMIT)
         .built_anew()
         .refuses(After::Calls(20, Act::Fail), true)
+);
+contract!(
+    golden_client_with_a_fallback_that_hangs,
+    Contract::new(layer_fn(|inner| {
+        let hangs_when_cut = async |why: Why| match why.rejected() {
+            Some(_) => pending().await,
+            None => Err(why.into_error()),
+        };
+        client("contract").fallback_async(hangs_when_cut).service(inner)
+    }))
+    .always_ready()
+    .ends_by(LIMIT)
+    .built_anew()
+);
+contract!(
+    golden_client_that_falls_back_on_the_same_service,
+    Contract::new(layer_fn(|inner: Inner<u32>| {
+        client("contract").fallback_service(inner.clone()).service(inner)
+    }))
+    .always_ready()
+    .ends_by(LIMIT)
+    .built_anew()
+    .refuses(After::Calls(20, Act::Fail), true)
 );
 contract!(
     golden_client_without_fallback,
@@ -128,6 +171,12 @@ contract!(
         .built_anew()
         .refuses(After::Calls(20, Act::Fail), true)
 );
+
+/// Answers after a while.
+async fn late(_: Ask) -> Result<u32, BoxError> {
+    sleep(WHILE).await;
+    Ok(1)
+}
 
 fn calls(
     inner: Inner<u32>,

@@ -8,7 +8,7 @@ use std::{
 use axum::{extract::State, http::HeaderMap, routing::any};
 use moneta_resilience::{
     BoxError, Class, Reason, Registry,
-    event::Outcome,
+    event::{BreakerResult, Outcome},
     fallback::{Answering, NoFallback, Why},
     golden::{self, BoxedClient, Client, ClientBuilder, HttpClientPolicy},
     http::{Degraded, TimedBody},
@@ -67,6 +67,36 @@ async fn where_nobody_listens_the_fallback_answers_and_says_so() {
     let bare = quotes().no_fallback().http(hyper());
     let error = bare.send(get_of(address, "/")).await.unwrap_err();
     assert!(error.rejected().is_none() && error.inner().is::<legacy::Error>(), "{error:?}");
+}
+
+#[tokio::test]
+async fn another_service_answers_what_may_be_sent_twice() {
+    let (down, _) = upstream(&[503]).await;
+    let (replica, calls) = upstream(&[200]).await;
+    let replica = hyper().map_request(move |_: Request<Full<Bytes>>| get_of(replica, "/"));
+    let client = quotes().fallback_service(replica).http(hyper());
+    let answer = client.send(get_of(down, "/")).await.unwrap();
+    assert!(answer.extensions().get::<Degraded>().is_some());
+    assert_eq!(text(answer).await, "fresh");
+    let answer = client.send(request("POST", down, "/")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "the failure of a POST stays what it is");
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    let counts = client.handle().counts();
+    assert_eq!((counts.calls(Outcome::Degraded), counts.calls(Outcome::Transient)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_404_is_answered_by_the_fallback_where_that_was_asked_for() {
+    let (address, _) = upstream(&[404, 503, 200]).await;
+    let client = quotes().without_retry().fallback(stale);
+    let client = client.fallback_when(|end| end.status() == Some(StatusCode::NOT_FOUND)).http(hyper());
+    for (status, body) in [(200, "stale"), (503, "fresh"), (200, "fresh")] {
+        let answer = client.send(get_of(address, "/")).await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(text(answer).await, body);
+    }
+    let counts = client.handle().counts();
+    assert_eq!((counts.calls(Outcome::Degraded), counts.breaker(BreakerResult::Success)), (1, 2));
 }
 
 #[tokio::test]

@@ -216,6 +216,19 @@ async fn a_fallback_answers_with_a_message_or_a_status() {
     assert_eq!(QuotesClient::new(none).get("CHF").await.unwrap_err().code(), Code::NotFound);
 }
 
+#[tokio::test(start_paused = true)]
+async fn another_channel_answers_for_methods_that_may_be_repeated() {
+    let (down, _) = failing(u32::MAX, Code::Unavailable, None);
+    let (replica, _) = failing(0, Code::Ok, None);
+    let replica = grpc::GrpcTransport::new(in_memory(replica, &Identity::new()));
+    let builder = golden::client("quotes").timeout(LIMIT).registry(&Registry::new());
+    let client = builder.fallback_service(replica).grpc(in_memory(down, &Identity::new()));
+    let client = QuotesClient::new(client.repeatable_methods([GET]));
+    assert_eq!(client.clone().get("CHF").await.unwrap(), "CHF after no");
+    let order = client.clone().call(ORDER, Request::new(String::new())).await;
+    assert_eq!(order.unwrap_err().code(), Code::Unavailable);
+}
+
 #[test]
 #[should_panic(expected = "`Get` is no path of a gRPC method; they look like `/package.Service/Method`")]
 fn a_name_that_no_call_would_match_is_refused() {

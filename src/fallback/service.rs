@@ -1,0 +1,101 @@
+use std::{fmt, pin::Pin, task::Poll, time::Duration};
+
+use pin_project_lite::pin_project;
+use tower::{Service, util::Oneshot};
+
+use super::{Answers, AsyncPass, Failed, FallbackKind, Join, Kind};
+use crate::{
+    call::Call,
+    error::BoxError,
+    observer::Observer,
+    policy::{Answer, Poller, sealed::Sealed},
+    repeat::Repeat,
+};
+
+/// A fallback that another service answers, with a copy of the request.
+#[derive(Clone)]
+pub struct AnsweringByService<S> {
+    service: S,
+    limit: Option<Duration>,
+}
+
+impl<S> AnsweringByService<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self { service, limit: None }
+    }
+}
+
+impl<S> Sealed for AnsweringByService<S> {}
+impl<S> Kind for AnsweringByService<S> {
+    fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+}
+
+impl<S, Req> FallbackKind<Req> for AnsweringByService<S>
+where
+    S: Service<Req>,
+    Req: Repeat,
+{
+    type Pass<P> = ServicePass<P, S, Req>;
+
+    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> Self::Pass<P> {
+        let copy = request.again();
+        ServicePass { copy, inner: AsyncPass::begin(call, self.limit, |call| inner(call, request)) }
+    }
+
+    fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>> {
+        pass.project().inner.inner()
+    }
+}
+
+impl<S, Req, T, J> Answers<Req, T, J> for AnsweringByService<S>
+where
+    S: Service<Req, Error: Into<BoxError>> + Clone,
+    Req: Repeat,
+    J: Join<T, S::Response>,
+{
+    type Response = J::Joined;
+
+    fn poll<P>(
+        &self,
+        pass: Pin<&mut Self::Pass<P>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        observer: &Observer,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<J::Joined>> {
+        let pass = pass.project();
+        let ask = |failed: Failed<T>| {
+            // A copy of the copy: of a body that was recorded, only the newest copy may read on.
+            let again = pass.copy.take().and_then(|copy| copy.again()).filter(Repeat::still_repeatable);
+            let Some(request) = again else { return Err(failed.into_answer()) };
+            let (_, verdict) = failed.into_why();
+            Ok((Oneshot::new(self.service.clone(), request), verdict))
+        };
+        pass.inner.poll::<_, _, _, J>(inner, ask, observer, cx)
+    }
+}
+
+impl<S> fmt::Debug for AnsweringByService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnsweringByService").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The pass of a fallback that another service answers.
+    pub struct ServicePass<P, S, Req>
+    where
+        S: Service<Req>,
+    {
+        copy: Option<Req>,
+        #[pin]
+        inner: AsyncPass<P, Oneshot<S, Req>>,
+    }
+}
+
+impl<P, S: Service<Req>, Req> fmt::Debug for ServicePass<P, S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServicePass").finish_non_exhaustive()
+    }
+}
