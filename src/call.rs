@@ -9,10 +9,38 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::event::AttemptKind;
+use crate::{event::AttemptKind, priority::Priority};
 
 tokio::task_local! {
-    static DEADLINE: Instant;
+    static CARRIED: Carried;
+}
+
+/// What the work in hand carries, for the calls that it makes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Carried {
+    pub(crate) deadline: Option<Instant>,
+    /// `None` where nobody said.
+    pub(crate) priority: Option<Priority>,
+}
+
+impl Carried {
+    /// What is carried here; nothing outside of any scope.
+    pub(crate) fn current() -> Self {
+        CARRIED.try_with(|&carried| carried).unwrap_or_default()
+    }
+
+    /// Runs one piece of synchronous work that carries this; the way in for polls.
+    pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Self { deadline: None, priority: None } => work(),
+            carried => CARRIED.sync_scope(carried, work),
+        }
+    }
+
+    /// Runs `work`, which carries this wherever it is polled.
+    pub(crate) fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CARRIED.scope(self, work)
+    }
 }
 
 /// The instant by which the work in hand must be done.
@@ -47,7 +75,7 @@ impl Deadline {
     ///
     /// `None` outside of any.
     pub fn current() -> Option<Self> {
-        DEADLINE.try_with(|&deadline| Self(deadline)).ok()
+        Carried::current().deadline.map(Self)
     }
 
     /// The instant itself.
@@ -64,14 +92,31 @@ impl Deadline {
     ///
     /// It *tells* the work how long it has, and cuts nothing: that is the timeout layer's part. To carry a deadline into
     /// a spawned task, scope the future that is spawned, or [`spawn`](crate::spawn) it.
-    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        let deadline = Self::current().map_or(self, |current| current.min(self));
-        DEADLINE.scope(deadline.0, work)
+    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+        // Asked in the first poll, which is inside of whatever scope is put round this one.
+        let carried = Carried::current();
+        let deadline = carried.deadline.map_or(self.0, |current| current.min(self.0));
+        Carried { deadline: Some(deadline), ..carried }.scope(work).await
     }
 
     /// Runs one piece of synchronous work with this deadline; the way in for polls.
     pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
-        DEADLINE.sync_scope(self.0, work)
+        Carried { deadline: Some(self.0), ..Carried::current() }.enter(work)
+    }
+}
+
+impl Priority {
+    /// The priority of the work in hand: what the server stack or [`Priority::scope`] put round it.
+    ///
+    /// [`Critical`](Self::Critical) outside of any.
+    pub fn current() -> Self {
+        Carried::current().priority.unwrap_or_default()
+    }
+
+    /// Runs `work` with this as its [`Priority::current`]. To carry it into a spawned task, scope the future that is
+    /// spawned, or [`spawn`](crate::spawn) it.
+    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+        Carried { priority: Some(self), ..Carried::current() }.scope(work).await
     }
 }
 
@@ -93,6 +138,8 @@ pub struct Call {
     pub attempt: u32,
     /// Why that attempt is made.
     pub kind: AttemptKind,
+    /// How much it matters; `None` where nobody said.
+    pub priority: Option<Priority>,
     /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
     pub(crate) inherited: Option<Instant>,
     /// When a limit of this stack cuts it, unless its caller is in such a hurry that this says nothing about the
@@ -103,14 +150,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call that begins now, under the deadline of the work that it was made in.
-    pub(crate) fn begin(deadline: Option<Deadline>) -> Self {
-        let inherited = deadline.map(Deadline::instant);
+    /// A call that begins now, with what the work that it was made in carries.
+    pub(crate) fn begin(Carried { deadline: inherited, priority }: Carried) -> Self {
         Self {
             started: Instant::now(),
             deadline: inherited,
             attempt: 1,
             kind: AttemptKind::First,
+            priority,
             inherited,
             limit: None,
             reserve: false,
@@ -162,6 +209,17 @@ mod tests {
             })
             .await;
         assert_eq!(Deadline::current(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadline_and_priority_are_carried_side_by_side() {
+        let limit = Duration::from_secs(1);
+        let both = || async { (Deadline::current().map(Deadline::remaining), Priority::current()) };
+        let inside = Priority::Sheddable.scope(both());
+        assert_eq!(Deadline::after(limit).scope(inside).await, (Some(limit), Priority::Sheddable));
+        let inside = Deadline::after(limit).scope(both());
+        assert_eq!(Priority::CriticalPlus.scope(inside).await, (Some(limit), Priority::CriticalPlus));
+        assert_eq!(both().await, (None, Priority::Critical));
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,7 +30,8 @@ const FALLBACKS: usize = BROKEN + Outcome::ALL.len();
 const FAULTS: usize = FALLBACKS + 2;
 const DEADLINES_MALFORMED: usize = FAULTS + FaultKind::ALL.len();
 const DEADLINES_EXPIRED: usize = DEADLINES_MALFORMED + 1;
-const CELLS: usize = DEADLINES_EXPIRED + 1;
+const PRIORITIES_MALFORMED: usize = DEADLINES_EXPIRED + 1;
+const CELLS: usize = PRIORITIES_MALFORMED + 1;
 
 /// A set of counters for everything that happens in pipelines of one name.
 ///
@@ -174,6 +175,11 @@ impl Cells {
         self.sum(DEADLINES_EXPIRED)
     }
 
+    /// Priorities from outside that could not be read.
+    pub fn priorities_malformed(&self) -> u64 {
+        self.sum(PRIORITIES_MALFORMED)
+    }
+
     fn sum(&self, index: usize) -> u64 {
         self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
     }
@@ -202,6 +208,7 @@ fn index(event: &Event) -> Option<usize> {
         Event::FaultInjected { fault } => FAULTS + fault as usize,
         Event::DeadlineMalformed => DEADLINES_MALFORMED,
         Event::DeadlineExpired => DEADLINES_EXPIRED,
+        Event::PriorityMalformed => PRIORITIES_MALFORMED,
     })
 }
 
@@ -238,6 +245,7 @@ mod tests {
             Event::Fallback { served: false },
             Event::DeadlineMalformed,
             Event::DeadlineExpired,
+            Event::PriorityMalformed,
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
         events.extend(Outcome::ALL.map(|outcome| Event::AnswerBroken { outcome }));

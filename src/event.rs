@@ -109,6 +109,8 @@ pub enum Event {
     },
     /// A deadline from outside could not be read and was ignored.
     DeadlineMalformed,
+    /// A priority from outside could not be read and was ignored.
+    PriorityMalformed,
     /// A call arrived after its deadline and was refused.
     DeadlineExpired,
 }

@@ -17,6 +17,8 @@ pub mod fault;
 pub mod golden;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "http")]
+mod head;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
@@ -25,6 +27,7 @@ mod latency;
 mod name;
 pub mod observer;
 pub mod policy;
+mod priority;
 mod quota;
 mod random;
 #[cfg(feature = "rate-limit")]
@@ -49,7 +52,10 @@ pub use call::{Call, Deadline};
 pub use cells::Cells;
 pub use class::{Class, Ending};
 pub use error::{BoxError, CallError, InjectedFault, Reason, Rejected};
+#[cfg(feature = "http")]
+pub use head::Head;
 pub use name::{InvalidName, Name};
+pub use priority::Priority;
 pub use quota::{InvalidQuota, Quota};
 pub use ratio::{InvalidRatio, Ratio};
 pub use registry::{BulkheadState, Inspect, Profile, Registry, StackState};

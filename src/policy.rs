@@ -39,7 +39,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::{
-    call::{Call, Deadline},
+    call::{Call, Carried},
     class::{Class, Ending},
     classify::{ByError, Classify},
     error::{BoxError, Reason, Rejected},
@@ -252,7 +252,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct LeafPass<F, Req> {
         request: Option<Req>,
-        deadline: Option<Instant>,
+        carried: Carried,
         #[pin]
         future: Option<F>,
     }
@@ -267,7 +267,8 @@ where
     type Pass = LeafPass<S::Future, Req>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        LeafPass { request: Some(request), deadline: call.without_reserve().deadline, future: None }
+        let carried = Carried { deadline: call.without_reserve().deadline, priority: call.priority };
+        LeafPass { request: Some(request), carried, future: None }
     }
 
     fn abandon(&self, _pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {}
@@ -290,7 +291,7 @@ where
         let mut pass = pass.project();
         cx.reach();
         let task = &mut *cx.task;
-        let mut step = || {
+        let step = || {
             if pass.request.is_some() {
                 ready!(seat.poll_ready(task))?;
                 let request = pass.request.take().expect("it is there until the service was called");
@@ -299,10 +300,7 @@ where
             let future = pass.future.as_mut().as_pin_mut().expect("the service was called above or before");
             future.poll(task).map_err(Into::into)
         };
-        let result = ready!(match *pass.deadline {
-            Some(deadline) => Deadline::at(deadline).enter(step),
-            None => step(),
-        });
+        let result = ready!(pass.carried.enter(step));
         cx.now = None;
         let class = self.classifier.classify(result.as_ref());
         Poll::Ready(Answer::judged(result, class))
@@ -388,8 +386,8 @@ enum State {
 pin_project! {
     #[project = StageProjection]
     enum Stage<Req, P> {
-        /// Called and not polled yet, so nothing has happened but that the work in hand has this deadline.
-        Called { request: Option<Req>, deadline: Option<Deadline> },
+        /// Called and not polled yet, so nothing has happened but that the work in hand carries this.
+        Called { request: Option<Req>, carried: Carried },
         /// Polled at least once.
         Begun { #[pin] pass: P },
     }
@@ -423,7 +421,7 @@ pin_project! {
 
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
-        let stage = Stage::Called { request: Some(request), deadline: Deadline::current() };
+        let stage = Stage::Called { request: Some(request), carried: Carried::current() };
         Self { policy, seat, state: State::Waiting, stage }
     }
 
@@ -432,9 +430,9 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         let mut this = self.project();
         *this.state = State::Polling;
         let mut now = None;
-        if let StageProjection::Called { request, deadline } = this.stage.as_mut().project() {
+        if let StageProjection::Called { request, carried } = this.stage.as_mut().project() {
             // A call begins here: the time that its future lay around is neither its own nor the dependency's.
-            let call = Call::begin(*deadline);
+            let call = Call::begin(*carried);
             now = Some(call.started);
             let request = request.take().expect("it is there until the call begins");
             let pass = this.policy.start(call, request);

@@ -1,9 +1,11 @@
 use tokio::task::JoinHandle;
 
-use crate::call::Deadline;
+use crate::call::Carried;
+#[cfg(doc)]
+use crate::{Deadline, Priority};
 
-/// Spawns `work` as tokio does, and carries on what belongs to the work in hand: its [`Deadline`] and, with feature `otel`,
-/// its OpenTelemetry context, so that calls made in the new task end in time and stand in the same trace.
+/// Spawns `work` as tokio does, and carries on what belongs to the work in hand: its [`Deadline`], its [`Priority`] and, with
+/// feature `otel`, its OpenTelemetry context, so that calls made in the new task end in time and stand in the same trace.
 ///
 /// It *tells* the new task how long there is, and does not end it: what ends by a deadline are the calls that it makes.
 /// Work that is to outlive its caller belongs into `tokio::spawn`.
@@ -32,10 +34,7 @@ where
 {
     #[cfg(feature = "otel")]
     let work = opentelemetry::context::FutureExt::with_current_context(work);
-    match Deadline::current() {
-        Some(deadline) => tokio::spawn(deadline.scope(work)),
-        None => tokio::spawn(work),
-    }
+    tokio::spawn(Carried::current().scope(work))
 }
 
 #[cfg(test)]
@@ -43,6 +42,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::{Deadline, Priority};
 
     const LIMIT: Duration = Duration::from_secs(1);
 
@@ -52,6 +52,13 @@ mod tests {
             || async { spawn(async { Deadline::current().map(Deadline::remaining) }).await.ok().flatten() };
         assert_eq!(Deadline::after(LIMIT).scope(left()).await, Some(LIMIT));
         assert_eq!(left().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_spawned_task_has_the_priority_of_the_work_in_hand() {
+        let priority = || async { spawn(async { Priority::current() }).await.ok() };
+        assert_eq!(Priority::Sheddable.scope(priority()).await, Some(Priority::Sheddable));
+        assert_eq!(priority().await, Some(Priority::Critical));
     }
 
     #[cfg(feature = "otel")]

@@ -21,10 +21,12 @@ use crate::{
     classify::ByStatus,
     error::{BoxError, Reason},
     fault::{FaultPolicy, Faults},
-    http::{DeadlineHeaderPolicy, REQUEST_TIMEOUT},
+    head::Head,
+    http::{DeadlineHeaderPolicy, Priorities, PriorityHeaderPolicy, REQUEST_TIMEOUT},
     name::Name,
     observer::{Observer, Sink},
     policy::{Leaf, Policy, Stack, StackFuture},
+    priority::Priority,
     registry::{Profile, Registry},
     respond::{RespondBody, RespondFuture},
     telemetry::{CallTelemetryPolicy, Side},
@@ -35,7 +37,7 @@ use crate::{
 pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
 
 /// What stands inside the caller's deadline.
-type Limited<C> = TimeoutPolicy<RateLimited<BulkheadPolicy<FaultPolicy<Leaf<C>>>>>;
+type Limited<C> = PriorityHeaderPolicy<TimeoutPolicy<RateLimited<BulkheadPolicy<FaultPolicy<Leaf<C>>>>>>;
 
 #[cfg(feature = "rate-limit")]
 type RateLimited<I> = RateLimitPolicy<I, ByHead>;
@@ -48,6 +50,7 @@ pub struct ServerBuilder<T> {
     name: Name,
     timeout: T,
     deadline_header: HeaderName,
+    priorities: Priorities,
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimitLayer<ByHead>>,
     bulkhead: Option<BulkheadLayer>,
@@ -62,6 +65,7 @@ impl ServerBuilder<Missing> {
             name,
             timeout: Missing,
             deadline_header: REQUEST_TIMEOUT,
+            priorities: Priorities::default(),
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
@@ -86,6 +90,7 @@ impl<T> ServerBuilder<T> {
             timeout: Limit(positive("a timeout", limit)),
             name: self.name,
             deadline_header: self.deadline_header,
+            priorities: self.priorities,
             #[cfg(feature = "rate-limit")]
             rate_limit: self.rate_limit,
             bulkhead: self.bulkhead,
@@ -99,6 +104,38 @@ impl<T> ServerBuilder<T> {
     /// `x-envoy-expected-rq-timeout-ms` is read as well.
     pub fn deadline_header(mut self, name: HeaderName) -> Self {
         self.deadline_header = name;
+        self
+    }
+
+    /// What a request is worth to this service; without this, everything is [`Priority::Critical`].
+    ///
+    /// A caller can lower it in `x-request-priority`. It is asked in every call and must not block.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use moneta_resilience::{Priority, golden};
+    ///
+    /// let layer = golden::server("accounts")
+    ///     .timeout(Duration::from_secs(2))
+    ///     .priority_of(|head| match head.uri.path() {
+    ///         "/transfers" => Priority::CriticalPlus,
+    ///         path if path.starts_with("/reports") => Priority::Sheddable,
+    ///         _ => Priority::Critical,
+    ///     })
+    ///     .layer();
+    /// # let _ = layer;
+    /// ```
+    pub fn priority_of(mut self, own: impl Fn(Head<'_>) -> Priority + Send + Sync + 'static) -> Self {
+        self.priorities.own = Some(Arc::new(own));
+        self
+    }
+
+    /// Says which requests come from callers who may raise their priority in `x-request-priority`: those of services behind
+    /// the same gateway, which strips the header from what comes from outside. Without this, nobody may.
+    ///
+    /// It is asked when a request wants more than it is worth, and must not block.
+    pub fn trust_priority(mut self, trusted: impl Fn(Head<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.priorities.trusted = Some(Arc::new(trusted));
         self
     }
 
@@ -192,6 +229,7 @@ impl<T> ServerBuilder<T> {
         let rate_limit = policy.handle();
         let limit = self.timeout.limit();
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
+        let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer.clone(), Side::Server, policy);
         let parts = Parts {

@@ -9,11 +9,20 @@
 //! one. Of several values the shortest counts. What cannot be read is ignored and counted, in
 //! `resilience.deadlines.malformed`; a caller's garbage is never the server's error.
 //!
+//! # The inbound priority
+//!
+//! A caller says how much its request matters in `x-request-priority`: one of the names of [`Priority`]. It can lower what
+//! the request is worth to the server, which is `critical` unless
+//! [`priority_of`](crate::golden::ServerBuilder::priority_of) says otherwise, and raise it only where
+//! [`trust_priority`](crate::golden::ServerBuilder::trust_priority) says so. Of several values the least counts. What
+//! cannot be read is ignored and counted, in `resilience.priorities.malformed`.
+//!
 //! # What an attempt says
 //!
 //! | header | on | value |
 //! |---|---|---|
 //! | `x-request-timeout-ms` (or the name that was given) | every attempt | what is left of the attempt's time, in whole milliseconds, rounded down, at least 1 |
+//! | `x-request-priority` | attempts of work that has a priority | what [`Priority::current`] was; one that the request carries is left |
 //! | `x-envoy-attempt-count` | later attempts | which attempt it is: 2, 3, … |
 //!
 //! The golden HTTP client writes them innermost, so each attempt says what is left when *it* begins. A shorter limit that
@@ -32,6 +41,7 @@ mod body_timeout;
 mod deadline;
 mod degraded;
 mod key;
+mod priority;
 mod record;
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -50,6 +60,8 @@ pub(crate) use deadline::REQUEST_TIMEOUT;
 pub use deadline::{DeadlineHeaderPass, DeadlineHeaderPolicy};
 pub use degraded::{Bodies, Degraded, HttpFallbackPolicy};
 pub use key::IdempotencyKeyPolicy;
+pub(crate) use priority::Priorities;
+pub use priority::{PriorityHeaderPass, PriorityHeaderPolicy};
 #[cfg(feature = "grpc")]
 pub(crate) use record::with_body;
 pub use record::{NotReplayable, RecordBody};
@@ -57,3 +69,6 @@ pub use record::{NotReplayable, RecordBody};
 pub use reqwest::{Reqwest, ReqwestFuture};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};
+
+#[cfg(doc)]
+use crate::Priority;

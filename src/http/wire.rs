@@ -4,11 +4,14 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::Entry};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::deadline::{Patience, REQUEST_TIMEOUT};
+use super::{
+    deadline::{Patience, REQUEST_TIMEOUT},
+    priority::REQUEST_PRIORITY,
+};
 use crate::{
     call::Call,
     class::{Class, Ending},
@@ -48,6 +51,9 @@ impl WireHeaders {
 
     fn write(&self, call: &Call, now: Instant, headers: &mut HeaderMap) {
         (self.format)(&self.deadline, call, now, headers);
+        if let (Some(priority), Entry::Vacant(entry)) = (call.priority, headers.entry(REQUEST_PRIORITY)) {
+            entry.insert(HeaderValue::from_static(priority.as_str()));
+        }
     }
 }
 
@@ -165,12 +171,13 @@ fn in_progress<B>(response: &Response<B>) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Priority, call::Carried};
 
     const MS: Duration = Duration::from_millis(1);
 
     fn written(attempt: u32, left: Option<Duration>, already: &[&'static str]) -> HeaderMap {
         let now = Instant::now();
-        let mut call = Call::begin(None);
+        let mut call = Call::begin(Carried::default());
         call.attempt = attempt;
         call.deadline = left.map(|left| now + left);
         let mut headers = HeaderMap::new();
@@ -210,6 +217,19 @@ mod tests {
             (&["0"], "1"),
         ] {
             assert_eq!(limit(&written(1, Some(300 * MS), already)), Some(expected), "{already:?}");
+        }
+    }
+
+    #[test]
+    fn a_priority_is_written_where_there_is_one_and_one_of_the_requests_own_stays() {
+        let mut call = Call::begin(Carried::default());
+        let mut headers = HeaderMap::new();
+        WireHeaders::default().write(&call, Instant::now(), &mut headers);
+        assert_eq!(headers.get(REQUEST_PRIORITY), None);
+        for (priority, written) in [(Priority::Sheddable, "sheddable"), (Priority::Critical, "sheddable")] {
+            call.priority = Some(priority);
+            WireHeaders::default().write(&call, Instant::now(), &mut headers);
+            assert_eq!(headers.get(REQUEST_PRIORITY), Some(&HeaderValue::from_static(written)));
         }
     }
 

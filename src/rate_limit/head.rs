@@ -4,24 +4,10 @@ use std::{
     sync::Arc,
 };
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::Request;
 
 use super::{KeyOf, Unkeyed};
-use crate::policy::sealed::Sealed;
-
-/// An HTTP request without its body: what a key is taken from, whatever the type of the body.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Head<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The target.
-    pub uri: &'a Uri,
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// What servers and layers further out noted: axum's `ConnectInfo`, who was authenticated.
-    pub extensions: &'a Extensions,
-}
+use crate::{head::Head, policy::sealed::Sealed};
 
 /// A quota for each key of an HTTP request, or one for all; see
 /// [`RateLimitLayer::key_by_head`](super::RateLimitLayer::key_by_head).
@@ -51,14 +37,7 @@ impl Sealed for ByHead {}
 #[diagnostic::do_not_recommend]
 impl<B> KeyOf<Request<B>> for ByHead {
     fn key_of(&self, request: &Request<B>) -> Option<u64> {
-        self.key.as_ref().map(|key| {
-            key(Head {
-                method: request.method(),
-                uri: request.uri(),
-                headers: request.headers(),
-                extensions: request.extensions(),
-            })
-        })
+        self.key.as_ref().map(|key| key(Head::of(request)))
     }
 }
 

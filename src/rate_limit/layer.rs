@@ -3,11 +3,13 @@ use std::{hash::Hash, sync::Arc, time::Duration};
 use tower::Layer;
 
 #[cfg(feature = "http")]
-use super::{ByHead, Head};
+use super::ByHead;
 use super::{
     KeyedBy, RateLimitPolicy, Unkeyed,
     policy::{RateLimitConfig, State},
 };
+#[cfg(feature = "http")]
+use crate::head::Head;
 use crate::{
     classify::ByError,
     observer::Observer,

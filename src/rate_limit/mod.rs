@@ -72,7 +72,7 @@ mod policy;
 mod tests;
 
 #[cfg(feature = "http")]
-pub use head::{ByHead, Head};
+pub use head::ByHead;
 pub use key::{KeyOf, KeyedBy, Unkeyed};
 pub use layer::{RateLimit, RateLimitFuture, RateLimitHandle, RateLimitLayer};
 pub use policy::{RateLimitPass, RateLimitPolicy};

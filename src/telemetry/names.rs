@@ -41,6 +41,7 @@ pub(crate) const FALLBACK_CALLS: &str = "resilience.fallback.calls";
 pub(crate) const FAULT_INJECTIONS: &str = "resilience.fault.injections";
 pub(crate) const DEADLINES_EXPIRED: &str = "resilience.deadlines.expired";
 pub(crate) const DEADLINES_MALFORMED: &str = "resilience.deadlines.malformed";
+pub(crate) const PRIORITIES_MALFORMED: &str = "resilience.priorities.malformed";
 
 // States, read when somebody asks.
 

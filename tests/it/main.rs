@@ -17,6 +17,8 @@ mod keys;
 mod outcomes;
 #[cfg(feature = "reqwest")]
 mod over_reqwest;
+#[cfg(feature = "http")]
+mod priorities;
 #[cfg(all(feature = "rate-limit", feature = "http"))]
 mod rate_limits;
 mod shapes;

@@ -47,7 +47,7 @@ struct Pipeline {
 const BROKEN: [Outcome; 5] =
     [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
 
-const TOTALS: [Reading<u64>; 15] = [
+const TOTALS: [Reading<u64>; 16] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -201,6 +201,12 @@ const TOTALS: [Reading<u64>; 15] = [
         unit: "{call}",
         description: "Calls whose deadline could not be read and was ignored",
         read: |pipeline, write| write(pipeline.cells.deadlines_malformed(), &[]),
+    },
+    Reading {
+        name: names::PRIORITIES_MALFORMED,
+        unit: "{call}",
+        description: "Calls whose priority could not be read and was ignored",
+        read: |pipeline, write| write(pipeline.cells.priorities_malformed(), &[]),
     },
 ];
 
