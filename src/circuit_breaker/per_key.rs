@@ -71,6 +71,31 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// assert_eq!(service.ready().await.unwrap().call(8).await.unwrap(), "here");
 /// # }
 /// ```
+///
+/// In a golden client it takes the place of the client's own breaker, in front of the transport; a timeout inside of it
+/// makes a host that only hangs a failure:
+///
+/// ```no_run
+/// # fn main() {
+/// use std::time::Duration;
+/// use moneta_resilience::{circuit_breaker::CircuitBreakerLayer, golden, timeout::TimeoutLayer};
+/// use tower::{ServiceBuilder, service_fn};
+/// # #[derive(Clone, Copy)] struct Ask { shard: u32 }
+/// # impl moneta_resilience::Repeat for Ask { fn again(&self) -> Option<Self> { Some(*self) } }
+/// # async fn ask(_: Ask) -> Result<u64, std::io::Error> { Ok(7) }
+///
+/// let shards = ServiceBuilder::new()
+///     .layer(CircuitBreakerLayer::new().per_key(|ask: &Ask| ask.shard))
+///     .layer(TimeoutLayer::new(Duration::from_millis(300)))
+///     .service(service_fn(ask));
+/// let ledger = golden::client("ledger")
+///     .timeout(Duration::from_secs(1))
+///     .no_fallback()
+///     .without_circuit_breaker()
+///     .service(shards);
+/// # let _ = ledger.send(Ask { shard: 7 });
+/// # }
+/// ```
 #[must_use = "a layer does nothing until it is put in front of a service"]
 pub struct PerKeyLayer<F, K, C = ByError> {
     policy: Arc<CircuitBreakerPolicy<Leaf<C>, PerKey<F, K>>>,

@@ -2,12 +2,14 @@ use std::{io, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready_ok, task};
-use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::{
-    Rejected,
+    Reason, Registry, Rejected, Repeatable,
     circuit_breaker::{CircuitBreakerLayer, PerKeyLayer, config::CircuitBreakerConfig, per_key::PATIENCE},
     event::CircuitState::{Closed, ForcedOpen, Open},
+    golden,
+    timeout::TimeoutLayer,
 };
 
 /// Keys from here on fail.
@@ -144,6 +146,34 @@ async fn a_breaker_forced_open_by_hand_never_makes_room() {
     layer.handle().reset();
     call(&layer, 7).await.expect("it is well");
     assert_eq!(keys(&layer), [7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_golden_client_a_shard_that_hangs_is_left_alone_and_the_others_are_not() {
+    let per_shard = CircuitBreakerLayer::new().per_key(|ask: &Repeatable<u32>| ask.0);
+    let handle = per_shard.handle();
+    let shards = ServiceBuilder::new()
+        .layer(per_shard)
+        .layer(TimeoutLayer::new(Duration::from_millis(300)))
+        .service(service_fn(async |Repeatable(shard)| match shard {
+            7 => std::future::pending().await,
+            _ => Ok::<_, BoxError>(shard),
+        }));
+    let ledger = golden::client("ledger")
+        .timeout(Duration::from_secs(1))
+        .no_fallback()
+        .registry(&Registry::new())
+        .without_circuit_breaker()
+        .service(shards);
+    let mut reasons = Vec::new();
+    for _ in 0..4 {
+        let error = ledger.send(Repeatable(7)).await.expect_err("it hangs");
+        reasons.push(error.rejected().expect("nobody answered").reason());
+        assert_eq!(ledger.send(Repeatable(8)).await.expect("it is well"), 8);
+    }
+    assert_eq!(handle.breaker(7).state(), Open);
+    assert_eq!(handle.breaker(8).state(), Closed);
+    assert_eq!(reasons.last(), Some(&Reason::CircuitOpen));
 }
 
 #[test]
