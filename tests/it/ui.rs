@@ -75,8 +75,9 @@ fn package(cases: &BTreeMap<String, String>) -> PathBuf {
             [workspace]
 
             [dependencies]
-            moneta-resilience = {{ path = '{root}', default-features = false, features = ["http"] }}
+            moneta-resilience = {{ path = '{root}', default-features = false, features = ["grpc"] }}
             http = "1"
+            tonic = {{ version = "0.14", default-features = false, features = ["transport"] }}
             tower = {{ version = "0.5", features = ["util"] }}
         "#,
         root = root.display(),
