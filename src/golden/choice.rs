@@ -3,6 +3,8 @@
 use std::{fmt, time::Duration};
 
 use crate::fallback::{Kind, NoFallback};
+#[cfg(feature = "http")]
+use crate::timeout::LimitByHead;
 
 mod sealed {
     #[expect(unnameable_types, reason = "that is what seals the traits")]
@@ -24,9 +26,30 @@ pub struct Limit(pub(super) Duration);
     note = "a caller that waits without a limit holds everything it has; no default is right for every dependency"
 )]
 pub trait HasTimeout: sealed::Sealed {
-    /// The limit of the whole call.
+    /// The limit of the whole call, whatever the request; [`Duration::MAX`] where each has its own.
     fn limit(&self) -> Duration;
+
+    /// What says the limit of each HTTP request.
+    #[cfg(feature = "http")]
+    fn by_head(&self) -> Option<&LimitByHead> {
+        None
+    }
 }
+
+/// The timeout is the same for every call.
+#[diagnostic::on_unimplemented(
+    message = "this golden client takes its timeout from the head of an HTTP request",
+    label = "add `.timeout(..)` before this call, or finish with `.http(..)` or `.grpc(..)`",
+    note = "here the requests are of any type, or there are none; `Deadline::after(..).scope(..)` shortens one call"
+)]
+pub trait HasOneTimeout: sealed::Sealed {}
+
+impl HasOneTimeout for Limit {}
+
+// It lacks a timeout of any kind, and is to be told of that alone.
+impl sealed::Sealed for Missing {}
+#[diagnostic::do_not_recommend]
+impl HasOneTimeout for Missing {}
 
 impl sealed::Sealed for Limit {}
 
@@ -34,6 +57,21 @@ impl sealed::Sealed for Limit {}
 impl HasTimeout for Limit {
     fn limit(&self) -> Duration {
         self.0
+    }
+}
+
+#[cfg(feature = "http")]
+impl sealed::Sealed for LimitByHead {}
+
+#[cfg(feature = "http")]
+#[diagnostic::do_not_recommend]
+impl HasTimeout for LimitByHead {
+    fn limit(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn by_head(&self) -> Option<&LimitByHead> {
+        Some(self)
     }
 }
 

@@ -7,8 +7,6 @@ pub use finish::{AttemptPolicy, Attempts, ClientPolicy, Innermost, RateLimited};
 pub use finish::{HttpAttempts, HttpClientPolicy, WiredAttempts};
 
 use super::{HasFallback, Limit, Missing, choice::positive};
-#[cfg(feature = "http")]
-use crate::http::{BodyLimits, WireHeaders};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitLayer;
 use crate::{
@@ -23,6 +21,12 @@ use crate::{
     observer::Sink,
     registry::Registry,
     retry::RetryLayer,
+};
+#[cfg(feature = "http")]
+use crate::{
+    head::Head,
+    http::{BodyLimits, WireHeaders},
+    timeout::LimitByHead,
 };
 
 /// Builds the stack of a client; see [`client`](super::client).
@@ -91,7 +95,42 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// When `limit` is zero.
     #[track_caller]
     pub fn timeout(self, limit: Duration) -> ClientBuilder<Limit, F, C, H> {
-        let timeout = Limit(positive("a timeout", limit));
+        self.with(Limit(positive("a timeout", limit)))
+    }
+
+    /// Takes the limit of each call of `.http(..)` or `.grpc(..)` from the head of its request, in the place of one
+    /// [`timeout`](Self::timeout) for all.
+    ///
+    /// The function is asked once a call and must not block. A call whose limit is zero fails as one whose deadline has
+    /// passed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use std::time::Duration;
+    /// use moneta_resilience::golden;
+    /// # let transport = tower::service_fn(|_: http::Request<String>| async {
+    /// #     Ok::<_, std::io::Error>(http::Response::new(String::new()))
+    /// # });
+    ///
+    /// let ledger = golden::client("ledger")
+    ///     .timeout_by(|head| match head.uri.path() {
+    ///         "/statements" => Duration::from_secs(30),
+    ///         _ => Duration::from_millis(800),
+    ///     })
+    ///     .no_fallback()
+    ///     .http(transport);
+    /// # ledger.send(http::Request::new(String::new())).await.expect("it answers");
+    /// # }
+    /// ```
+    #[cfg(feature = "http")]
+    pub fn timeout_by(
+        self,
+        limit: impl Fn(Head<'_>) -> Duration + Send + Sync + 'static,
+    ) -> ClientBuilder<LimitByHead, F, C, H> {
+        self.with(LimitByHead::new(limit))
+    }
+
+    fn with<U>(self, timeout: U) -> ClientBuilder<U, F, C, H> {
         let Self { fallback, classifier, hedge, settings, .. } = self;
         ClientBuilder { timeout, fallback, classifier, hedge, settings }
     }

@@ -22,11 +22,13 @@ use crate::{
     http::{BodyTimeoutPolicy, HttpFallbackPolicy},
     policy::{Lend, Policy, Stack, StackFuture},
     telemetry::{CallTelemetryPolicy, Side},
+    timeout::LimitByHeadPolicy,
 };
 
 /// The layers of a client for gRPC.
-pub type GrpcClientPolicy<F, H = NoHedge> =
-    CallTelemetryPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<WiredAttempts<ByCode, H>>>>;
+pub type GrpcClientPolicy<F, H = NoHedge> = CallTelemetryPolicy<
+    LimitByHeadPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<WiredAttempts<ByCode, H>>>>,
+>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client over tonic's channel, to be put under a generated client in its place. Results are judged by [`ByCode`];
@@ -41,11 +43,13 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         F: HasFallback,
         H: HedgeChoice,
     {
+        let by_head = self.limit_by_head();
         let limits = self.limits_of_bodies().or_streaming(is_stream);
         let (fallback, observer, handle, attempts) =
             self.wired(Side::Client, ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
+        let policy = LimitByHeadPolicy::new(by_head, policy);
         let circuit_breaker = handle.circuit_breaker().cloned();
         let witness = Arc::new(Witness { observer: observer.clone(), circuit_breaker });
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);

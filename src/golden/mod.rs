@@ -62,7 +62,7 @@ mod tests;
 
 pub use boxed::BoxedClient;
 pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
-pub use choice::{DeclinesFallback, HasFallback, HasTimeout, Limit, Missing};
+pub use choice::{DeclinesFallback, HasFallback, HasOneTimeout, HasTimeout, Limit, Missing};
 pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost, RateLimited};
 #[cfg(feature = "http")]
 pub use client::{HttpAttempts, HttpClientPolicy, WiredAttempts};

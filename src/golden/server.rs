@@ -30,14 +30,15 @@ use crate::{
     registry::{Profile, Registry},
     respond::{RespondBody, RespondFuture},
     telemetry::{CallTelemetryPolicy, Side},
-    timeout::TimeoutPolicy,
+    timeout::{LimitByHead, LimitByHeadPolicy, TimeoutPolicy},
 };
 
 /// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
 pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
 
 /// What stands inside the caller's deadline.
-type Limited<C> = PriorityHeaderPolicy<TimeoutPolicy<RateLimited<BulkheadPolicy<FaultPolicy<Leaf<C>>>>>>;
+type Limited<C> =
+    PriorityHeaderPolicy<LimitByHeadPolicy<TimeoutPolicy<RateLimited<BulkheadPolicy<FaultPolicy<Leaf<C>>>>>>>;
 
 #[cfg(feature = "rate-limit")]
 type RateLimited<I> = RateLimitPolicy<I, ByHead>;
@@ -77,7 +78,8 @@ impl ServerBuilder<Missing> {
 }
 
 impl<T> ServerBuilder<T> {
-    /// The limit of a call: the caller gets a 504 then, over gRPC `DEADLINE_EXCEEDED`, and the handler is dropped. It has no default.
+    /// The limit of a call: the caller gets a 504 then, over gRPC `DEADLINE_EXCEEDED`, and the handler is dropped. It has
+    /// no default.
     ///
     /// A caller can shorten it with a deadline header, never lengthen it.
     ///
@@ -86,8 +88,36 @@ impl<T> ServerBuilder<T> {
     /// When `limit` is zero.
     #[track_caller]
     pub fn timeout(self, limit: Duration) -> ServerBuilder<Limit> {
+        self.with(Limit(positive("a timeout", limit)))
+    }
+
+    /// Takes the limit of each call from the head of its request, in the place of one [`timeout`](Self::timeout) for all.
+    ///
+    /// The function is asked once a call and must not block. A call whose limit is zero is refused as one that arrives
+    /// after its deadline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use moneta_resilience::golden;
+    ///
+    /// let layer = golden::server("payments")
+    ///     .timeout_by(|head| match head.uri.path() {
+    ///         "/reports" => Duration::from_secs(30),
+    ///         _ => Duration::from_secs(2),
+    ///     })
+    ///     .layer();
+    /// # let _ = layer;
+    /// ```
+    pub fn timeout_by(
+        self,
+        limit: impl Fn(Head<'_>) -> Duration + Send + Sync + 'static,
+    ) -> ServerBuilder<LimitByHead> {
+        self.with(LimitByHead::new(limit))
+    }
+
+    fn with<U>(self, timeout: U) -> ServerBuilder<U> {
         ServerBuilder {
-            timeout: Limit(positive("a timeout", limit)),
+            timeout,
             name: self.name,
             deadline_header: self.deadline_header,
             priorities: self.priorities,
@@ -229,6 +259,7 @@ impl<T> ServerBuilder<T> {
         let rate_limit = policy.handle();
         let limit = self.timeout.limit();
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
+        let policy = LimitByHeadPolicy::new(self.timeout.by_head().cloned(), policy);
         let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
         let policy = CallTelemetryPolicy::new(observer.clone(), Side::Server, policy);

@@ -1,4 +1,5 @@
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -47,6 +48,19 @@ impl<I> CallTelemetryPolicy<I> {
     }
 }
 
+/// Tells of a call that panics before it has a pass.
+struct Panics<'a> {
+    observer: &'a Observer,
+    started: Instant,
+}
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        let elapsed = Instant::now().saturating_duration_since(self.started);
+        self.observer.emit(Event::CallFinished { outcome: Outcome::Panicked, elapsed });
+    }
+}
+
 pin_project! {
     /// The pass of a [`CallTelemetryPolicy`].
     #[derive(Debug)]
@@ -68,11 +82,11 @@ where
     type Pass = CallTelemetryPass<I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        CallTelemetryPass {
-            started: Some(call.started),
-            span: Span::new(),
-            inner: self.inner.start(call, request),
-        }
+        // Further in, functions of the user are asked about the request. A call that ends by a panic of theirs has no pass.
+        let panics = Panics { observer: &self.observer, started: call.started };
+        let inner = self.inner.start(call, request);
+        mem::forget(panics);
+        CallTelemetryPass { started: Some(call.started), span: Span::new(), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {

@@ -45,6 +45,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "http")]
+mod by_head;
 mod deadline;
 mod layer;
 mod limit;
@@ -52,6 +54,8 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "http")]
+pub use by_head::{LimitByHead, LimitByHeadPolicy};
 pub use deadline::DeadlinePolicy;
 pub use layer::{Timeout, TimeoutFuture, TimeoutLayer};
 pub use limit::{LimitOf, PerRequest};

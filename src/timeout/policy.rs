@@ -58,6 +58,9 @@ where
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         let limit = self.limit.limit_of(&request);
+        // Further out, the request may have been given one of its own.
+        let given = call.limit.map(|given| given.saturating_duration_since(call.started));
+        let limit = given.map_or(limit, |given| given.min(limit));
         let own = later(call.started, limit);
         let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
         let expired = deadline <= call.started;

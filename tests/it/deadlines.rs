@@ -11,7 +11,10 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
-use moneta_resilience::{BoxError, Deadline, Reason, Registry, golden, http::TimedBody};
+use moneta_resilience::{
+    BoxError, Deadline, Reason, Registry, Rejected, circuit_breaker::CircuitBreakerLayer,
+    event::BreakerResult, golden, http::TimedBody,
+};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -196,4 +199,29 @@ async fn the_time_spent_in_the_queue_of_the_bulkhead_is_not_promised_again() {
     assert!(first.is_ok() && second.is_ok());
     let seen = seen.lock().unwrap();
     assert_eq!((seen[0][0].as_deref(), seen[1][0].as_deref()), (Some("900"), Some("800")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_a_call_is_what_the_function_says_of_its_request_and_all_attempts_share_it() {
+    let seen = Seen::default();
+    let stack = builder()
+        .timeout_by(|head| if head.uri.path() == "/report" { 2 * OUTER } else { 180 * MS })
+        .circuit_breaker(CircuitBreakerLayer::new().without_consecutive_failures())
+        .http(failing(&seen, "x-request-timeout-ms"));
+    let start = Instant::now();
+    stack.send(Request::get("/report").body(String::new()).unwrap()).await.unwrap();
+    let left: Vec<_> = seen.lock().unwrap().drain(..).map(|[left, _]| left.unwrap()).collect();
+    assert_eq!((left, start.elapsed()), (["1800", "1650", "1500"].map(str::to_owned).to_vec(), 400 * MS));
+
+    // The second attempt is cut where the call ends, and told as the dependency's failure: nobody was in a hurry.
+    let start = Instant::now();
+    let error = stack.send(get()).await.unwrap_err();
+    assert_eq!((error.rejected().map(Rejected::reason), start.elapsed()), (Some(Reason::Timeout), 180 * MS));
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    let breaker = stack.handle().counts().breaker(BreakerResult::Failure);
+    assert_eq!(breaker, 5);
+
+    let hurried = Deadline::after(80 * MS).scope(async { stack.send(get()).await }).await.unwrap_err();
+    assert_eq!(hurried.rejected().map(Rejected::reason), Some(Reason::DeadlineExceeded));
+    assert_eq!(stack.handle().counts().breaker(BreakerResult::Failure), breaker, "the caller's own doing");
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{ClientBuilder, Settings};
 use crate::golden::{
-    Calls, Client, Closure, DeclinesFallback, Handle, HasFallback, HasTimeout, OrPolicy,
+    Calls, Client, Closure, DeclinesFallback, Handle, HasFallback, HasOneTimeout, HasTimeout, OrPolicy,
     handle::{Parts, observer},
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
         BodyLimits, BodyTimeoutPolicy, HttpFallbackPolicy, IdempotencyKeyPolicy, WireHeaders,
         WireHeadersPolicy,
     },
+    timeout::{LimitByHead, LimitByHeadPolicy},
 };
 
 /// What stands innermost, before the transport.
@@ -50,7 +51,7 @@ pub type ClientPolicy<F, C = ByError, H = NoHedge> =
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpClientPolicy<F, H = NoHedge> =
-    CallTelemetryPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>;
+    CallTelemetryPolicy<LimitByHeadPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>>;
 /// What stands inside the limits on the body of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
@@ -70,13 +71,24 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         H: HedgeChoice,
     {
         let (keys, limits) = (self.settings.idempotency_keys, self.limits_of_bodies());
+        let by_head = self.limit_by_head();
         let (fallback, observer, handle, attempts) =
             self.wired(Side::HttpClient, ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
+        let policy = LimitByHeadPolicy::new(by_head, policy);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
+    }
+
+    /// What says the limit of each call of a protocol over HTTP, if that is not the same for all.
+    #[cfg(feature = "http")]
+    pub(in crate::golden) fn limit_by_head(&self) -> Option<LimitByHead>
+    where
+        T: HasTimeout,
+    {
+        self.timeout.by_head().cloned()
     }
 
     /// The limits on the bodies of a protocol over HTTP: the timeout goes on over them.
@@ -111,7 +123,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of any tower service.
     pub fn service<S>(self, service: S) -> Client<ClientPolicy<F, C, H>, S>
     where
-        T: HasTimeout,
+        T: HasTimeout + HasOneTimeout,
         F: HasFallback,
         H: HedgeChoice,
     {
@@ -128,7 +140,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// fallback of its own.
     pub fn calls(self) -> Calls<C, H>
     where
-        T: HasTimeout,
+        T: HasTimeout + HasOneTimeout,
         F: DeclinesFallback,
         H: HedgeChoice,
     {

@@ -71,6 +71,41 @@ async fn a_caller_shortens_the_limit_and_never_lengthens_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_route_has_the_limit_that_the_function_says_and_callers_shorten_that() {
+    let registry = Registry::new();
+    let layer = golden::server("payments")
+        .timeout_by(|head| match head.uri.path() {
+            "/report" => 10 * LIMIT,
+            "/never" => Duration::ZERO,
+            "/bug" => panic!("a bug in the function"),
+            _ => LIMIT,
+        })
+        .registry(&registry)
+        .layer();
+    let counts = layer.handle().clone();
+    let app = Router::new().fallback(pending::<()>).layer(layer);
+    let asked = |path: &str, patience: Option<&str>| {
+        let request = Request::get(path);
+        let request = patience.into_iter().fold(request, |it, left| it.header("x-request-timeout-ms", left));
+        timed(app.clone(), request.body(Body::empty()).unwrap())
+    };
+    for (path, patience, status, expected) in [
+        ("/payments", None, 504, LIMIT),
+        ("/report", None, 504, 10 * LIMIT),
+        ("/report", Some("300"), 504, Duration::from_millis(300)),
+        ("/report", Some("60000"), 504, 10 * LIMIT),
+        ("/never", None, 504, Duration::ZERO),
+        ("/bug", None, 500, Duration::ZERO),
+    ] {
+        let (answer, elapsed) = asked(path, patience).await;
+        assert_eq!((answer.status().as_u16(), elapsed), (status, expected), "{path}");
+    }
+    let counts = counts.counts();
+    assert_eq!((counts.calls(Outcome::Timeout), counts.calls(Outcome::Panicked)), (5, 1));
+    assert_eq!((counts.deadlines_exceeded(), counts.deadlines_expired()), (4, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn garbage_is_ignored_and_counted() {
     for garbage in ["", "soon", "-1", "1.5", "0x10", "99999999999999999999999999"] {
         let (app, handle, _) = hangs(&Registry::new());
