@@ -26,8 +26,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use moneta_resilience::{
     BoxError,
-    golden::{self, BoxedClient},
-    http::{AnswerBody, Degraded, TimedBody},
+    golden::{self, BoxedClient, ClientBody},
+    http::{AnswerBody, Degraded},
 };
 
 use crate::{
@@ -63,7 +63,7 @@ pub(crate) fn app(market_data: SocketAddr, calls: &Calls, circuit: Arc<Circuit>)
 }
 
 /// The client of market data. Its answers are the dependency's, or the fallback's text.
-type Quotes = BoxedClient<Request<Empty<Bytes>>, http::Response<AnswerBody<TimedBody<Incoming>, String>>>;
+type Quotes = BoxedClient<Request<Empty<Bytes>>, http::Response<AnswerBody<ClientBody<Incoming>, String>>>;
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -79,6 +79,15 @@ impl<C> BulkheadLayer<C> {
         self.policy.over(observer, inner)
     }
 
+    /// The same bulkhead, to be put in front of a service in another way.
+    #[cfg(feature = "http")]
+    pub(crate) fn alone(&self) -> BulkheadPolicy<Leaf<C>>
+    where
+        C: Clone,
+    {
+        self.policy.over(self.policy.observer.clone(), self.policy.inner.clone())
+    }
+
     fn with(config: BulkheadConfig, observer: Observer, leaf: Leaf<C>) -> Self {
         Self { policy: Arc::new(BulkheadPolicy::new(config, observer, leaf)) }
     }

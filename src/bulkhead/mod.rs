@@ -83,4 +83,6 @@ pub use adaptive::{Aimd, Gradient};
 pub use handle::BulkheadHandle;
 pub use layer::{Bulkhead, BulkheadFuture, BulkheadLayer};
 pub use limit::ConcurrencyLimit;
+#[cfg(feature = "http")]
+pub(crate) use policy::BulkheadPermit;
 pub use policy::{BulkheadPass, BulkheadPolicy};

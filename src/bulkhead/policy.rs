@@ -134,8 +134,22 @@ struct Wait {
     timer: Pin<Box<Timer>>,
 }
 
+/// A place in a bulkhead that its call has left behind, with what it gave out; free again when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it gives the place back"]
+pub(crate) struct BulkheadPermit {
+    places: Arc<Places>,
+}
+
+impl Drop for BulkheadPermit {
+    fn drop(&mut self) {
+        self.places.machine.release();
+    }
+}
+
 pin_project! {
     /// The pass of a [`BulkheadPolicy`].
+    #[project = PassProjection]
     #[derive(Debug)]
     pub struct BulkheadPass<Req, P> {
         // Beside the stage, so that it is known whatever panics between two stages.
@@ -186,19 +200,40 @@ where
     }
 }
 
-impl<I, S, Req> Policy<S, Req> for BulkheadPolicy<I>
-where
-    I: Policy<S, Req>,
-{
-    type Response = I::Response;
-
-    fn poll(
+impl<I> BulkheadPolicy<I> {
+    /// Drives the call, and gives its place out with the answer where `keep` says so and it went well.
+    pub(crate) fn poll_keeping<S, Req>(
         &self,
-        pass: Pin<&mut Self::Pass>,
+        pass: Pin<&mut BulkheadPass<Req, I::Pass>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        keep: bool,
+    ) -> Poll<(Answer<I::Response>, Option<BulkheadPermit>)>
+    where
+        I: Policy<S, Req>,
+    {
         let mut pass = pass.project();
+        let answer = ready!(self.poll_inside(&mut pass, seat, cx));
+        let kept = match &self.places {
+            Some(places) if keep && answer.result.is_ok() && mem::take(pass.permit) => {
+                Some(BulkheadPermit { places: Arc::clone(places) })
+            }
+            _ => None,
+        };
+        self.leave(pass.stage, pass.permit);
+        Poll::Ready((answer, kept))
+    }
+
+    /// Drives the call to its answer, when it still has its place.
+    fn poll_inside<S, Req>(
+        &self,
+        pass: &mut PassProjection<'_, Req, I::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<I::Response>>
+    where
+        I: Policy<S, Req>,
+    {
         if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
             if let Some(places) = &self.places {
                 match ready!(self.admit(&places.machine, call, wait, pass.permit, cx)) {
@@ -225,8 +260,23 @@ where
             places.learn(sample, &answer, cx.now());
         }
         answer.queued += *pass.queued;
-        self.leave(pass.stage, pass.permit);
         Poll::Ready(answer)
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for BulkheadPolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        self.poll_keeping(pass, seat, cx, false).map(|(answer, _kept)| answer)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

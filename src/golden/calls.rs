@@ -10,10 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{
-    Handle,
-    client::{Attempts, Innermost},
-};
+use super::{Handle, client::PlainAttempts};
 use crate::{
     call::Call,
     class::Ending,
@@ -28,7 +25,7 @@ use crate::{
 };
 
 /// The layers of a client whose calls are closures.
-pub type CallsPolicy<C, H = NoHedge> = CallTelemetryPolicy<OrPolicy<Attempts<Innermost<C>, H>>>;
+pub type CallsPolicy<C, H = NoHedge> = CallTelemetryPolicy<OrPolicy<PlainAttempts<C, H>>>;
 
 /// A client of something that is no tower service: a database, an SDK. Each call is a closure.
 ///

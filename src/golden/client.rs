@@ -2,9 +2,9 @@ mod finish;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-pub use finish::{AttemptPolicy, Attempts, ClientPolicy, Innermost, RateLimited};
+pub use finish::{Admitted, AttemptPolicy, Attempts, ClientPolicy, Innermost, PlainAttempts, RateLimited};
 #[cfg(feature = "http")]
-pub use finish::{HttpAttempts, HttpClientPolicy, WiredAttempts};
+pub use finish::{ClientBody, HttpAttempts, HttpClientPolicy, WiredAttempts};
 
 use super::{HasFallback, Limit, Missing, choice::positive};
 #[cfg(feature = "rate-limit")]
@@ -56,6 +56,8 @@ struct Settings {
     #[cfg(feature = "http")]
     idempotency_keys: bool,
     #[cfg(feature = "http")]
+    bulkhead_until_body_end: bool,
+    #[cfg(feature = "http")]
     body_limits: BodyLimits,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
@@ -76,6 +78,8 @@ impl ClientBuilder<Missing, Missing> {
             wire_headers: WireHeaders::default(),
             #[cfg(feature = "http")]
             idempotency_keys: false,
+            #[cfg(feature = "http")]
+            bulkhead_until_body_end: false,
             #[cfg(feature = "http")]
             body_limits: BodyLimits::default(),
             registry: None,
@@ -342,6 +346,15 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// clone of it.
     pub fn bulkhead_layer(mut self, layer: BulkheadLayer) -> Self {
         self.settings.bulkhead = Some(layer);
+        self
+    }
+
+    /// Holds the place of an attempt of `.http(..)` and `.grpc(..)` until the *body* of its answer ends: read to its end, cut,
+    /// failed or dropped. For downloads and streams. By default the place is free when the head of the answer is there.
+    /// See [`BulkheadLayer::until_body_end`].
+    #[cfg(feature = "http")]
+    pub fn bulkhead_until_body_end(mut self) -> Self {
+        self.settings.bulkhead_until_body_end = true;
         self
     }
 

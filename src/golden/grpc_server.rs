@@ -13,7 +13,7 @@ use crate::{
     classify::ByCode,
     error::BoxError,
     grpc::{GRPC_TIMEOUT, RefusalBody, patience, refusal},
-    http::DeadlineHeaderPolicy,
+    http::{DeadlineHeaderPolicy, HeldBody},
     policy::{Policy, StackFuture},
     respond::RespondFuture,
 };
@@ -45,9 +45,9 @@ impl<S, B, RB> Service<Request<B>> for GrpcServer<S>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    ServerPolicy<ByCode>: Policy<S, Request<B>, Response = Response<RB>>,
+    ServerPolicy<ByCode>: Policy<S, Request<B>, Response = Response<HeldBody<RB>>>,
 {
-    type Response = Response<RefusalBody<RB>>;
+    type Response = Response<RefusalBody<HeldBody<RB>>>;
     type Error = Infallible;
     type Future = GrpcServerFuture<S, B>;
 

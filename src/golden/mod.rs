@@ -63,9 +63,11 @@ mod tests;
 pub use boxed::BoxedClient;
 pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
 pub use choice::{DeclinesFallback, HasFallback, HasOneTimeout, HasTimeout, Limit, Missing};
-pub use client::{AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost, RateLimited};
+pub use client::{
+    Admitted, AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost, PlainAttempts, RateLimited,
+};
 #[cfg(feature = "http")]
-pub use client::{HttpAttempts, HttpClientPolicy, WiredAttempts};
+pub use client::{ClientBody, HttpAttempts, HttpClientPolicy, WiredAttempts};
 #[cfg(feature = "grpc")]
 pub use grpc_client::{GrpcClient, GrpcClientPolicy, GrpcFuture};
 #[cfg(feature = "grpc")]

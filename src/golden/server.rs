@@ -22,7 +22,9 @@ use crate::{
     error::{BoxError, Reason},
     fault::{FaultPolicy, Faults},
     head::Head,
-    http::{DeadlineHeaderPolicy, Priorities, PriorityHeaderPolicy, REQUEST_TIMEOUT},
+    http::{
+        BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, Priorities, PriorityHeaderPolicy, REQUEST_TIMEOUT,
+    },
     name::Name,
     observer::{Observer, Sink},
     policy::{Leaf, Policy, Stack, StackFuture},
@@ -37,8 +39,9 @@ use crate::{
 pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
 
 /// What stands inside the caller's deadline.
-type Limited<C> =
-    PriorityHeaderPolicy<LimitByHeadPolicy<TimeoutPolicy<RateLimited<BulkheadPolicy<FaultPolicy<Leaf<C>>>>>>>;
+type Limited<C> = PriorityHeaderPolicy<
+    LimitByHeadPolicy<TimeoutPolicy<RateLimited<BodyBulkheadPolicy<FaultPolicy<Leaf<C>>>>>>,
+>;
 
 #[cfg(feature = "rate-limit")]
 type RateLimited<I> = RateLimitPolicy<I, ByHead>;
@@ -55,6 +58,7 @@ pub struct ServerBuilder<T> {
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimitLayer<ByHead>>,
     bulkhead: Option<BulkheadLayer>,
+    bulkhead_until_body_end: bool,
     faults: Faults,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
@@ -70,6 +74,7 @@ impl ServerBuilder<Missing> {
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
+            bulkhead_until_body_end: false,
             faults: Faults::new(),
             registry: None,
             sinks: Vec::new(),
@@ -124,6 +129,7 @@ impl<T> ServerBuilder<T> {
             #[cfg(feature = "rate-limit")]
             rate_limit: self.rate_limit,
             bulkhead: self.bulkhead,
+            bulkhead_until_body_end: self.bulkhead_until_body_end,
             faults: self.faults,
             registry: self.registry,
             sinks: self.sinks,
@@ -199,6 +205,14 @@ impl<T> ServerBuilder<T> {
         self
     }
 
+    /// Counts a call as handled only when the *body* of its answer ends: read to its end, failed, or dropped with its
+    /// connection. For downloads and streams. By default it is handled when the head of the answer is there. See
+    /// [`BulkheadLayer::until_body_end`].
+    pub fn bulkhead_until_body_end(mut self) -> Self {
+        self.bulkhead_until_body_end = true;
+        self
+    }
+
     /// Handles any number of calls at once.
     pub fn without_bulkhead(mut self) -> Self {
         self.bulkhead = None;
@@ -250,6 +264,7 @@ impl<T> ServerBuilder<T> {
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
         let bulkhead = policy.handle();
+        let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
         #[cfg(feature = "rate-limit")]
         let policy = match self.rate_limit {
             Some(layer) => layer.over(observer.clone(), policy),
@@ -331,9 +346,9 @@ impl<S, B, RB> Service<Request<B>> for Server<S>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    ServerPolicy: Policy<S, Request<B>, Response = Response<RB>>,
+    ServerPolicy: Policy<S, Request<B>, Response = Response<HeldBody<RB>>>,
 {
-    type Response = Response<RespondBody<RB>>;
+    type Response = Response<RespondBody<HeldBody<RB>>>;
     type Error = Infallible;
     type Future = ServerFuture<S, B>;
 

@@ -12,8 +12,10 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 use moneta_resilience::{
-    BoxError, Deadline, Reason, Registry, Rejected, circuit_breaker::CircuitBreakerLayer,
-    event::BreakerResult, golden, http::TimedBody,
+    BoxError, Deadline, Reason, Registry, Rejected,
+    circuit_breaker::CircuitBreakerLayer,
+    event::BreakerResult,
+    golden::{self, ClientBody},
 };
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
@@ -24,7 +26,7 @@ const OUTER: Duration = Duration::from_millis(900);
 const LONG: Duration = Duration::from_secs(30);
 
 type Transport = BoxCloneSyncService<Request<String>, Response<()>, BoxError>;
-type Client = golden::BoxedClient<Request<String>, Response<TimedBody<()>>>;
+type Client = golden::BoxedClient<Request<String>, Response<ClientBody<()>>>;
 
 fn client(name: &str, timeout: Duration, transport: Transport) -> Client {
     golden::client(name).timeout(timeout).no_fallback().registry(&Registry::new()).http(transport).boxed()

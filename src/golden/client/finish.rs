@@ -1,6 +1,6 @@
 //! From what a builder was told to the stack: the layers in their order, and what each kind of service adds.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::identity, sync::Arc, time::Duration};
 
 use super::{ClientBuilder, Settings};
 use crate::golden::{
@@ -26,38 +26,45 @@ use crate::{
 use crate::{
     classify::ByStatus,
     http::{
-        BodyLimits, BodyTimeoutPolicy, HttpFallbackPolicy, IdempotencyKeyPolicy, WireHeaders,
-        WireHeadersPolicy,
+        BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, HttpFallbackPolicy,
+        IdempotencyKeyPolicy, TimedBody, WireHeaders, WireHeadersPolicy,
     },
     timeout::{LimitByHead, LimitByHeadPolicy},
 };
 
 /// What stands innermost, before the transport.
 pub type Innermost<C> = FaultPolicy<Leaf<C>>;
-/// What stands round each attempt of a client.
-pub type AttemptPolicy<I> =
-    CircuitBreakerPolicy<RateLimited<BulkheadPolicy<AttemptTelemetryPolicy<TimeoutPolicy<I>>>>>;
+/// What stands inside the bulkhead of a client.
+pub type Admitted<I> = AttemptTelemetryPolicy<TimeoutPolicy<I>>;
+/// What stands round each attempt of a client; `B` is its bulkhead.
+pub type AttemptPolicy<B> = CircuitBreakerPolicy<RateLimited<B>>;
 /// What stands inside the rate limit of a client.
 #[cfg(feature = "rate-limit")]
 pub type RateLimited<I> = crate::rate_limit::RateLimitPolicy<I>;
 /// What stands where feature `rate-limit` puts the rate limit of a client: nothing.
 #[cfg(not(feature = "rate-limit"))]
 pub type RateLimited<I> = I;
-/// What stands inside the fallback of a client.
-pub type Attempts<I, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<I>>>>;
+/// What stands inside the fallback of a client; `B` is its bulkhead.
+pub type Attempts<B, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<B>>>>;
+/// The attempts of a client for any service.
+pub type PlainAttempts<C, H = NoHedge> = Attempts<BulkheadPolicy<Admitted<Innermost<C>>>, H>;
 /// The layers of a client for any service.
 pub type ClientPolicy<F, C = ByError, H = NoHedge> =
-    CallTelemetryPolicy<FallbackPolicy<F, Attempts<Innermost<C>, H>>>;
+    CallTelemetryPolicy<FallbackPolicy<F, PlainAttempts<C, H>>>;
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpClientPolicy<F, H = NoHedge> =
     CallTelemetryPolicy<LimitByHeadPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>>;
+/// The body of an answer to a client for HTTP, whose transport's are `B`: what the builder says of bodies, done to it.
+#[cfg(feature = "http")]
+pub type ClientBody<B> = TimedBody<HeldBody<B>>;
 /// What stands inside the limits on the body of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
 /// The attempts of a protocol over HTTP, whose answers `C` judges.
 #[cfg(feature = "http")]
-pub type WiredAttempts<C, H = NoHedge> = Attempts<WireHeadersPolicy<Innermost<C>>, H>;
+pub type WiredAttempts<C, H = NoHedge> =
+    Attempts<BodyBulkheadPolicy<Admitted<WireHeadersPolicy<Innermost<C>>>>, H>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
@@ -116,7 +123,10 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, fallback, hedge, settings, .. } = self;
         let headers = wire(settings.wire_headers.clone());
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
-        let (observer, handle, attempts) = settings.attempts(side, timeout.limit(), classifier, wire, hedge);
+        let until_body_end = settings.bulkhead_until_body_end;
+        let hold = |bulkhead| BodyBulkheadPolicy::new(bulkhead, until_body_end);
+        let (observer, handle, attempts) =
+            settings.attempts(side, timeout.limit(), classifier, wire, hold, hedge);
         (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 
@@ -129,7 +139,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let Self { timeout, fallback, classifier, hedge, settings } = self;
         let (observer, handle, attempts) =
-            settings.attempts(Side::Client, timeout.limit(), classifier, |innermost| innermost, hedge);
+            settings.attempts(Side::Client, timeout.limit(), classifier, identity, identity, hedge);
         let fallback = fallback.within(timeout.limit());
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
@@ -146,7 +156,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let Self { timeout, classifier, hedge, settings, .. } = self;
         let (observer, handle, attempts) =
-            settings.attempts(Side::Client, timeout.limit(), classifier, |innermost| innermost, hedge);
+            settings.attempts(Side::Client, timeout.limit(), classifier, identity, identity, hedge);
         let policy = OrPolicy::new(timeout.limit(), observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
@@ -155,15 +165,16 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 
 impl Settings {
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
-    /// innermost.
-    fn attempts<C, I, H: HedgeChoice>(
+    /// innermost, and `hold` says until when a call keeps its place.
+    fn attempts<C, I, B, H: HedgeChoice>(
         self,
         side: Side,
         limit: Duration,
         classifier: C,
         wire: impl FnOnce(Innermost<C>) -> I,
+        hold: impl FnOnce(BulkheadPolicy<Admitted<I>>) -> B,
         hedge: H,
-    ) -> (Observer, Handle, Attempts<I, H>) {
+    ) -> (Observer, Handle, Attempts<B, H>) {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
         let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
         let policy = wire(policy);
@@ -175,6 +186,7 @@ impl Settings {
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
         let bulkhead = policy.handle();
+        let policy = hold(policy);
         #[cfg(feature = "rate-limit")]
         let policy = match self.rate_limit {
             Some(layer) => layer.over(observer.clone(), policy),

@@ -261,6 +261,16 @@ mod http {
         )
     );
     contract!(
+        bulkhead_until_body_end,
+        Contract::with(
+            BulkheadLayer::new(8).max_queue(0).until_body_end(),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
+        .refuses(After::Pending(8), false)
+    );
+    contract!(
         golden_client,
         Contract::with(
             layer_fn(|inner| client("contract").no_fallback().http(inner)),

@@ -10,8 +10,8 @@ use moneta_resilience::{
     BoxError, Class, Reason, Registry,
     event::{BreakerResult, Outcome},
     fallback::{Answering, NoFallback, Why},
-    golden::{self, BoxedClient, Client, ClientBuilder, HttpClientPolicy},
-    http::{Degraded, TimedBody},
+    golden::{self, BoxedClient, Client, ClientBody, ClientBuilder, HttpClientPolicy},
+    http::Degraded,
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
@@ -187,7 +187,7 @@ async fn clients_live_in_the_state_of_a_router() {
     #[derive(Clone)]
     struct App {
         named: Quotes,
-        erased: BoxedClient<Request<Full<Bytes>>, Response<TimedBody<hyper::body::Incoming>>>,
+        erased: BoxedClient<Request<Full<Bytes>>, Response<ClientBody<hyper::body::Incoming>>>,
         upstream: SocketAddr,
     }
     async fn named(State(app): State<App>) -> String {

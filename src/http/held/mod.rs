@@ -1,0 +1,198 @@
+//! A place in a bulkhead that is held until the body of the answer ends.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::Layer;
+
+use crate::{
+    bulkhead::{BulkheadHandle, BulkheadLayer, BulkheadPass, BulkheadPermit, BulkheadPolicy},
+    call::Call,
+    class::Ending,
+    classify::ByError,
+    error::BoxError,
+    policy::{Answer, Leaf, Lend, Policy, Poller, Seat, Stack, StackFuture, sealed::Sealed},
+};
+
+/// An HTTP service whose calls hold their places until the bodies of their answers end.
+pub type BodyBulkhead<S, C = ByError> = Stack<BodyBulkheadPolicy<Leaf<C>>, S>;
+/// The future of a [`BodyBulkhead`].
+pub type BodyBulkheadFuture<S, Req, C = ByError> = StackFuture<BodyBulkheadPolicy<Leaf<C>>, S, Req>;
+
+#[cfg(test)]
+mod tests;
+
+impl<C> BulkheadLayer<C> {
+    /// Holds the place of a call until the *body* of its answer ends: read to the end, to its trailers or to an error, or
+    /// dropped. Without it the place is free once the head of the answer is there.
+    ///
+    /// For downloads and streams, whose work begins where the head ends. A reader that takes its time keeps its place,
+    /// and one that never drops a body, for ever.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::{BodyExt, Full};
+    /// use moneta_resilience::bulkhead::BulkheadLayer;
+    /// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// let bulkhead = BulkheadLayer::new(20).until_body_end();
+    /// let handle = bulkhead.handle();
+    /// let service = ServiceBuilder::new()
+    ///     .layer(bulkhead)
+    ///     .service(service_fn(|_: Request<()>| async {
+    ///         Ok::<_, BoxError>(Response::new(Full::from("a long list")))
+    ///     }));
+    ///
+    /// let answer = service.oneshot(Request::new(())).await.expect("there is room");
+    /// assert_eq!(handle.state().in_use, 1);
+    /// let list: Bytes = answer.into_body().collect().await.expect("it is in memory").to_bytes();
+    /// assert_eq!((handle.state().in_use, list.len()), (0, 11));
+    /// # }
+    /// ```
+    pub fn until_body_end(&self) -> BodyBulkheadLayer<C>
+    where
+        C: Clone,
+    {
+        BodyBulkheadLayer { policy: Arc::new(BodyBulkheadPolicy { bulkhead: self.alone(), held: true }) }
+    }
+}
+
+/// A [`BulkheadLayer`] whose places are held until the bodies of the answers end; see
+/// [`BulkheadLayer::until_body_end`], whose places it shares.
+#[must_use = "a layer does nothing until it is put in front of a service"]
+pub struct BodyBulkheadLayer<C = ByError> {
+    policy: Arc<BodyBulkheadPolicy<Leaf<C>>>,
+}
+
+impl<C> BodyBulkheadLayer<C> {
+    /// The bulkhead while it runs: its limit, which can be changed, and its counts.
+    #[expect(clippy::missing_panics_doc, reason = "a layer cannot switch its bulkhead off")]
+    pub fn handle(&self) -> BulkheadHandle {
+        self.policy.bulkhead.handle().expect("a layer cannot switch its bulkhead off")
+    }
+}
+
+impl<C> Clone for BodyBulkheadLayer<C> {
+    /// The clone shares the places.
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<C> fmt::Debug for BodyBulkheadLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyBulkheadLayer").field("handle", &self.handle()).finish()
+    }
+}
+
+impl<S, C> Layer<S> for BodyBulkheadLayer<C> {
+    type Service = BodyBulkhead<S, C>;
+
+    fn layer(&self, service: S) -> Self::Service {
+        Stack::new(Arc::clone(&self.policy), service)
+    }
+}
+
+/// A bulkhead in front of HTTP, whose places may be held until the bodies of the answers end.
+#[derive(Debug)]
+pub struct BodyBulkheadPolicy<I> {
+    bulkhead: BulkheadPolicy<I>,
+    held: bool,
+}
+
+impl<I> BodyBulkheadPolicy<I> {
+    pub(crate) fn new(bulkhead: BulkheadPolicy<I>, held: bool) -> Self {
+        Self { bulkhead, held }
+    }
+}
+
+impl<I> Sealed for BodyBulkheadPolicy<I> {}
+
+impl<I, S, Req> Lend<S, Req> for BodyBulkheadPolicy<I>
+where
+    I: Lend<S, Req>,
+{
+    type Pass = BulkheadPass<Req, I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        self.bulkhead.start(call, request)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        Lend::<S, Req>::abandon(&self.bulkhead, pass, ending, now);
+    }
+}
+
+impl<I, S, Req, B> Policy<S, Req> for BodyBulkheadPolicy<I>
+where
+    I: Policy<S, Req, Response = Response<B>>,
+{
+    type Response = Response<HeldBody<B>>;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let (answer, permit) = ready!(self.bulkhead.poll_keeping(pass, seat, cx, self.held));
+        Poll::Ready(answer.map(|response| response.map(|body| HeldBody { body, permit })))
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.bulkhead.poll_ready(seat, cx)
+    }
+}
+
+pin_project! {
+    /// The body of an answer, which may hold a place in a bulkhead until it ends or is dropped.
+    pub struct HeldBody<B> {
+        // Before the permit, so that the work is gone when its place is given back.
+        #[pin]
+        body: B,
+        permit: Option<BulkheadPermit>,
+    }
+}
+
+impl<B: Body> Body for HeldBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        // Whoever was told that this is the end need not ask again.
+        let goes_on = matches!(&frame, Some(Ok(frame)) if !frame.is_trailers()) && !this.body.is_end_stream();
+        if !goes_on {
+            *this.permit = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for HeldBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldBody").field("body", &self.body).finish_non_exhaustive()
+    }
+}
