@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{Classify, known, retry_info::retry_delay, status::retry_after};
@@ -37,7 +37,7 @@ const DETAILS: &str = "grpc-status-details-bin";
 /// be repeated. [`GrpcAnswerBody`](crate::grpc::GrpcAnswerBody) tells of it.
 ///
 /// `grpc-retry-pushback-ms` is read as gRFC A6 says: a number is a hint how long to wait; a negative number, and anything
-/// that is no number, forbids another attempt ([`Class::NEVER`]). Without it, a `google.rpc.RetryInfo` in the details of
+/// that is not one number, forbids another attempt ([`Class::NEVER`]). Without it, a `google.rpc.RetryInfo` in the details of
 /// the status is the hint. From a proxy that answers without a gRPC status,
 /// `Retry-After` is read instead.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +55,7 @@ impl<B> Classify<Response<B>> for ByCode {
 fn by_headers(status: StatusCode, headers: &HeaderMap) -> Class {
     match headers.get("grpc-status") {
         Some(code) => by_code(Code::from_bytes(code.as_bytes()), || {
-            pushback(headers.get(PUSHBACK)).or_else(|| retry_delay(&details(headers)?))
+            pushback(headers).or_else(|| retry_delay(&details(headers)?))
         }),
         None if status == StatusCode::OK => Class::Success,
         None => by_code(by_http_status(status), || retry_after(headers)),
@@ -72,8 +72,7 @@ fn by_error(error: &BoxError) -> Class {
     let status = sources(&**error).find_map(|source| source.downcast_ref::<Status>());
     match status {
         Some(status) if Rejected::find(&**error).is_none() => by_code(status.code(), || {
-            let pushback = pushback(status.metadata().as_ref().get(PUSHBACK));
-            pushback.or_else(|| retry_delay(status.details()))
+            pushback(status.metadata().as_ref()).or_else(|| retry_delay(status.details()))
         }),
         _ => known(error).unwrap_or(Class::TRANSIENT),
     }
@@ -101,8 +100,12 @@ fn by_http_status(status: StatusCode) -> Code {
     }
 }
 
-fn pushback(value: Option<&HeaderValue>) -> Option<Duration> {
-    let text = value?.to_str().unwrap_or_default();
+fn pushback(headers: &HeaderMap) -> Option<Duration> {
+    let mut values = headers.get_all(PUSHBACK).iter();
+    let text = values.next()?.to_str().unwrap_or_default();
+    if values.next().is_some() {
+        return Some(Class::NEVER);
+    }
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let milliseconds = if digits { text.parse().ok() } else { None };
     Some(milliseconds.map_or(Class::NEVER, Duration::from_millis))
@@ -189,6 +192,11 @@ mod tests {
         for garbage in ["-1", "", "+1", "1.5", "soon", "1s", "99999999999999999999999"] {
             assert_eq!(class(garbage).retry_after(), Some(Class::NEVER), "{garbage:?}");
         }
+        // Who gives two hints at once has not meant either; grpc-go stops then as well.
+        assert_eq!(
+            answered(&[("grpc-status", "14"), (PUSHBACK, "0"), (PUSHBACK, "9")]).retry_after(),
+            Some(Class::NEVER)
+        );
         let throttled = answered(&[("grpc-status", "8"), (PUSHBACK, "7")]);
         assert_eq!(throttled, Class::Throttled { retry_after: Some(Duration::from_millis(7)) });
     }

@@ -50,7 +50,7 @@
 //!
 //! | error | code | `grpc-retry-pushback-ms` from a server |
 //! |---|---|---|
-//! | [`Rejected`], `Timeout` or `DeadlineExceeded` | `DEADLINE_EXCEEDED` | – |
+//! | [`Rejected`], `Timeout`, `DeadlineExceeded` or `BodyIdle` | `DEADLINE_EXCEEDED` | – |
 //! | [`Rejected`], `RateLimited` | `RESOURCE_EXHAUSTED` | when there is room in the quota again |
 //! | [`Rejected`], any other reason | `UNAVAILABLE` | what the policy knows, else 1000 |
 //! | [`InjectedFault`] | as what it stands for: `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE` | its hint |

@@ -42,7 +42,8 @@ impl From<CallError> for Status {
 
 /// The status that the caller of a client gets for an error.
 pub(crate) fn status(error: BoxError) -> Status {
-    known(error).unwrap_or_else(Status::from_error)
+    // Of a `CallError` what it carries: tonic looks for a status in the sources, where that does not stand.
+    known(CallError::new(error).into_inner()).unwrap_or_else(Status::from_error)
 }
 
 /// The answer of a server for an error, or for a panic: a status without a body.

@@ -54,6 +54,9 @@ pub(crate) fn wire_headers(name: &HeaderName, call: &Call, now: Instant, headers
     }
     if call.attempt > 1 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(call.attempt - 1));
+    } else {
+        // It may have come with the headers of an inbound call that were passed on.
+        headers.remove(PREVIOUS_ATTEMPTS);
     }
 }
 
@@ -72,6 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::call::Carried;
 
     fn read(values: &[&[u8]]) -> Patience {
         let mut headers = HeaderMap::new();
@@ -136,6 +140,17 @@ mod tests {
             (Duration::MAX, "99999999H"),
         ] {
             assert_eq!(value(limit), text, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_attempt_says_nothing_of_attempts_before_it_whatever_it_was_made_of() {
+        for (attempt, expected) in [(1, None), (3, Some("2"))] {
+            let call = Call { attempt, ..Call::begin(Carried::default()) };
+            let mut headers = HeaderMap::from_iter([(PREVIOUS_ATTEMPTS, HeaderValue::from_static("7"))]);
+            wire_headers(&GRPC_TIMEOUT, &call, call.started, &mut headers);
+            let said = headers.get(PREVIOUS_ATTEMPTS).map(|said| said.to_str().expect("digits"));
+            assert_eq!(said, expected);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Buf as _;
+use bytes::Buf;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use pin_project_lite::pin_project;
@@ -124,11 +124,10 @@ where
                 StageProjection::Beginning { response } => {
                     let body = response.as_mut().expect("it is given out once").body_mut();
                     let frame = ready!(Pin::new(body).poll_frame(cx));
-                    // Nothing begins with an empty frame; it may be how the end of the answer is marked.
-                    if let Some(Ok(frame)) = &frame {
-                        if frame.data_ref().is_some_and(|data| !data.has_remaining()) {
-                            continue;
-                        }
+                    if frame.as_ref().is_some_and(|frame| frame.as_ref().is_ok_and(is_empty)) {
+                        // Nothing begins with it. In the next poll, so that a flood of nothing stops no timer.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                     return Poll::Ready(begun(response.take().expect("it was there above"), frame));
                 }
@@ -165,6 +164,11 @@ where
         Some(Err(error)) => Err(CallError::new(error.into()).into()),
         None => Err(Status::internal("the answer ended without a status").into()),
     }
+}
+
+/// How the end of a body may be marked.
+fn is_empty<D: Buf>(frame: &Frame<D>) -> bool {
+    frame.data_ref().is_some_and(|data| !data.has_remaining())
 }
 
 fn fails(trailers: &HeaderMap) -> bool {

@@ -133,3 +133,15 @@ async fn a_question_mark_in_a_handler_answers_for_a_failed_call() {
     breaker.force_open();
     assert_eq!(client.get("CHF").await.unwrap_err().code(), Code::Unavailable);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_arrives_too_late_is_refused_before_its_handler_begins() {
+    let registry = Registry::new();
+    let working = Quotes::new(async |_| panic!("the handler was asked"));
+    let mut client = QuotesClient::new(in_memory(working, &quotes(&registry).grpc_layer()));
+    let mut request = Request::new(String::new());
+    request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
+    let status = client.call("/test.Quotes/Get", request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(handle(&registry).counts().deadlines_expired(), 1);
+}

@@ -7,21 +7,23 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures::{StreamExt as _, channel::mpsc, future::BoxFuture, stream};
 use http_body::Frame;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
 use moneta_resilience::{
-    Reason, Registry, Rejected,
+    BoxError, Reason, Registry, Rejected,
     event::{BreakerResult, CircuitState, Outcome},
     fallback::NoFallback,
     golden::{self, ClientBuilder, GrpcClient, Limit},
     grpc,
 };
-use tonic::{Code, Request, body::Body, transport::Channel};
+use tonic::{Code, Request, Status, body::Body, transport::Channel};
+use tower::{Service, ServiceExt as _, service_fn};
 
 use super::wire::{QuotesClient, answered, framed, raw, raw_after, trailers};
 
@@ -252,4 +254,49 @@ async fn answers_that_break_off_again_and_again_open_the_circuit() {
         calls += 1;
     }
     assert_eq!(calls, 10, "twenty verdicts, half of them bad");
+}
+
+/// A channel of which every answer has this body.
+fn channel_with<B>(
+    body: impl Fn() -> B + Clone,
+) -> impl Service<http::Request<Body>, Response = http::Response<B>, Error = BoxError, Future: Send> + Clone
+where
+    B: Send + 'static,
+{
+    service_fn(move |request: http::Request<Body>| {
+        let answer = http::Response::new(body());
+        async move {
+            request.into_body().collect().await?;
+            Ok::<_, BoxError>(answer)
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_breaks_an_answer_off_reaches_the_caller_as_it_is() {
+    for messages in [0, 1] {
+        let breaking = channel_with(move || {
+            let messages = stream::iter(vec![(); messages]).map(|()| Ok(message("9311")));
+            let broken = stream::iter([Err(Status::data_loss("the disk is gone"))]);
+            StreamBody::new(messages.chain(broken).boxed())
+        });
+        let client = builder().grpc(breaking);
+        let handle = client.handle().clone();
+        let status = QuotesClient::new(client).get("CHF").await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::DataLoss, "the disk is gone"), "{messages}");
+        assert_eq!(handle.counts().breaker(BreakerResult::Failure), 1, "{messages}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_nothing_holds_nobody_past_the_limit() {
+    let flooding = channel_with(|| {
+        StreamBody::new(stream::repeat_with(|| Ok::<_, BoxError>(Frame::data(Bytes::new()))))
+    });
+    let request = http::Request::post("/test.Quotes/Get").body(Body::empty()).unwrap();
+    let mut call = tokio_test::task::spawn(builder().grpc(flooding).oneshot(request));
+    assert!(call.poll().is_pending());
+    tokio::time::advance(LIMIT).await;
+    let Poll::Ready(Err(status)) = call.poll() else { panic!("it is held") };
+    assert_eq!(status.code(), Code::DeadlineExceeded);
 }
