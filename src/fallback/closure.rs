@@ -3,7 +3,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use super::{Answers, Failed, FallbackKind, Join, Kind, Why};
+use super::{Answers, End, FallbackKind, Join, Kind, Why};
 use crate::{
     call::Call,
     error::BoxError,
@@ -40,13 +40,13 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut P>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<J::Joined>> {
         Poll::Ready(match ready!(inner(pass, cx)) {
-            Ok(answer) => answer.map(J::of_dependency),
-            Err(failed) => {
+            End::Stands(answer) => answer.map(J::of_dependency),
+            End::Failed(failed) => {
                 let (why, verdict) = failed.into_why();
                 verdict.replaced((self.0)(why), observer).map(J::of_fallback)
             }

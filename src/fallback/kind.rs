@@ -50,7 +50,7 @@ pub trait Answers<Req, T, J>: FallbackKind<Req> {
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>>;
@@ -86,6 +86,15 @@ impl<T> Join<T, T> for Same {
     }
 }
 
+/// How a call ended, as far as its fallback is concerned.
+#[derive(Debug)]
+pub enum End<T> {
+    /// The caller gets this answer.
+    Stands(Answer<T>),
+    /// Another is wanted.
+    Failed(Failed<T>),
+}
+
 /// An answer in the place of which the fallback's is wanted.
 #[derive(Debug)]
 pub struct Failed<T>(Answer<T>);
@@ -100,6 +109,21 @@ pub(crate) struct Verdict {
 impl<T> Failed<T> {
     pub(super) fn new(answer: Answer<T>) -> Self {
         Self(answer)
+    }
+
+    /// What was said of the answer.
+    pub(crate) fn class(&self) -> Class {
+        self.0.class
+    }
+
+    /// The dependency's response, if the answer is one.
+    pub(crate) fn response(&self) -> Option<&T> {
+        self.0.result.as_ref().ok()
+    }
+
+    /// The same with another type of response.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Failed<U> {
+        Failed(self.0.map(change))
     }
 
     /// The answer itself, when there is no other after all.

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{Answers, Failed, FallbackKind, Join, Kind, Why, kind::Verdict};
+use super::{Answers, End, Failed, FallbackKind, Join, Kind, Why, kind::Verdict};
 use crate::{
     call::{Call, Deadline, later},
     error::{BoxError, Reason, Rejected},
@@ -62,7 +62,7 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<J::Joined>> {
@@ -122,7 +122,7 @@ impl<P, Fut> AsyncPass<P, Fut> {
     /// Drives the call to its answer. `ask` gives the future that answers in the place of a failure, or the failure back.
     pub(super) fn poll<T, U, E, J>(
         self: Pin<&mut Self>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         ask: impl FnOnce(Failed<T>) -> Result<(Fut, Verdict), Answer<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
@@ -136,8 +136,8 @@ impl<P, Fut> AsyncPass<P, Fut> {
         let deadline = *pass.deadline;
         if let Some(waiting) = pass.inner.as_mut().as_pin_mut() {
             let failed = match ready!(inner(waiting, cx)) {
-                Ok(answer) => return Poll::Ready(answer.map(J::of_dependency)),
-                Err(failed) => failed,
+                End::Stands(answer) => return Poll::Ready(answer.map(J::of_dependency)),
+                End::Failed(failed) => failed,
             };
             // What the call holds goes before the fallback begins.
             pass.inner.set(None);

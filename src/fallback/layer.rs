@@ -66,7 +66,7 @@ impl<S> FallbackLayer<AnsweringByService<S>> {
 }
 
 impl<F> FallbackLayer<F> {
-    fn with_kind(fallback: F) -> Self {
+    pub(crate) fn with_kind(fallback: F) -> Self {
         Self::with(FallbackPolicy::new(fallback, Observer::unnamed("fallback"), Leaf::default()))
     }
 }

@@ -64,7 +64,7 @@ mod when;
 mod why;
 
 pub use closure::Answering;
-pub use kind::{Answers, Failed, FallbackKind, Join, Kind, Same};
+pub use kind::{Answers, End, Failed, FallbackKind, Join, Kind, Same};
 pub use later::{AnsweringAsync, AsyncPass};
 pub use layer::{Fallback, FallbackFuture, FallbackLayer};
 pub use none::NoFallback;

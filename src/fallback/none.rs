@@ -1,6 +1,6 @@
 use std::{pin::Pin, task::Poll};
 
-use super::{Answers, Failed, FallbackKind, Kind};
+use super::{Answers, End, FallbackKind, Kind};
 use crate::{
     call::Call,
     observer::Observer,
@@ -36,10 +36,13 @@ impl<Req, T, J> Answers<Req, T, J> for NoFallback {
     fn poll<P>(
         &self,
         pass: Pin<&mut P>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         _observer: &Observer,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<T>> {
-        inner(pass, cx).map(|end| end.unwrap_or_else(Failed::into_answer))
+        inner(pass, cx).map(|end| match end {
+            End::Stands(answer) => answer,
+            End::Failed(failed) => failed.into_answer(),
+        })
     }
 }

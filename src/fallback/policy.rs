@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Answers, Failed, FallbackKind, Same};
+use super::{Answers, End, Failed, FallbackKind, Same};
 use crate::{
     call::Call,
     class::Ending,
@@ -84,8 +84,9 @@ where
     F: Answers<Req, T, J>,
 {
     let inner = |pass: Pin<&mut P>, cx: &mut Poller<'_, '_>| {
-        inner(pass, cx)
-            .map(|answer| if fallback.is_wanted(&answer) { Err(Failed::new(answer)) } else { Ok(answer) })
+        inner(pass, cx).map(|answer| {
+            if fallback.is_wanted(&answer) { End::Failed(Failed::new(answer)) } else { End::Stands(answer) }
+        })
     };
     fallback.poll(pass, inner, observer, cx)
 }

@@ -3,7 +3,7 @@ use std::{fmt, pin::Pin, task::Poll, time::Duration};
 use pin_project_lite::pin_project;
 use tower::{Service, util::Oneshot};
 
-use super::{Answers, AsyncPass, Failed, FallbackKind, Join, Kind};
+use super::{Answers, AsyncPass, End, Failed, FallbackKind, Join, Kind};
 use crate::{
     call::Call,
     error::BoxError,
@@ -60,7 +60,7 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<J::Joined>> {

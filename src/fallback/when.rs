@@ -1,6 +1,6 @@
 use std::{error::Error, fmt, pin::Pin, task::Poll, time::Duration};
 
-use super::{Answers, Failed, FallbackKind, Kind};
+use super::{Answers, End, FallbackKind, Kind};
 use crate::{
     call::Call,
     class::Class,
@@ -92,7 +92,7 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Result<Answer<T>, Failed<T>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<F::Response>> {

@@ -7,6 +7,8 @@ pub use finish::{Admitted, AttemptPolicy, Attempts, ClientPolicy, Innermost, Pla
 pub use finish::{ClientBody, HttpAttempts, HttpClientPolicy, WiredAttempts};
 
 use super::{HasFallback, Limit, Missing, choice::positive};
+#[cfg(feature = "http")]
+use crate::http::StaleCache;
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitLayer;
 use crate::{
@@ -211,6 +213,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     pub fn fallback_service<S>(self, service: S) -> ClientBuilder<T, AnsweringByService<S>, C, H> {
         let Self { timeout, classifier, hedge, settings, .. } = self;
         ClientBuilder { timeout, fallback: AnsweringByService::new(service), classifier, hedge, settings }
+    }
+
+    /// Lets the last good answer to a request stand in for one that fails, over `.http(..)`; see [`StaleCache`]. It takes the
+    /// place of [`fallback`](Self::fallback): what answers when there is no copy is said with [`StaleCache::or`].
+    #[cfg(feature = "http")]
+    pub fn stale_cache<K>(self, cache: StaleCache<K>) -> ClientBuilder<T, StaleCache<K>, C, H> {
+        let Self { timeout, classifier, hedge, settings, .. } = self;
+        ClientBuilder { timeout, fallback: cache, classifier, hedge, settings }
     }
 
     /// Asks the fallback that was given before when `is_wanted` says so, and only then, whatever the class of the result:

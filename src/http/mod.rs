@@ -1,5 +1,5 @@
 //! What is special about HTTP: deadlines in headers, bodies that can be sent again, limits on the bodies of
-//! answers, and the mark on a degraded answer.
+//! answers, the last good answers for when there is no new one, and the mark on a degraded answer.
 //!
 //! # The inbound deadline
 //!
@@ -46,6 +46,7 @@ mod priority;
 mod record;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+mod stale;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -69,6 +70,7 @@ pub(crate) use record::with_body;
 pub use record::{NotReplayable, RecordBody};
 #[cfg(feature = "reqwest")]
 pub use reqwest::{Reqwest, ReqwestFuture};
+pub use stale::{KeptBody, Stale, StaleBody, StaleCache, StalePass};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};
 

@@ -237,7 +237,10 @@ mod rate_limited {
 #[cfg(feature = "http")]
 mod http {
     use ::http::{Request, Response};
-    use moneta_resilience::{http::BodyTimeoutLayer, respond::RespondLayer};
+    use moneta_resilience::{
+        http::{BodyTimeoutLayer, Stale, StaleCache},
+        respond::RespondLayer,
+    };
 
     use super::*;
 
@@ -269,6 +272,30 @@ mod http {
             |answer| answer.status().is_success(),
         )
         .refuses(After::Pending(8), false)
+    );
+    contract!(
+        stale_cache,
+        Contract::with(
+            StaleCache::new().layer(),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.extensions().get::<Stale>().is_none(),
+        )
+        .answers_failures()
+    );
+    contract!(
+        golden_client_with_a_stale_cache,
+        Contract::with(
+            layer_fn(|inner| client("contract").stale_cache(StaleCache::new()).http(inner)),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.extensions().get::<Stale>().is_none(),
+        )
+        .answers_failures()
+        .always_ready()
+        .ends_by(LIMIT)
+        .built_anew()
+        .refuses(After::Calls(20, Act::Fail), true)
     );
     contract!(
         golden_client,

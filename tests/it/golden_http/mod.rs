@@ -5,6 +5,7 @@
 mod client;
 mod deadline;
 mod server;
+mod stale;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
