@@ -3,7 +3,7 @@
 //! A [`Deadline`] is an absolute instant inside the process and a remaining duration on the wire, so that clock skew
 //! between machines does not matter. It is combined by the minimum alone: whoever sits further out can shorten the
 //! limit of the work below, never lengthen one. Stacks put theirs round the service they call, polls and calls, and a
-//! stack below reads it once, when it is called.
+//! stack below reads it when it is called and once more when the call begins, so that a scope round either counts.
 
 use std::{future::Future, time::Duration};
 
@@ -27,6 +27,14 @@ impl Carried {
     /// What is carried here; nothing outside of any scope.
     pub(crate) fn current() -> Self {
         CARRIED.try_with(|&carried| carried).unwrap_or_default()
+    }
+
+    /// What a call carries that was made in work that carries this, and is polled where `here` is carried.
+    pub(crate) fn polled_in(self, here: Self) -> Self {
+        Self {
+            deadline: [self.deadline, here.deadline].into_iter().flatten().min(),
+            priority: self.priority.or(here.priority),
+        }
     }
 
     /// Runs one piece of synchronous work that carries this; the way in for polls.

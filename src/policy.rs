@@ -390,6 +390,8 @@ pin_project! {
         Called { request: Option<Req>, carried: Carried },
         /// Polled at least once.
         Begun { #[pin] pass: P },
+        /// The answer was given, and what the call held went with it.
+        Over,
     }
 }
 
@@ -432,17 +434,22 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         let mut now = None;
         if let StageProjection::Called { request, carried } = this.stage.as_mut().project() {
             // A call begins here: the time that its future lay around is neither its own nor the dependency's.
-            let call = Call::begin(*carried);
+            let call = Call::begin(carried.polled_in(Carried::current()));
             now = Some(call.started);
             let request = request.take().expect("it is there until the call begins");
             let pass = this.policy.start(call, request);
             this.stage.set(Stage::Begun { pass });
         }
-        let StageProjection::Begun { pass } = this.stage.project() else {
-            unreachable!("the call began above or before")
+        let StageProjection::Begun { pass } = this.stage.as_mut().project() else {
+            panic!("a future is not polled again once it is ready")
         };
         let poll = this.policy.poll(pass, this.seat, &mut Poller::new(task, now));
-        *this.state = if poll.is_ready() { State::Done } else { State::Waiting };
+        if poll.is_ready() {
+            *this.state = State::Done;
+            this.stage.set(Stage::Over);
+        } else {
+            *this.state = State::Waiting;
+        }
         poll
     }
 }

@@ -4,7 +4,8 @@
 //! its own caller. [`TimeoutLayer`] drops the work once its limit has passed and answers with
 //! [`Rejected`](crate::Rejected), reason [`Timeout`](crate::Reason::Timeout).
 //!
-//! The limit covers getting the service ready as well as the call. It is the shorter of the layer's own and what the
+//! The limit covers getting the service ready as well as the call, so the layer itself is always ready: what sheds load by
+//! readiness belongs inside it. The limit is the shorter of the layer's own and what the
 //! [`Deadline`](crate::Deadline) of the work in hand leaves, and the work inside sees it as its own deadline. A call whose
 //! deadline has passed already is refused before the work begins, reason
 //! [`DeadlineExceeded`](crate::Reason::DeadlineExceeded). So is one called that is cut because its caller had left it less

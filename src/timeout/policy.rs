@@ -115,7 +115,8 @@ where
         Poll::Ready(answer)
     }
 
-    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(seat, cx)
+    /// Always: the service gets ready inside the call, under its limit.
+    fn poll_ready(&self, _seat: &mut Seat<S>, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 }

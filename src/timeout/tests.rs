@@ -1,7 +1,8 @@
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, task::Poll, time::Duration};
 
-use tokio::time::{Instant, sleep};
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tokio::time::{Instant, advance, sleep, timeout};
+use tokio_test::task::spawn;
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
 
 use super::TimeoutLayer;
 use crate::{Deadline, Reason, Rejected};
@@ -121,4 +122,48 @@ async fn a_caller_that_left_less_than_half_of_the_limit_blames_itself() {
     let service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(hang);
     let error = Deadline::after(LIMIT * 49 / 100).scope(service.oneshot(())).await.expect_err("it hangs");
     assert_eq!(reason(&error), Some(Reason::DeadlineExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_gets_ready_is_cut_at_the_limit() {
+    let untouched = service_fn(|()| async { unreachable!("it is not ready") as Result<(), BoxError> });
+    let never_ready = ConcurrencyLimit::new(untouched, 0);
+    let start = Instant::now();
+    let call = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(never_ready).oneshot(());
+    let error = timeout(100 * LIMIT, call).await.expect("it is cut").expect_err("it never gets ready");
+    assert_eq!((reason(&error), start.elapsed()), (Some(Reason::Timeout), LIMIT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_is_cut_is_dropped_with_the_answer_and_not_with_the_calls_future() {
+    let held = Arc::new(());
+    let work = Arc::clone(&held);
+    let hang = service_fn(move |()| {
+        let work = Arc::clone(&work);
+        async move {
+            pending::<()>().await;
+            drop(work);
+            Ok::<_, BoxError>(())
+        }
+    });
+    let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(hang);
+    let mut call = spawn(service.call(()));
+    let idle = Arc::strong_count(&held);
+    assert!(call.poll().is_pending());
+    assert_eq!(Arc::strong_count(&held), idle + 1);
+    advance(LIMIT).await;
+    assert!(matches!(call.poll(), Poll::Ready(Err(_))));
+    assert_eq!(Arc::strong_count(&held), idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_round_a_call_shortens_it_though_the_call_was_made_outside() {
+    let hang = service_fn(|()| pending::<Result<(), BoxError>>());
+    let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(hang);
+    for (made_in, polled_in) in [(LIMIT / 2, 2 * LIMIT), (2 * LIMIT, LIMIT / 2)] {
+        let start = Instant::now();
+        let call = Deadline::after(made_in).enter(|| service.call(()));
+        Deadline::after(polled_in).scope(call).await.expect_err("it hangs");
+        assert_eq!(start.elapsed(), LIMIT / 2);
+    }
 }

@@ -64,7 +64,7 @@ macro_rules! contract {
 }
 
 contract!(nothing, Contract::new(Identity::new()));
-contract!(timeout, Contract::new(TimeoutLayer::new(LIMIT)).ends_by(LIMIT));
+contract!(timeout, Contract::new(TimeoutLayer::new(LIMIT)).always_ready().ends_by(LIMIT));
 contract!(retry, Contract::new(RetryLayer::new().seed(1)));
 contract!(hedge, Contract::new(HedgeLayer::new().delay(HEDGE)));
 contract!(
@@ -106,7 +106,8 @@ contract!(
         ServiceBuilder::new()
             .layer(FallbackLayer::new(|_| Ok(1)))
             .layer(RetryLayer::new().seed(1))
-            .layer(CircuitBreakerLayer::new())
+            // A call is three attempts, so a streak of five is no longer five calls.
+            .layer(CircuitBreakerLayer::new().without_consecutive_failures())
             .layer(BulkheadLayer::new(8))
             .layer(TimeoutLayer::new(LIMIT))
     )
