@@ -24,7 +24,8 @@ const TRANSITIONS: usize = BREAKER + BreakerResult::ALL.len();
 const BULKHEAD_WAITED: usize = TRANSITIONS + CircuitState::ALL.len() * CircuitState::ALL.len();
 const BULKHEAD_REFUSED: usize = BULKHEAD_WAITED + 1;
 const RATE_LIMITER: usize = BULKHEAD_REFUSED + 1;
-const TIMED_OUT: usize = RATE_LIMITER + RateLimitResult::ALL.len();
+const LOAD_SHED: usize = RATE_LIMITER + RateLimitResult::ALL.len();
+const TIMED_OUT: usize = LOAD_SHED + 2;
 const BROKEN: usize = TIMED_OUT + 3;
 const FALLBACKS: usize = BROKEN + Outcome::ALL.len();
 const FAULTS: usize = FALLBACKS + 2;
@@ -130,6 +131,11 @@ impl Cells {
         self.sum(RATE_LIMITER + result as usize)
     }
 
+    /// Calls that were refused to ease an overload: the dependency's (`Throttled`), or, for any other reason, the own.
+    pub fn load_shed(&self, reason: Reason) -> u64 {
+        self.sum(load_shed(reason))
+    }
+
     /// Attempts that took longer than their limit.
     pub fn attempts_timed_out(&self) -> u64 {
         self.sum(TIMED_OUT)
@@ -200,6 +206,7 @@ fn index(event: &Event) -> Option<usize> {
         Event::BulkheadWaited { .. } => BULKHEAD_WAITED,
         Event::BulkheadRefused { .. } => BULKHEAD_REFUSED,
         Event::RateLimiterCall { result } => RATE_LIMITER + result as usize,
+        Event::LoadShed { reason } => load_shed(reason),
         Event::TimedOut { reason: Reason::Timeout } => TIMED_OUT,
         Event::TimedOut { reason: Reason::BodyIdle } => TIMED_OUT + 2,
         Event::TimedOut { .. } => TIMED_OUT + 1,
@@ -220,6 +227,10 @@ const fn retry(result: RetryResult, gave_up: Option<GaveUp>) -> usize {
     RETRIES + result as usize * (1 + GaveUp::ALL.len()) + reason
 }
 
+const fn load_shed(reason: Reason) -> usize {
+    LOAD_SHED + !matches!(reason, Reason::Throttled) as usize
+}
+
 const fn transition(from: CircuitState, to: CircuitState) -> usize {
     TRANSITIONS + from as usize * CircuitState::ALL.len() + to as usize
 }
@@ -238,6 +249,8 @@ mod tests {
             Event::HedgeSent { attempt: 2, after: elapsed },
             Event::BulkheadWaited { elapsed },
             Event::BulkheadRefused { reason: Reason::BulkheadFull },
+            Event::LoadShed { reason: Reason::Throttled },
+            Event::LoadShed { reason: Reason::Shed },
             Event::TimedOut { reason: Reason::Timeout },
             Event::TimedOut { reason: Reason::DeadlineExceeded },
             Event::TimedOut { reason: Reason::BodyIdle },

@@ -104,6 +104,10 @@ pub enum Reason {
     BodyIdle,
     /// The quota of the rate limit is used up.
     RateLimited,
+    /// The dependency refuses so many calls that this one was not sent.
+    Throttled,
+    /// What room there is was kept for more important calls.
+    Shed,
 }
 
 impl Reason {
@@ -117,6 +121,8 @@ impl Reason {
             Self::BulkheadWait => "bulkhead_wait",
             Self::BodyIdle => "body_idle",
             Self::RateLimited => "rate_limited",
+            Self::Throttled => "throttled",
+            Self::Shed => "shed",
         }
     }
 
@@ -129,7 +135,9 @@ impl Reason {
             | Self::CircuitOpen
             | Self::BulkheadFull
             | Self::BulkheadWait
-            | Self::RateLimited => Class::Neutral,
+            | Self::RateLimited
+            | Self::Throttled
+            | Self::Shed => Class::Neutral,
         }
     }
 }
@@ -144,6 +152,8 @@ impl fmt::Display for Reason {
             Self::BulkheadWait => "the bulkhead had no place in time",
             Self::BodyIdle => "the body of the answer was silent for too long",
             Self::RateLimited => "the rate limit is reached",
+            Self::Throttled => "the dependency refuses too many calls",
+            Self::Shed => "the room is kept for more important calls",
         })
     }
 }

@@ -87,6 +87,11 @@ pub enum Event {
         /// As what.
         result: RateLimitResult,
     },
+    /// A call was refused to ease an overload.
+    LoadShed {
+        /// Why: `Throttled` for the dependency's overload, `Shed` for the own.
+        reason: Reason,
+    },
     /// A limit passed and cut the work short.
     TimedOut {
         /// Which limit.

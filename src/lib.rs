@@ -24,6 +24,7 @@ pub mod hedge;
 pub mod http;
 mod keyed;
 mod latency;
+pub mod load_shed;
 mod name;
 pub mod observer;
 pub mod policy;

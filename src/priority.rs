@@ -48,14 +48,18 @@ impl Priority {
         }
     }
 
-    /// Which share of the places calls of this priority may fill, where places are kept for the more important ones:
-    /// 60, 75, 90 and 100 %.
+    /// Which share of the places calls of this priority may fill, where places are kept for the more important ones.
     pub const fn share(self) -> Ratio {
+        Ratio::percent(self.percent())
+    }
+
+    /// The same in percent.
+    pub(crate) const fn percent(self) -> u8 {
         match self {
-            Self::Sheddable => Ratio::percent(60),
-            Self::SheddablePlus => Ratio::percent(75),
-            Self::Critical => Ratio::percent(90),
-            Self::CriticalPlus => Ratio::ONE,
+            Self::Sheddable => 60,
+            Self::SheddablePlus => 75,
+            Self::Critical => 90,
+            Self::CriticalPlus => 100,
         }
     }
 

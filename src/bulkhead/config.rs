@@ -11,12 +11,18 @@ pub(crate) struct BulkheadConfig {
     pub(crate) max_queue: usize,
     /// How long a call may wait. Its deadline may end the wait earlier.
     pub(crate) max_wait: Duration,
+    /// Whether places are kept for the more important calls.
+    pub(crate) priorities: bool,
 }
 
 impl BulkheadConfig {
     /// In front of a dependency: a short queue evens out bursts.
-    pub(crate) const CLIENT: Self =
-        Self { limit: ConcurrencyLimit::Fixed(256), max_queue: 64, max_wait: Duration::from_millis(100) };
+    pub(crate) const CLIENT: Self = Self {
+        limit: ConcurrencyLimit::Fixed(256),
+        max_queue: 64,
+        max_wait: Duration::from_millis(100),
+        priorities: false,
+    };
 }
 
 impl Default for BulkheadConfig {

@@ -118,6 +118,16 @@ impl<C: Clone> BulkheadLayer<C> {
         self.max_queue(usize::MAX).max_wait(Duration::MAX)
     }
 
+    /// Keeps places for the more important calls: each [`Priority`](crate::Priority) may fill its
+    /// [`share`](crate::Priority::share) of the limit. `Sheddable` 60 %, `SheddablePlus` 75 %, `Critical` 90 %, `CriticalPlus` all.
+    ///
+    /// A call that finds its share full is refused at once, with reason [`Shed`](crate::Reason::Shed): only `CriticalPlus`
+    /// queues. Refused callers are told to come back after 0.5 to 4 s, by chance, so that they do not come back together.
+    /// Without this, everyone has all of the limit.
+    pub fn priorities(self) -> Self {
+        self.map(|config| config.priorities = true)
+    }
+
     /// Tells this observer; by default the layer has one of its own, named `bulkhead`.
     pub fn observer(self, observer: Observer) -> Self {
         Self::with(self.policy.config, observer, self.policy.inner.clone())

@@ -89,6 +89,13 @@ impl Machine {
         self.step(Ordering::Acquire, |word| word.has_room().then(|| word.plus(ONE_IN_USE))).is_ok()
     }
 
+    /// The same for a call that may fill so many percent of the limit, rounded up, and no more.
+    pub(crate) fn try_acquire_within(&self, percent: u8) -> bool {
+        let admits =
+            |word: Word| word.has_room() && word.in_use() < (word.limit() * u64::from(percent)).div_ceil(100);
+        self.step(Ordering::Acquire, |word| admits(word).then(|| word.plus(ONE_IN_USE))).is_ok()
+    }
+
     /// Joins the end of the queue. A permit that came free in the meantime is granted on the spot; the
     /// waiter's first poll tells.
     pub(crate) fn enqueue(&self) -> Result<Waiter, Full> {

@@ -25,6 +25,9 @@
 //! newcomer passes it. Queueing happens in the call, not in `poll_ready`, so that a service which was made
 //! ready and is never called holds nothing.
 //!
+//! With [`priorities`](BulkheadLayer::priorities) each [`Priority`](crate::Priority) may fill its share of the limit, so that
+//! the important calls find room also when there are too many of the others.
+//!
 //! # Errors
 //!
 //! [`Rejected`](crate::Rejected) with reason [`BulkheadFull`](crate::Reason::BulkheadFull) when the queue is

@@ -22,6 +22,7 @@ use crate::{
     event::Event,
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    random::Random,
     timer::Timer,
 };
 
@@ -32,23 +33,34 @@ pub struct BulkheadPolicy<I> {
     pub(super) observer: Observer,
     /// `None` when it is off.
     places: Option<Arc<Places>>,
+    /// When those who are refused come back, where places are kept.
+    jitter: Arc<Random>,
     pub(super) inner: I,
 }
 
 impl<I> BulkheadPolicy<I> {
     pub(crate) fn new(config: BulkheadConfig, observer: Observer, inner: I) -> Self {
         let places = Arc::new(Places::new(config.limit, config.max_queue));
-        Self { config, observer, places: Some(places), inner }
+        Self { config, observer, places: Some(places), jitter: Arc::new(Random::from_entropy()), inner }
     }
 
     /// The same type without effect: it admits every call and counts none.
     pub(crate) fn off(observer: Observer, inner: I) -> Self {
-        Self { config: BulkheadConfig::default(), observer, places: None, inner }
+        let jitter = Arc::new(Random::from_entropy());
+        Self { config: BulkheadConfig::default(), observer, places: None, jitter, inner }
     }
 
     /// The same bulkhead, with the same places, round `inner`.
     pub(super) fn over<J>(&self, observer: Observer, inner: J) -> BulkheadPolicy<J> {
-        BulkheadPolicy { config: self.config, observer, places: self.places.clone(), inner }
+        let (places, jitter) = (self.places.clone(), Arc::clone(&self.jitter));
+        BulkheadPolicy { config: self.config, observer, places, jitter, inner }
+    }
+
+    /// The same, with places kept for the more important calls.
+    #[cfg(feature = "http")]
+    pub(crate) fn priorities(mut self) -> Self {
+        self.config.priorities = true;
+        self
     }
 
     /// The bulkhead while it runs; `None` when it is off.
@@ -66,6 +78,11 @@ impl<I> BulkheadPolicy<I> {
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<Duration, Reason>> {
         if wait.is_none() {
+            if let Some(percent) = self.share(call) {
+                // Whoever has not all of the places does not queue for them either: it would be in the way of the others.
+                *permit = machine.try_acquire_within(percent);
+                return Poll::Ready(if *permit { Ok(Duration::ZERO) } else { Err(Reason::Shed) });
+            }
             if machine.try_acquire() {
                 *permit = true;
                 return Poll::Ready(Ok(Duration::ZERO));
@@ -88,6 +105,27 @@ impl<I> BulkheadPolicy<I> {
         let wait = wait.take().expect("it was used in the lines above");
         machine.give_up(wait.waiter);
         Poll::Ready(Err(wait.reason))
+    }
+
+    /// Which percentage of the places the call may fill; `None` for all of them.
+    fn share(&self, call: &Call) -> Option<u8> {
+        let percent = call.priority.unwrap_or_default().percent();
+        (self.config.priorities && percent < 100).then_some(percent)
+    }
+
+    fn refuse(&self, reason: Reason) -> Rejected {
+        self.observer.emit(match reason {
+            Reason::Shed => Event::LoadShed { reason },
+            _ => Event::BulkheadRefused { reason },
+        });
+        let rejected = Rejected::new(self.observer.name(), reason);
+        if self.config.priorities {
+            // Not all at once, or the next overload is made.
+            rejected
+                .retry_after_some(self.jitter.duration(Duration::from_millis(500), Duration::from_secs(4)))
+        } else {
+            rejected
+        }
     }
 
     fn queue(&self, machine: &Machine, call: Call, now: Instant) -> Result<Wait, Reason> {
@@ -243,8 +281,7 @@ impl<I> BulkheadPolicy<I> {
                     }
                     Err(reason) => {
                         pass.stage.set(Stage::Left);
-                        self.observer.emit(Event::BulkheadRefused { reason });
-                        return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+                        return Poll::Ready(Answer::rejected(self.refuse(reason)));
                     }
                 }
             }

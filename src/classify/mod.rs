@@ -155,6 +155,8 @@ mod tests {
             Reason::BulkheadFull,
             Reason::BulkheadWait,
             Reason::RateLimited,
+            Reason::Throttled,
+            Reason::Shed,
         ] {
             assert_eq!(class(Rejected::new(&name, reason)), Class::Neutral);
             assert_eq!(class(io::Error::other(Rejected::new(&name, reason))), Class::Neutral);

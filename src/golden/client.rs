@@ -19,6 +19,7 @@ use crate::{
     fallback::{Answering, AnsweringAsync, AnsweringByService, Judged, NoFallback, When, Why},
     fault::Faults,
     hedge::{HedgeLayer, Hedging, NoHedge},
+    load_shed::ThrottleLayer,
     name::Name,
     observer::Sink,
     registry::Registry,
@@ -49,6 +50,7 @@ struct Settings {
     attempt_timeout: Option<Duration>,
     retry: Option<RetryLayer>,
     circuit_breaker: Option<CircuitBreakerLayer>,
+    throttle: Option<ThrottleLayer>,
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimitLayer>,
     bulkhead: Option<BulkheadLayer>,
@@ -72,6 +74,7 @@ impl ClientBuilder<Missing, Missing> {
             attempt_timeout: None,
             retry: Some(RetryLayer::new()),
             circuit_breaker: Some(CircuitBreakerLayer::new()),
+            throttle: None,
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(256)),
@@ -330,6 +333,13 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// Asks the dependency however often it fails.
     pub fn without_circuit_breaker(mut self) -> Self {
         self.settings.circuit_breaker = None;
+        self
+    }
+
+    /// Sends less to a dependency that refuses calls because it is in overload, as this layer says; off unless it is given.
+    /// What it knows is shared with every other stack that got a clone of it.
+    pub fn throttle(mut self, layer: ThrottleLayer) -> Self {
+        self.settings.throttle = Some(layer);
         self
     }
 

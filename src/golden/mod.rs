@@ -7,7 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | [`server`] | respond · telemetry · deadline in and caller timeout · rate limit (off) · bulkhead · fault hook · handler |
-//! | [`client`] | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
+//! | [`client`] | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · throttle (off) · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
 //! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.
@@ -26,6 +26,7 @@
 //! | retry | – | 3 attempts, full jitter from 50 ms, budget 20 % + 10/s |
 //! | hedge | – | off |
 //! | circuit breaker | – | on |
+//! | throttle | – | off |
 //! | rate limit (feature `rate-limit`) | off | off |
 //! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms |
 //! | fault hook | disarmed | disarmed |

@@ -55,6 +55,7 @@ pub struct ServerBuilder<T> {
     timeout: T,
     deadline_header: HeaderName,
     priorities: Priorities,
+    sheds: bool,
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimitLayer<ByHead>>,
     bulkhead: Option<BulkheadLayer>,
@@ -71,6 +72,7 @@ impl ServerBuilder<Missing> {
             timeout: Missing,
             deadline_header: REQUEST_TIMEOUT,
             priorities: Priorities::default(),
+            sheds: false,
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
@@ -126,6 +128,7 @@ impl<T> ServerBuilder<T> {
             name: self.name,
             deadline_header: self.deadline_header,
             priorities: self.priorities,
+            sheds: self.sheds,
             #[cfg(feature = "rate-limit")]
             rate_limit: self.rate_limit,
             bulkhead: self.bulkhead,
@@ -163,6 +166,16 @@ impl<T> ServerBuilder<T> {
     /// ```
     pub fn priority_of(mut self, own: impl Fn(Head<'_>) -> Priority + Send + Sync + 'static) -> Self {
         self.priorities.own = Some(Arc::new(own));
+        self
+    }
+
+    /// Keeps room for the more important calls: each priority may fill its [`share`](Priority::share) of the bulkhead, so that
+    /// in an overload money movement goes on while reports wait. Off unless said: everyone has all of it.
+    ///
+    /// Refusals are a 503 whose `Retry-After` is drawn between 0.5 and 4 s. See
+    /// [`BulkheadLayer::priorities`].
+    pub fn priorities(mut self) -> Self {
+        self.sheds = true;
         self
     }
 
@@ -263,6 +276,7 @@ impl<T> ServerBuilder<T> {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
+        let policy = if self.sheds { policy.priorities() } else { policy };
         let bulkhead = policy.handle();
         let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
         #[cfg(feature = "rate-limit")]

@@ -151,7 +151,7 @@ mod tests {
         refusal(Some(&error.into()))
     }
 
-    const REASONS: [(Reason, Code); 7] = [
+    const REASONS: [(Reason, Code); 9] = [
         (Reason::Timeout, Code::DeadlineExceeded),
         (Reason::DeadlineExceeded, Code::DeadlineExceeded),
         (Reason::BodyIdle, Code::DeadlineExceeded),
@@ -159,6 +159,8 @@ mod tests {
         (Reason::BulkheadFull, Code::Unavailable),
         (Reason::BulkheadWait, Code::Unavailable),
         (Reason::RateLimited, Code::ResourceExhausted),
+        (Reason::Throttled, Code::Unavailable),
+        (Reason::Shed, Code::Unavailable),
     ];
 
     #[test]

@@ -31,6 +31,8 @@ async fn each_reason_has_its_status_and_a_wait_where_one_helps() {
         (Reason::BulkheadFull, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
         (Reason::BulkheadWait, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
         (Reason::RateLimited, StatusCode::TOO_MANY_REQUESTS, Some("1")),
+        (Reason::Throttled, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+        (Reason::Shed, StatusCode::SERVICE_UNAVAILABLE, Some("1")),
     ] {
         let answer = answer_to(rejected(reason)).await;
         assert_eq!(answer.status(), status, "{reason:?}");

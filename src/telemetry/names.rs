@@ -35,6 +35,7 @@ pub(crate) const BREAKER_CALLS: &str = "resilience.circuit_breaker.calls";
 pub(crate) const BREAKER_TRANSITIONS: &str = "resilience.circuit_breaker.transitions";
 pub(crate) const BULKHEAD_REFUSED: &str = "resilience.bulkhead.refused";
 pub(crate) const RATE_LIMITER_REQUESTS: &str = "resilience.rate_limiter.requests";
+pub(crate) const LOAD_SHED_REFUSED: &str = "resilience.load_shed.refused";
 pub(crate) const TIMEOUTS: &str = "resilience.timeouts";
 pub(crate) const ANSWERS_BROKEN: &str = "resilience.answers.broken";
 pub(crate) const FALLBACK_CALLS: &str = "resilience.fallback.calls";

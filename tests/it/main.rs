@@ -22,6 +22,8 @@ mod priorities;
 #[cfg(all(feature = "rate-limit", feature = "http"))]
 mod rate_limits;
 mod shapes;
+#[cfg(feature = "http")]
+mod shedding;
 mod storm;
 #[cfg(feature = "http")]
 mod ui;

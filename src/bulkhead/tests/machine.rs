@@ -428,3 +428,21 @@ fn a_limit_that_changes_under_threads_is_kept_at_every_setting() {
     assert!(peak.into_inner() <= high);
     assert_eq!(counts(&machine), (low, 0, 0));
 }
+
+#[test]
+fn a_share_of_the_limit_is_filled_and_no_more_and_moves_with_it() {
+    for (limit, percent, places) in [(10, 60, 6), (10, 75, 8), (10, 90, 9), (10, 100, 10), (1, 60, 1)] {
+        let machine = Machine::new(limit, 0);
+        let taken = (0..20).filter(|_| machine.try_acquire_within(percent)).count();
+        assert_eq!(taken, places, "{percent} % of {limit}");
+        // The others have the rest.
+        let rest = (0..20).filter(|_| machine.try_acquire()).count();
+        assert_eq!(taken + rest, limit);
+        machine.release();
+        assert_eq!(machine.try_acquire_within(percent), places == limit);
+    }
+    let machine = Machine::new(10, 0);
+    assert_eq!((0..20).filter(|_| machine.try_acquire_within(60)).count(), 6);
+    machine.set_limit(20).wake();
+    assert_eq!((0..20).filter(|_| machine.try_acquire_within(60)).count(), 6);
+}

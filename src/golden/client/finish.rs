@@ -15,6 +15,7 @@ use crate::{
     fallback::FallbackPolicy,
     fault::FaultPolicy,
     hedge::{HedgeChoice, HedgePolicy, NoHedge},
+    load_shed::ThrottlePolicy,
     observer::Observer,
     policy::{Leaf, Stack},
     registry::Profile,
@@ -37,7 +38,7 @@ pub type Innermost<C> = FaultPolicy<Leaf<C>>;
 /// What stands inside the bulkhead of a client.
 pub type Admitted<I> = AttemptTelemetryPolicy<TimeoutPolicy<I>>;
 /// What stands round each attempt of a client; `B` is its bulkhead.
-pub type AttemptPolicy<B> = CircuitBreakerPolicy<RateLimited<B>>;
+pub type AttemptPolicy<B> = CircuitBreakerPolicy<ThrottlePolicy<RateLimited<B>>>;
 /// What stands inside the rate limit of a client.
 #[cfg(feature = "rate-limit")]
 pub type RateLimited<I> = crate::rate_limit::RateLimitPolicy<I>;
@@ -194,6 +195,10 @@ impl Settings {
         };
         #[cfg(feature = "rate-limit")]
         let rate_limit = policy.handle();
+        let policy = match self.throttle {
+            Some(layer) => layer.over(observer.clone(), policy),
+            None => ThrottlePolicy::off(observer.clone(), policy),
+        };
         let policy = match self.circuit_breaker {
             Some(layer) => layer.over(observer.clone(), policy),
             None => CircuitBreakerPolicy::off(policy),

@@ -47,7 +47,7 @@ struct Pipeline {
 const BROKEN: [Outcome; 5] =
     [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
 
-const TOTALS: [Reading<u64>; 16] = [
+const TOTALS: [Reading<u64>; 17] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -145,6 +145,16 @@ const TOTALS: [Reading<u64>; 16] = [
                 for result in RateLimitResult::ALL {
                     write(pipeline.cells.rate_limiter(result), &[(names::RESULT, result.as_str())]);
                 }
+            }
+        },
+    },
+    Reading {
+        name: names::LOAD_SHED_REFUSED,
+        unit: "{call}",
+        description: "Calls that were refused to ease an overload",
+        read: |pipeline, write| {
+            for reason in [Reason::Throttled, Reason::Shed] {
+                write(pipeline.cells.load_shed(reason), &[(names::REASON, reason.as_str())]);
             }
         },
     },

@@ -10,6 +10,7 @@ use moneta_resilience::{
     fault::{FaultLayer, Faults},
     golden::{self, ClientBuilder, Limit, Missing},
     hedge::HedgeLayer,
+    load_shed::ThrottleLayer,
     retry::RetryLayer,
     telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
@@ -82,6 +83,7 @@ contract!(
         .refuses(After::Pending(8), false)
 );
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
+contract!(throttle, Contract::new(ThrottleLayer::new()));
 contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));
 contract!(
     fallback_that_takes_time,

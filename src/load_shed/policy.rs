@@ -1,0 +1,115 @@
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::machine::{Machine, ThrottleConfig};
+use crate::{
+    call::Call,
+    class::{Class, Ending},
+    error::{BoxError, Reason, Rejected},
+    event::Event,
+    observer::Observer,
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// The policy of a [`ThrottleLayer`](super::ThrottleLayer).
+#[derive(Debug)]
+pub struct ThrottlePolicy<I> {
+    pub(super) config: ThrottleConfig,
+    pub(super) observer: Observer,
+    /// `None` when it is off.
+    machine: Option<Arc<Machine>>,
+    pub(super) inner: I,
+}
+
+impl<I> ThrottlePolicy<I> {
+    pub(super) fn new(config: ThrottleConfig, observer: Observer, inner: I) -> Self {
+        let machine = Arc::new(Machine::new(config, Instant::now()));
+        Self { config, observer, machine: Some(machine), inner }
+    }
+
+    /// The same type without effect: it sends every call and counts none.
+    pub(crate) fn off(observer: Observer, inner: I) -> Self {
+        Self { config: ThrottleConfig::default(), observer, machine: None, inner }
+    }
+
+    /// The same throttle, which knows the same, round `inner`.
+    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> ThrottlePolicy<J> {
+        ThrottlePolicy { config: self.config, observer, machine: self.machine.clone(), inner }
+    }
+}
+
+/// Whether the other side took the call on; `None` when it was not asked.
+const fn accepted(class: Class) -> Option<bool> {
+    match class {
+        Class::Neutral => None,
+        Class::Throttled { .. } | Class::Transient { retry_after: Some(_) } => Some(false),
+        _ => Some(true),
+    }
+}
+
+pin_project! {
+    /// The pass of a [`ThrottlePolicy`].
+    #[derive(Debug)]
+    pub struct ThrottlePass<P> {
+        admitted: bool,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for ThrottlePolicy<I> {}
+
+impl<I, S, Req> Lend<S, Req> for ThrottlePolicy<I>
+where
+    I: Lend<S, Req>,
+{
+    type Pass = ThrottlePass<I::Pass>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        ThrottlePass { admitted: self.machine.is_none(), inner: self.inner.start(call, request) }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+}
+
+impl<I, S, Req> Policy<S, Req> for ThrottlePolicy<I>
+where
+    I: Policy<S, Req>,
+{
+    type Response = I::Response;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let pass = pass.project();
+        let Some(machine) = &self.machine else { return self.inner.poll(pass.inner, seat, cx) };
+        if !*pass.admitted {
+            if !machine.admit(cx.now()) {
+                let reason = Reason::Throttled;
+                self.observer.emit(Event::LoadShed { reason });
+                return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+            }
+            *pass.admitted = true;
+        }
+        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
+        if let Some(accepted) = accepted(answer.class) {
+            machine.answered(accepted, cx.now());
+        }
+        Poll::Ready(answer)
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
