@@ -15,7 +15,7 @@ use std::{
 
 fn main() -> io::Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let mut scenarios = scenarios::all();
+    let mut scenarios: Vec<_> = scenarios::all().into_iter().chain(scenarios::refusals()).collect();
     match &arguments[..] {
         [list] if list == "--list" => {
             for scenario in scenarios {

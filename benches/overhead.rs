@@ -12,7 +12,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    for mut scenario in scenarios::all() {
+    for mut scenario in scenarios::all().into_iter().chain(scenarios::refusals()) {
         let name = scenario.name.clone();
         criterion.bench_function(&name, |bencher| {
             bencher.iter_custom(|calls| {

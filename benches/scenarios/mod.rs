@@ -21,6 +21,7 @@ use moneta_resilience::{
     fault::{FaultLayer, Faults},
     golden::{self, ClientBuilder, Limit},
     hedge::HedgeLayer,
+    load_shed::ThrottleLayer,
     retry::RetryLayer,
     telemetry::TelemetryLayer,
     timeout::TimeoutLayer,
@@ -43,12 +44,22 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("bulkhead", |service| BulkheadLayer::new(64).layer(service));
     #[cfg(feature = "rate-limit")]
     all.stack("rate_limit", |service| rate_limit().layer(service));
+    all.stack("throttle", |service| ThrottleLayer::new().layer(service));
     all.stack("fault", |service| FaultLayer::new(Faults::new()).layer(service));
     all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));
     all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));
     all.stack("retry", |service| repeatable(RetryLayer::new().layer(unwrapped(service))));
     all.stack("hedge", |service| repeatable(HedgeLayer::new().layer(unwrapped(service))));
     all.stack("client", |service| repeatable(client().service(unwrapped(service))));
+    all.list
+}
+
+/// What it costs to say no, which is what an overload is made of. A refusal allocates its error.
+#[allow(dead_code, reason = "for the benches alone")]
+pub(crate) fn refusals() -> Vec<Scenario> {
+    let mut all = Scenarios::new();
+    all.refusal("refusal/bulkhead_full", || BulkheadLayer::new(1).max_queue(0));
+    all.refusal("refusal/shed", || BulkheadLayer::new(1).priorities());
     all.list
 }
 
@@ -106,6 +117,25 @@ impl Scenarios {
     {
         self.add(format!("{name}/ready"), &build, |request| Answer { request, polls_left: 0 });
         self.add(format!("{name}/pending"), &build, |request| Answer { request, polls_left: 1 });
+    }
+
+    /// Calls to a bulkhead whose only place is held.
+    fn refusal(&mut self, name: &str, layer: impl FnOnce() -> BulkheadLayer) {
+        let inside = self.runtime.enter();
+        let hangs: fn(u64) -> Answer = |request| Answer { request, polls_left: u32::MAX };
+        let mut service = layer().layer(service_fn(hangs));
+        let mut held = Box::pin(service.call(0));
+        drop(inside);
+        let calls = Box::new(move |calls| {
+            if held.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                unreachable!("a service that hangs")
+            }
+            for call in 0..calls {
+                let answer = one_call(&mut service, black_box(call));
+                assert!(black_box(answer).is_err(), "there is no place");
+            }
+        });
+        self.list.push(Scenario { name: name.to_owned(), calls, runtime: Rc::clone(&self.runtime) });
     }
 
     fn add<S>(&mut self, name: String, build: impl Fn(Inner) -> S, answer: fn(u64) -> Answer)
