@@ -112,17 +112,17 @@ impl<T> Failed<T> {
     }
 
     /// What was said of the answer.
-    pub(crate) fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         self.0.class
     }
 
     /// The dependency's response, if the answer is one.
-    pub(crate) fn response(&self) -> Option<&T> {
+    pub fn response(&self) -> Option<&T> {
         self.0.result.as_ref().ok()
     }
 
     /// The same with another type of response.
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Failed<U> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Failed<U> {
         Failed(self.0.map(change))
     }
 
