@@ -5,15 +5,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tonic::{Status, body::Body};
-use tower::Service;
+use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{ClientBuilder, Handle, HasFallback, HasTimeout, WiredAttempts};
 use crate::{
     call::Deadline,
     classify::ByCode,
+    error::BoxError,
     grpc::{
         GRPC_TIMEOUT, GrpcAnswerBody, GrpcBody, GrpcTransport, Witness, is_stream, patience, status,
         wire_headers,
@@ -94,6 +96,9 @@ pub struct GrpcClient<F, S, H = NoHedge> {
     streaming: Arc<Methods>,
 }
 
+/// A [`GrpcClient`] whose type says only what it takes and gives; see [`GrpcClient::boxed`].
+pub type BoxedGrpcClient = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
+
 /// Methods, told by their paths.
 type Methods = dyn Fn(&str) -> bool + Send + Sync;
 
@@ -154,6 +159,28 @@ impl<F, S, H> GrpcClient<F, S, H> {
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Erases the type, so that it can be written down, at the price of two allocations a call. What the methods are is
+    /// said before, and the [`handle`](Self::handle) taken.
+    ///
+    /// ```
+    /// use moneta_resilience::golden::BoxedGrpcClient;
+    /// # mod quotes { pub struct QuotesClient<T>(pub T); }
+    /// # use quotes::QuotesClient;
+    ///
+    /// struct Desk {
+    ///     quotes: QuotesClient<BoxedGrpcClient>,
+    /// }
+    /// # let _ = |quotes| Desk { quotes: QuotesClient(quotes) };
+    /// ```
+    pub fn boxed<B>(self) -> BoxedGrpcClient
+    where
+        Self: Service<Request<Body>, Response = Response<B>, Error = Status, Future: Send + 'static>,
+        Self: Clone + Send + Sync + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        BoxCloneSyncService::new(self.map_response(|answer: Response<B>| answer.map(Body::new)))
     }
 }
 

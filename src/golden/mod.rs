@@ -70,7 +70,7 @@ pub use client::{
 #[cfg(feature = "http")]
 pub use client::{ClientBody, HttpAttempts, HttpClientPolicy, WiredAttempts};
 #[cfg(feature = "grpc")]
-pub use grpc_client::{GrpcClient, GrpcClientPolicy, GrpcFuture};
+pub use grpc_client::{BoxedGrpcClient, GrpcClient, GrpcClientPolicy, GrpcFuture};
 #[cfg(feature = "grpc")]
 pub use grpc_server::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;

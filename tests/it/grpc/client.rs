@@ -12,7 +12,7 @@ use moneta_resilience::{
     Deadline, Reason, Registry, Rejected,
     event::Outcome,
     fallback::NoFallback,
-    golden::{self, ClientBuilder, GrpcClient, Limit},
+    golden::{self, BoxedGrpcClient, ClientBuilder, GrpcClient, Limit},
     grpc,
     http::Degraded,
 };
@@ -235,6 +235,20 @@ fn a_name_that_no_call_would_match_is_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     drop(builder().grpc(Channel::from_static("http://quotes").connect_lazy()).repeatable_methods(["Get"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_type_is_erased_does_the_same() {
+    struct Desk(QuotesClient<BoxedGrpcClient>);
+
+    let (quotes, _) = failing(1, Code::Unavailable, None);
+    let stale = golden::client("quotes").timeout(LIMIT).registry(&Registry::new());
+    let stale = stale.fallback(|_why| Ok(grpc::reply("yesterday"))).grpc(in_memory(quotes, &Identity::new()));
+    let breaker = stale.handle().circuit_breaker().unwrap().clone();
+    let mut desk = Desk(QuotesClient::new(stale.repeatable_methods([GET]).boxed()));
+    assert_eq!(desk.0.get("CHF").await.unwrap(), "CHF after 1");
+    breaker.force_open();
+    assert_eq!(desk.0.get("CHF").await.unwrap(), "yesterday");
 }
 
 #[tokio::test(start_paused = true)]
