@@ -65,6 +65,7 @@ pub use spawn::spawn;
 
 /// The snippets of the guides compile, too.
 #[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../docs/circuit-breaker.md")]
 #[doc = include_str!("../docs/fallback.md")]
 #[doc = include_str!("../docs/golden-path.md")]
 #[doc = include_str!("../docs/overload.md")]

@@ -41,6 +41,10 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("breaker_per_key", |service| {
         CircuitBreakerLayer::new().per_key(|request: &u64| request % 16).layer(service)
     });
+    all.stack("circuit_breaker_hour", |service| CircuitBreakerLayer::new().window(FAR * 120).layer(service));
+    all.stack("circuit_breaker_last_calls", |service| {
+        CircuitBreakerLayer::new().last_calls(1_000_000).layer(service)
+    });
     all.stack("bulkhead", |service| BulkheadLayer::new(64).layer(service));
     #[cfg(feature = "rate-limit")]
     all.stack("rate_limit", |service| rate_limit().layer(service));

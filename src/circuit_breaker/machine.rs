@@ -328,7 +328,8 @@ impl Machine {
             CircuitState::HalfOpen | CircuitState::ForcedOpen | CircuitState::Disabled => {}
         }
         (rare.since, rare.reason) = (now, reason);
-        if let Some(history) = &mut rare.history {
+        // A closed breaker that is reset begins a generation, and tells nobody.
+        if let Some(history) = rare.history.as_mut().filter(|_| from != to) {
             history.add(CircuitTransition { from, to, at: now, reason, missed: 0 });
         }
         rare.probation.clear();

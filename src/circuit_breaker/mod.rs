@@ -78,7 +78,7 @@
 //! # Telemetry
 //!
 //! Events `BreakerCall` and `BreakerTransition`. The [handle](CircuitBreakerHandle) gives a snapshot, and the changes of
-//! state as a stream.
+//! state as a stream. `docs/circuit-breaker.md` says how to tune it and what to be woken for.
 //!
 //! # Cancellation
 //!

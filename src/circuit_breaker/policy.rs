@@ -122,6 +122,7 @@ impl<B> Breaker<B> {
 }
 
 /// Tells what a call was counted as, and what came of it.
+#[inline]
 pub(super) fn count(observer: &Observer, machine: &Machine, Counted { result, transition }: Counted) {
     if let Some(result) = result {
         observer.emit(Event::BreakerCall { result });

@@ -20,7 +20,7 @@ use crate::event::CircuitState;
 pub struct CircuitTransition {
     /// The state it left.
     pub from: CircuitState,
-    /// The state it entered. The same as `from` when a closed breaker was reset.
+    /// The state it entered.
     pub to: CircuitState,
     /// When.
     pub at: Instant,

@@ -1,9 +1,14 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{Error, ErrorKind},
+    time::Duration,
+};
 
 use futures::FutureExt;
 use moneta_resilience::{
     Class, Name, Registry,
-    event::{AttemptKind, Event, Outcome},
+    circuit_breaker::CircuitBreakerLayer,
+    event::{AttemptKind, CircuitState, Event, Outcome},
     fault::{Fault, Faults},
     golden, record,
     telemetry::TelemetryLayer,
@@ -217,6 +222,58 @@ async fn a_call_whose_series_exist_allocates_nothing() {
     call();
     assert_eq!(allocation_counter::measure(call).count_total, 0);
     assert_eq!(calls(&meters.points("metrics-allocations")), (Some(2), Some(2)));
+}
+
+/// Peers' failure: a state that the breaker has left stays at 1.
+#[tokio::test(start_paused = true)]
+async fn a_state_that_is_left_goes_back_to_zero() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let pipeline = "metrics-left";
+    let breaker = CircuitBreakerLayer::new().consecutive_failures(1).probes(1);
+    let ledger = golden::client(pipeline).timeout(SECOND).no_fallback().circuit_breaker(breaker).calls();
+    let state = || {
+        let points = meters.points(pipeline);
+        let states = CircuitState::ALL.map(|state| {
+            let labels = format!("state={}", state.as_str());
+            (state, value(&points, "resilience.circuit_breaker.state", &labels).expect("always written"))
+        });
+        assert_eq!(states.iter().map(|state| state.1).sum::<u64>(), 1, "{states:?}");
+        states.iter().find(|state| state.1 == 1).unwrap().0
+    };
+    let call = async |result: Result<(), ErrorKind>| {
+        let _ = ledger.run(async || result.map_err(Error::from)).await;
+    };
+    let probe_at = || ledger.handle().circuit_breaker().unwrap().snapshot().next_probe.unwrap();
+
+    assert_eq!(state(), CircuitState::Closed);
+    call(Err(ErrorKind::ConnectionRefused)).await;
+    assert_eq!(state(), CircuitState::Open);
+    tokio::time::sleep(probe_at()).await;
+    let mut hang = tokio_test::task::spawn(ledger.run(std::future::pending::<Result<(), Error>>));
+    assert!(hang.poll().is_pending());
+    assert_eq!(state(), CircuitState::HalfOpen);
+    drop(hang);
+    assert_eq!(state(), CircuitState::Open, "as many probes as there are were abandoned");
+    tokio::time::sleep(probe_at()).await;
+    call(Ok(())).await;
+    assert_eq!(state(), CircuitState::Recovering);
+    tokio::time::sleep(5 * SECOND).await;
+    call(Ok(())).await;
+    assert_eq!(state(), CircuitState::Closed);
+    for by_hand in [CircuitState::ForcedOpen, CircuitState::Disabled] {
+        let handle = ledger.handle();
+        let breaker = handle.circuit_breaker().unwrap();
+        if by_hand == CircuitState::Disabled {
+            breaker.disable();
+        } else {
+            breaker.force_open();
+        }
+        assert_eq!(state(), by_hand);
+        breaker.reset();
+        assert_eq!(state(), CircuitState::Closed);
+    }
 }
 
 #[tokio::test(start_paused = true)]
