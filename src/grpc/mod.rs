@@ -15,6 +15,9 @@
 //! all, is not tried again, because its caller has had messages. It is counted in `resilience.answers.broken`, and as one
 //! failure more by a circuit breaker that is still closed.
 //!
+//! A server counts a call when its handler has answered: a stream that fails later has been a success there, and is told by
+//! the clients.
+//!
 //! # Deadlines
 //!
 //! A server reads `grpc-timeout`, at most eight digits and a unit (`H`, `M`, `S`, `m`, `u`, `n`), turns it into a local
