@@ -22,6 +22,7 @@ mod head;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
+mod key;
 mod keyed;
 mod latency;
 pub mod load_shed;

@@ -13,6 +13,8 @@ pub(crate) struct BulkheadConfig {
     pub(crate) max_wait: Duration,
     /// Whether places are kept for the more important calls.
     pub(crate) priorities: bool,
+    /// How many keys have a share of their own; `None` when all share all.
+    pub(crate) keys: Option<usize>,
 }
 
 impl BulkheadConfig {
@@ -22,6 +24,7 @@ impl BulkheadConfig {
         max_queue: 64,
         max_wait: Duration::from_millis(100),
         priorities: false,
+        keys: None,
     };
 }
 

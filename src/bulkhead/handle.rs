@@ -18,7 +18,7 @@ impl BulkheadHandle {
     ///
     /// More can be in flight than the limit allows, for a while after it was lowered.
     pub fn state(&self) -> BulkheadState {
-        self.places.machine.state()
+        self.places.state()
     }
 
     /// Changes the limit from the next call on. A higher one lets waiting calls in at once; a lower one

@@ -40,11 +40,18 @@
 //! Events `BulkheadWaited` and `BulkheadRefused`; limit, calls in flight and calls queued in
 //! [`BulkheadHandle::state`].
 //!
+//! # Shares
+//!
+//! [`partition_by`](BulkheadLayer::partition_by) divides the limit into equal shares by a key of the request, so that one
+//! tenant cannot take everybody's places. The shares are strict: none is lent out, and together they are never more than
+//! the limit.
+//!
 //! # Cost
 //!
 //! One compare-and-swap to get in and one to get out, without a lock or an allocation, as long as nobody waits. A limit
 //! that adapts adds one atomic add for each call that succeeds; the call that completes a round trip (as many calls as
-//! were in flight) takes a lock, and so does one that tells of an overload.
+//! were in flight) takes a lock, and so does one that tells of an overload. With
+//! shares a call takes a lock for a look-up when it begins and when it ends.
 //!
 //! # Cancellation
 //!
@@ -72,6 +79,7 @@
 //! ```
 
 mod adaptive;
+mod compartments;
 mod config;
 mod handle;
 mod layer;
@@ -89,3 +97,7 @@ pub use limit::ConcurrencyLimit;
 #[cfg(feature = "http")]
 pub(crate) use policy::BulkheadPermit;
 pub use policy::{BulkheadPass, BulkheadPolicy};
+
+#[cfg(feature = "http")]
+pub use crate::key::ByHead;
+pub use crate::key::{KeyOf, KeyedBy, Unkeyed};

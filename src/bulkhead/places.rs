@@ -1,17 +1,19 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    ConcurrencyLimit,
     adaptive::{Adaptive, Turn},
-    machine::Machine,
+    compartments::{Compartment, Compartments},
+    config::BulkheadConfig,
+    machine::{Granted, Machine},
 };
 use crate::{
     call::Call,
     class::{Class, Ending},
     event::Outcome,
     policy::Answer,
+    registry::BulkheadState,
 };
 
 /// The places of a bulkhead, and what moves their number.
@@ -20,6 +22,8 @@ pub(super) struct Places {
     pub(super) machine: Machine,
     /// `None` when only a hand moves it.
     adaptive: Option<Adaptive>,
+    /// `None` when all calls share all places.
+    compartments: Option<Arc<Compartments>>,
 }
 
 /// What is known of a call that was let in: a sample for the limit, if it adapts.
@@ -32,8 +36,25 @@ pub(super) struct Sample {
 }
 
 impl Places {
-    pub(super) fn new(limit: ConcurrencyLimit, max_queue: usize) -> Self {
-        Self { machine: Machine::new(limit.start(), max_queue), adaptive: Adaptive::new(limit) }
+    pub(super) fn new(config: BulkheadConfig) -> Self {
+        let (start, max_queue) = (config.limit.start(), config.max_queue);
+        Self {
+            machine: Machine::new(start, max_queue),
+            adaptive: Adaptive::new(config.limit),
+            compartments: config.keys.map(|keys| Arc::new(Compartments::new(keys, start, max_queue))),
+        }
+    }
+
+    pub(super) fn state(&self) -> BulkheadState {
+        let mut state = self.machine.state();
+        state.queued += self.compartments.as_ref().map_or(0, |compartments| compartments.queued());
+        state
+    }
+
+    /// The compartment of a key, told by its hash; `None` when there are none, or no key.
+    pub(super) fn compartment(&self, key: impl FnOnce() -> Option<u64>) -> Option<Compartment> {
+        let compartments = self.compartments.as_ref()?;
+        key().map(|key| compartments.of(key))
     }
 
     /// A call is let in.
@@ -69,16 +90,15 @@ impl Places {
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
-        match &self.adaptive {
+        self.moved(match &self.adaptive {
             Some(adaptive) => adaptive.hold(&self.machine, limit),
             None => self.machine.set_limit(limit),
-        }
-        .wake();
+        });
     }
 
     pub(super) fn resume(&self) {
         if let Some(adaptive) = &self.adaptive {
-            adaptive.resume(&self.machine).wake();
+            self.moved(adaptive.resume(&self.machine));
         }
     }
 
@@ -89,13 +109,21 @@ impl Places {
     fn succeeded(&self, sample: Sample, took: Duration) {
         if let Some(adaptive) = &self.adaptive {
             let in_flight = self.machine.state().in_use;
-            adaptive.succeeded(&self.machine, sample.turn, took, in_flight).wake();
+            self.moved(adaptive.succeeded(&self.machine, sample.turn, took, in_flight));
         }
     }
 
     fn overloaded(&self, sample: Sample) {
         if let Some(adaptive) = &self.adaptive {
-            adaptive.overloaded(&self.machine, sample.turn).wake();
+            self.moved(adaptive.overloaded(&self.machine, sample.turn));
+        }
+    }
+
+    /// After the limit may have moved.
+    fn moved(&self, granted: Granted) {
+        granted.wake();
+        if let Some(compartments) = &self.compartments {
+            compartments.follow(&self.machine);
         }
     }
 }

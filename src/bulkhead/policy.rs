@@ -10,7 +10,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::{
-    BulkheadHandle,
+    BulkheadHandle, KeyOf, Unkeyed,
+    compartments::Compartment,
     config::BulkheadConfig,
     machine::{Machine, Waiter},
     places::{Places, Sample},
@@ -28,8 +29,9 @@ use crate::{
 
 /// The policy of a [`BulkheadLayer`](super::BulkheadLayer).
 #[derive(Debug)]
-pub struct BulkheadPolicy<I> {
+pub struct BulkheadPolicy<I, K = Unkeyed> {
     pub(super) config: BulkheadConfig,
+    pub(super) key: K,
     pub(super) observer: Observer,
     /// `None` when it is off.
     places: Option<Arc<Places>>,
@@ -38,22 +40,28 @@ pub struct BulkheadPolicy<I> {
     pub(super) inner: I,
 }
 
-impl<I> BulkheadPolicy<I> {
-    pub(crate) fn new(config: BulkheadConfig, observer: Observer, inner: I) -> Self {
-        let places = Arc::new(Places::new(config.limit, config.max_queue));
-        Self { config, observer, places: Some(places), jitter: Arc::new(Random::from_entropy()), inner }
+impl<I, K> BulkheadPolicy<I, K> {
+    pub(crate) fn new(config: BulkheadConfig, key: K, observer: Observer, inner: I) -> Self {
+        let (places, jitter) = (Some(Arc::new(Places::new(config))), Arc::new(Random::from_entropy()));
+        Self { config, key, observer, places, jitter, inner }
     }
 
     /// The same type without effect: it admits every call and counts none.
-    pub(crate) fn off(observer: Observer, inner: I) -> Self {
-        let jitter = Arc::new(Random::from_entropy());
-        Self { config: BulkheadConfig::default(), observer, places: None, jitter, inner }
+    pub(crate) fn off(observer: Observer, inner: I) -> Self
+    where
+        K: Default,
+    {
+        let (config, jitter) = (BulkheadConfig::default(), Arc::new(Random::from_entropy()));
+        Self { config, key: K::default(), observer, places: None, jitter, inner }
     }
 
     /// The same bulkhead, with the same places, round `inner`.
-    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> BulkheadPolicy<J> {
-        let (places, jitter) = (self.places.clone(), Arc::clone(&self.jitter));
-        BulkheadPolicy { config: self.config, observer, places, jitter, inner }
+    pub(super) fn over<J>(&self, observer: Observer, inner: J) -> BulkheadPolicy<J, K>
+    where
+        K: Clone,
+    {
+        let (config, key, places) = (self.config, self.key.clone(), self.places.clone());
+        BulkheadPolicy { config, key, observer, places, jitter: Arc::clone(&self.jitter), inner }
     }
 
     /// The same, with places kept for the more important calls.
@@ -63,48 +71,39 @@ impl<I> BulkheadPolicy<I> {
         self
     }
 
+    /// The same bulkhead, with the same places, and another way to the key.
+    #[cfg(feature = "http")]
+    pub(super) fn with_key<L>(self, key: L) -> BulkheadPolicy<I, L> {
+        let Self { config, observer, places, jitter, inner, .. } = self;
+        BulkheadPolicy { config, key, observer, places, jitter, inner }
+    }
+
     /// The bulkhead while it runs; `None` when it is off.
     pub(crate) fn handle(&self) -> Option<BulkheadHandle> {
         self.places.clone().map(BulkheadHandle::new)
     }
 
-    /// Gets the call a permit, noted in `permit`, and says how long it had to wait, or refuses it.
+    /// Gets the call all permits that it needs, noted in `held`, and says how long it had to wait, or refuses it.
     fn admit(
         &self,
-        machine: &Machine,
+        places: &Places,
         call: &mut Call,
         wait: &mut Option<Wait>,
-        permit: &mut bool,
+        held: &mut Held,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<Duration, Reason>> {
-        if wait.is_none() {
-            if let Some(percent) = self.share(call) {
-                // Whoever has not all of the places does not queue for them either: it would be in the way of the others.
-                *permit = machine.try_acquire_within(percent);
-                return Poll::Ready(if *permit { Ok(Duration::ZERO) } else { Err(Reason::Shed) });
-            }
-            if machine.try_acquire() {
-                *permit = true;
-                return Poll::Ready(Ok(Duration::ZERO));
-            }
-            *wait = Some(self.queue(machine, *call, cx.now())?);
+        while let Some(door) = held.door(places) {
+            ready!(self.wait_at(door, *call, wait, cx))?;
+            held.enter();
         }
-        let queued = wait.as_mut().expect("it was set in the lines above");
-        if machine.poll_waiter(&mut queued.waiter, cx.task).is_ready() {
-            // First the facts, then the telling: a sink may look at the bulkhead.
-            *permit = true;
-            let now = cx.now();
-            let elapsed = now.saturating_duration_since(queued.since);
-            *wait = None;
-            // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
-            call.started = now;
-            self.observer.emit(Event::BulkheadWaited { elapsed });
-            return Poll::Ready(Ok(elapsed));
-        }
-        ready!(queued.timer.as_mut().poll_until(queued.until, cx.task));
-        let wait = wait.take().expect("it was used in the lines above");
-        machine.give_up(wait.waiter);
-        Poll::Ready(Err(wait.reason))
+        // First the facts, then the telling: a sink may look at the bulkhead.
+        let Some(waited) = wait.take() else { return Poll::Ready(Ok(Duration::ZERO)) };
+        let now = cx.now();
+        let elapsed = now.saturating_duration_since(waited.since);
+        // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
+        call.started = now;
+        self.observer.emit(Event::BulkheadWaited { elapsed });
+        Poll::Ready(Ok(elapsed))
     }
 
     /// Which percentage of the places the call may fill; `None` for all of them.
@@ -128,27 +127,86 @@ impl<I> BulkheadPolicy<I> {
         }
     }
 
-    fn queue(&self, machine: &Machine, call: Call, now: Instant) -> Result<Wait, Reason> {
+    /// Gets the call one permit. However many it needs, it waits no longer than once.
+    fn wait_at(
+        &self,
+        door: &Machine,
+        call: Call,
+        wait: &mut Option<Wait>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Result<(), Reason>> {
+        if wait.as_ref().is_none_or(|wait| wait.waiter.is_none()) {
+            if let Some(percent) = self.share(&call) {
+                // Whoever has not all of the places does not queue for them either: it would be in the way of the others.
+                let entered = door.try_acquire_within(percent);
+                return Poll::Ready(entered.then_some(()).ok_or(Reason::Shed));
+            }
+            if door.try_acquire() {
+                return Poll::Ready(Ok(()));
+            }
+            let waiter = door.enqueue().map_err(|_full| Reason::BulkheadFull)?;
+            wait.get_or_insert_with(|| self.begin_waiting(call, cx.now())).waiter = Some(waiter);
+        }
+        let queued = wait.as_mut().expect("it was set in the lines above");
+        let waiter = queued.waiter.as_mut().expect("it was set in the lines above");
+        if door.poll_waiter(waiter, cx.task).is_ready() {
+            queued.waiter = None;
+            return Poll::Ready(Ok(()));
+        }
+        ready!(queued.timer.as_mut().poll_until(queued.until, cx.task));
+        if let Some(waiter) = queued.waiter.take() {
+            door.give_up(waiter);
+        }
+        Poll::Ready(Err(queued.reason))
+    }
+
+    fn begin_waiting(&self, call: Call, now: Instant) -> Wait {
         let own = later(now, self.config.max_wait);
         let (until, reason) = match call.deadline {
             Some(deadline) if deadline <= own => (deadline, Reason::DeadlineExceeded),
             _ => (own, Reason::BulkheadWait),
         };
-        let waiter = machine.enqueue().map_err(|_full| Reason::BulkheadFull)?;
         // The timer in a box, for only a call that queues pays for it.
-        Ok(Wait { waiter, since: now, until, reason, timer: Box::pin(Timer::new()) })
+        Wait { waiter: None, since: now, until, reason, timer: Box::pin(Timer::new()) }
     }
 
-    /// Gives back what the call holds, after `work` was dropped: as long as it exists it has its permit.
-    fn leave<Req, P>(&self, mut stage: Pin<&mut Stage<Req, P>>, permit: &mut bool) {
+    /// Gives back what the call holds, after `work` was dropped: as long as it exists it has its permits.
+    fn leave<Req, P>(&self, mut stage: Pin<&mut Stage<Req, P>>, held: &mut Held) {
         let Some(places) = &self.places else { return stage.set(Stage::Left) };
-        let _permit = mem::take(permit).then(|| Permit(&places.machine));
         if let StageProjection::Outside { wait, .. } = stage.as_mut().project() {
-            if let Some(wait) = wait.take() {
-                places.machine.give_up(wait.waiter);
+            let waiter = wait.take().and_then(|wait| wait.waiter);
+            if let (Some(waiter), Some(door)) = (waiter, held.door(places)) {
+                door.give_up(waiter);
             }
         }
+        // Dropped in the opposite order: who is let into the compartment finds a place in the whole.
+        let _compartment = held.compartment.take();
+        let _permit = mem::take(&mut held.inside).then(|| Permit(&places.machine));
         stage.set(Stage::Left);
+    }
+}
+
+/// How far a call has come.
+#[derive(Debug, Default)]
+struct Held {
+    compartment: Option<Compartment>,
+    /// Whether it has a place in the whole bulkhead.
+    inside: bool,
+}
+
+impl Held {
+    /// Where the call has to get a permit next; `None` when it has all.
+    fn door<'a>(&'a self, places: &'a Places) -> Option<&'a Machine> {
+        let compartment = self.compartment.as_ref().and_then(Compartment::door);
+        compartment.or_else(|| (!self.inside).then_some(&places.machine))
+    }
+
+    /// The call has got a permit there.
+    fn enter(&mut self) {
+        match &mut self.compartment {
+            Some(compartment) if compartment.door().is_some() => compartment.enter(),
+            _ => self.inside = true,
+        }
     }
 }
 
@@ -161,10 +219,11 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// A call in the queue.
+/// A call that had to queue.
 #[derive(Debug)]
 struct Wait {
-    waiter: Waiter,
+    /// `None` between two doors.
+    waiter: Option<Waiter>,
     since: Instant,
     until: Instant,
     /// Why the call is refused when `until` has passed.
@@ -177,6 +236,8 @@ struct Wait {
 #[must_use = "dropped, it gives the place back"]
 pub(crate) struct BulkheadPermit {
     places: Arc<Places>,
+    /// Left after the whole.
+    _compartment: Option<Compartment>,
 }
 
 impl Drop for BulkheadPermit {
@@ -191,7 +252,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct BulkheadPass<Req, P> {
         // Beside the stage, so that it is known whatever panics between two stages.
-        permit: bool,
+        held: Held,
         sample: Option<Sample>,
         queued: Duration,
         #[pin]
@@ -209,9 +270,9 @@ pin_project! {
     }
 }
 
-impl<I> Sealed for BulkheadPolicy<I> {}
+impl<I, K> Sealed for BulkheadPolicy<I, K> {}
 
-impl<I, S, Req> Lend<S, Req> for BulkheadPolicy<I>
+impl<I, K, S, Req> Lend<S, Req> for BulkheadPolicy<I, K>
 where
     I: Lend<S, Req>,
 {
@@ -219,7 +280,7 @@ where
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         BulkheadPass {
-            permit: false,
+            held: Held::default(),
             sample: None,
             queued: Duration::ZERO,
             stage: Stage::Outside { call, request: Some(request), wait: None },
@@ -234,11 +295,11 @@ where
                 places.learn_of_end(sample, ending, now);
             }
         }
-        self.leave(pass.stage, pass.permit);
+        self.leave(pass.stage, pass.held);
     }
 }
 
-impl<I> BulkheadPolicy<I> {
+impl<I, K> BulkheadPolicy<I, K> {
     /// Drives the call, and gives its place out with the answer where `keep` says so and it went well.
     pub(crate) fn poll_keeping<S, Req>(
         &self,
@@ -249,16 +310,20 @@ impl<I> BulkheadPolicy<I> {
     ) -> Poll<(Answer<I::Response>, Option<BulkheadPermit>)>
     where
         I: Policy<S, Req>,
+        K: KeyOf<Req>,
     {
         let mut pass = pass.project();
         let answer = ready!(self.poll_inside(&mut pass, seat, cx));
         let kept = match &self.places {
-            Some(places) if keep && answer.result.is_ok() && mem::take(pass.permit) => {
-                Some(BulkheadPermit { places: Arc::clone(places) })
+            Some(places) if keep && answer.result.is_ok() && mem::take(&mut pass.held.inside) => {
+                Some(BulkheadPermit {
+                    places: Arc::clone(places),
+                    _compartment: pass.held.compartment.take(),
+                })
             }
             _ => None,
         };
-        self.leave(pass.stage, pass.permit);
+        self.leave(pass.stage, pass.held);
         Poll::Ready((answer, kept))
     }
 
@@ -271,10 +336,15 @@ impl<I> BulkheadPolicy<I> {
     ) -> Poll<Answer<I::Response>>
     where
         I: Policy<S, Req>,
+        K: KeyOf<Req>,
     {
         if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
             if let Some(places) = &self.places {
-                match ready!(self.admit(&places.machine, call, wait, pass.permit, cx)) {
+                if wait.is_none() && !pass.held.inside {
+                    let request = request.as_ref().expect("it is there until the call gets inside");
+                    pass.held.compartment = places.compartment(|| self.key.key_of(request));
+                }
+                match ready!(self.admit(places, call, wait, pass.held, cx)) {
                     Ok(queued) => {
                         *pass.queued = queued;
                         *pass.sample = places.sample(call);
@@ -301,9 +371,10 @@ impl<I> BulkheadPolicy<I> {
     }
 }
 
-impl<I, S, Req> Policy<S, Req> for BulkheadPolicy<I>
+impl<I, K, S, Req> Policy<S, Req> for BulkheadPolicy<I, K>
 where
     I: Policy<S, Req>,
+    K: KeyOf<Req>,
 {
     type Response = I::Response;
 

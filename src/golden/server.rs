@@ -15,10 +15,10 @@ use super::{
     handle::{Parts, observer},
 };
 #[cfg(feature = "rate-limit")]
-use crate::rate_limit::{ByHead, RateLimitLayer, RateLimitPolicy};
+use crate::rate_limit::{RateLimitLayer, RateLimitPolicy};
 use crate::{
-    bulkhead::{BulkheadLayer, BulkheadPolicy, ConcurrencyLimit},
-    classify::ByStatus,
+    bulkhead::{BulkheadLayer, BulkheadPolicy, ByHead, ConcurrencyLimit},
+    classify::{ByError, ByStatus},
     error::{BoxError, Reason},
     fault::{FaultPolicy, Faults},
     head::Head,
@@ -40,7 +40,7 @@ pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<L
 
 /// What stands inside the caller's deadline.
 type Limited<C> = PriorityHeaderPolicy<
-    LimitByHeadPolicy<TimeoutPolicy<RateLimited<BodyBulkheadPolicy<FaultPolicy<Leaf<C>>>>>>,
+    LimitByHeadPolicy<TimeoutPolicy<RateLimited<BodyBulkheadPolicy<FaultPolicy<Leaf<C>>, ByHead>>>>,
 >;
 
 #[cfg(feature = "rate-limit")]
@@ -58,7 +58,7 @@ pub struct ServerBuilder<T> {
     sheds: bool,
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimitLayer<ByHead>>,
-    bulkhead: Option<BulkheadLayer>,
+    bulkhead: Option<BulkheadLayer<ByError, ByHead>>,
     bulkhead_until_body_end: bool,
     faults: Faults,
     registry: Option<Registry>,
@@ -75,7 +75,7 @@ impl ServerBuilder<Missing> {
             sheds: false,
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
-            bulkhead: Some(BulkheadLayer::new(1024).max_queue(0)),
+            bulkhead: Some(BulkheadLayer::new(1024).max_queue(0).into_by_head()),
             bulkhead_until_body_end: false,
             faults: Faults::new(),
             registry: None,
@@ -212,9 +212,12 @@ impl<T> ServerBuilder<T> {
     }
 
     /// Limits the calls that are handled at once as this layer says. Its places are shared with every other stack that
-    /// got a clone of it.
-    pub fn bulkhead_layer(mut self, layer: BulkheadLayer) -> Self {
-        self.bulkhead = Some(layer);
+    /// got a clone of it. With [`partition_by_head`](BulkheadLayer::partition_by_head) each tenant has a share of its own.
+    pub fn bulkhead_layer<K>(mut self, layer: BulkheadLayer<ByError, K>) -> Self
+    where
+        K: Clone + Into<ByHead>,
+    {
+        self.bulkhead = Some(layer.into_by_head());
         self
     }
 

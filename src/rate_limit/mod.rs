@@ -62,20 +62,18 @@
 //! ```
 
 mod bucket;
-#[cfg(feature = "http")]
-mod head;
-mod key;
 mod keys;
 mod layer;
 mod policy;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "http")]
-pub use head::ByHead;
-pub use key::{KeyOf, KeyedBy, Unkeyed};
 pub use layer::{RateLimit, RateLimitFuture, RateLimitHandle, RateLimitLayer};
 pub use policy::{RateLimitPass, RateLimitPolicy};
+
+#[cfg(feature = "http")]
+pub use crate::key::ByHead;
+pub use crate::key::{KeyOf, KeyedBy, Unkeyed};
 
 #[cfg(doc)]
 use crate::Quota;

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_test::{assert_pending, assert_ready, task::spawn};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
-use super::super::{BulkheadHandle, BulkheadLayer, BulkheadPolicy, config::BulkheadConfig};
+use super::super::{BulkheadHandle, BulkheadLayer, BulkheadPolicy, Unkeyed, config::BulkheadConfig};
 use crate::{
     Deadline, Name, Reason, Registry, Rejected,
     event::Event,
@@ -297,7 +297,7 @@ async fn a_place_is_held_until_the_work_in_it_was_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_outside_gives_the_place_back_when_it_answers() {
-    let bulkhead = BulkheadPolicy::new(BulkheadConfig::CLIENT, observer(), leaf());
+    let bulkhead = BulkheadPolicy::new(BulkheadConfig::CLIENT, Unkeyed, observer(), leaf());
     let handle = bulkhead.handle().expect("it is on");
     let policy = TimeoutPolicy::new(WAIT, Reason::Timeout, observer(), bulkhead);
     let mut service = Stack::new(Arc::new(policy), service_fn(work));
@@ -313,7 +313,8 @@ async fn a_timeout_outside_gives_the_place_back_when_it_answers() {
 async fn a_timeout_inside_does_not_run_while_the_call_queues() {
     let timeout = TimeoutPolicy::new(WAIT, Reason::Timeout, observer(), leaf());
     let config = BulkheadConfig { limit: 1.into(), max_wait: 2 * WAIT, ..BulkheadConfig::CLIENT };
-    let stack = Stack::new(Arc::new(BulkheadPolicy::new(config, observer(), timeout)), service_fn(work));
+    let stack =
+        Stack::new(Arc::new(BulkheadPolicy::new(config, Unkeyed, observer(), timeout)), service_fn(work));
     let outcomes = futures::future::join_all([90, 90].map(|millis| stack.clone().oneshot(millis))).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
@@ -351,7 +352,7 @@ async fn the_limit_changes_live() {
 #[tokio::test(start_paused = true)]
 async fn without_a_queue_a_full_bulkhead_refuses_at_once() {
     let config = BulkheadConfig { limit: 1.into(), max_queue: 0, ..BulkheadConfig::CLIENT };
-    let policy = BulkheadPolicy::new(config, observer(), leaf());
+    let policy = BulkheadPolicy::new(config, Unkeyed, observer(), leaf());
     let stack = Stack::new(Arc::new(policy), service_fn(work));
     let mut inside = spawn(stack.clone().oneshot(9));
     assert_pending!(inside.poll());
@@ -382,7 +383,7 @@ async fn without_refusals_a_deadline_still_ends_the_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bulkhead_that_is_off_admits_everything() {
-    let policy = BulkheadPolicy::off(observer(), leaf());
+    let policy = BulkheadPolicy::<_, Unkeyed>::off(observer(), leaf());
     assert!(policy.handle().is_none());
     let stack = Stack::new(Arc::new(policy), service_fn(work));
     let calls = (0..2_000).map(|_| stack.clone().oneshot(1));

@@ -3,6 +3,7 @@ mod layer;
 #[cfg(moneta_loom)]
 mod loom;
 mod machine;
+mod partition;
 mod samples;
 mod simulation;
 mod storm;

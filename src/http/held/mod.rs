@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tower::Layer;
 
 use crate::{
-    bulkhead::{BulkheadHandle, BulkheadLayer, BulkheadPass, BulkheadPermit, BulkheadPolicy},
+    bulkhead::{BulkheadHandle, BulkheadLayer, BulkheadPass, BulkheadPermit, BulkheadPolicy, KeyOf, Unkeyed},
     call::Call,
     class::Ending,
     classify::ByError,
@@ -23,14 +23,15 @@ use crate::{
 };
 
 /// An HTTP service whose calls hold their places until the bodies of their answers end.
-pub type BodyBulkhead<S, C = ByError> = Stack<BodyBulkheadPolicy<Leaf<C>>, S>;
+pub type BodyBulkhead<S, C = ByError, K = Unkeyed> = Stack<BodyBulkheadPolicy<Leaf<C>, K>, S>;
 /// The future of a [`BodyBulkhead`].
-pub type BodyBulkheadFuture<S, Req, C = ByError> = StackFuture<BodyBulkheadPolicy<Leaf<C>>, S, Req>;
+pub type BodyBulkheadFuture<S, Req, C = ByError, K = Unkeyed> =
+    StackFuture<BodyBulkheadPolicy<Leaf<C>, K>, S, Req>;
 
 #[cfg(test)]
 mod tests;
 
-impl<C> BulkheadLayer<C> {
+impl<C, K> BulkheadLayer<C, K> {
     /// Holds the place of a call until the *body* of its answer ends: read to the end, to its trailers or to an error, or
     /// dropped. Without it the place is free once the head of the answer is there.
     ///
@@ -59,9 +60,10 @@ impl<C> BulkheadLayer<C> {
     /// assert_eq!((handle.state().in_use, list.len()), (0, 11));
     /// # }
     /// ```
-    pub fn until_body_end(&self) -> BodyBulkheadLayer<C>
+    pub fn until_body_end(&self) -> BodyBulkheadLayer<C, K>
     where
         C: Clone,
+        K: Clone,
     {
         BodyBulkheadLayer { policy: Arc::new(BodyBulkheadPolicy { bulkhead: self.alone(), held: true }) }
     }
@@ -70,11 +72,11 @@ impl<C> BulkheadLayer<C> {
 /// A [`BulkheadLayer`] whose places are held until the bodies of the answers end; see
 /// [`BulkheadLayer::until_body_end`], whose places it shares.
 #[must_use = "a layer does nothing until it is put in front of a service"]
-pub struct BodyBulkheadLayer<C = ByError> {
-    policy: Arc<BodyBulkheadPolicy<Leaf<C>>>,
+pub struct BodyBulkheadLayer<C = ByError, K = Unkeyed> {
+    policy: Arc<BodyBulkheadPolicy<Leaf<C>, K>>,
 }
 
-impl<C> BodyBulkheadLayer<C> {
+impl<C, K> BodyBulkheadLayer<C, K> {
     /// The bulkhead while it runs: its limit, which can be changed, and its counts.
     #[expect(clippy::missing_panics_doc, reason = "a layer cannot switch its bulkhead off")]
     pub fn handle(&self) -> BulkheadHandle {
@@ -82,21 +84,21 @@ impl<C> BodyBulkheadLayer<C> {
     }
 }
 
-impl<C> Clone for BodyBulkheadLayer<C> {
+impl<C, K> Clone for BodyBulkheadLayer<C, K> {
     /// The clone shares the places.
     fn clone(&self) -> Self {
         Self { policy: Arc::clone(&self.policy) }
     }
 }
 
-impl<C> fmt::Debug for BodyBulkheadLayer<C> {
+impl<C, K> fmt::Debug for BodyBulkheadLayer<C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyBulkheadLayer").field("handle", &self.handle()).finish()
     }
 }
 
-impl<S, C> Layer<S> for BodyBulkheadLayer<C> {
-    type Service = BodyBulkhead<S, C>;
+impl<S, C, K> Layer<S> for BodyBulkheadLayer<C, K> {
+    type Service = BodyBulkhead<S, C, K>;
 
     fn layer(&self, service: S) -> Self::Service {
         Stack::new(Arc::clone(&self.policy), service)
@@ -105,20 +107,20 @@ impl<S, C> Layer<S> for BodyBulkheadLayer<C> {
 
 /// A bulkhead in front of HTTP, whose places may be held until the bodies of the answers end.
 #[derive(Debug)]
-pub struct BodyBulkheadPolicy<I> {
-    bulkhead: BulkheadPolicy<I>,
+pub struct BodyBulkheadPolicy<I, K = Unkeyed> {
+    bulkhead: BulkheadPolicy<I, K>,
     held: bool,
 }
 
-impl<I> BodyBulkheadPolicy<I> {
-    pub(crate) fn new(bulkhead: BulkheadPolicy<I>, held: bool) -> Self {
+impl<I, K> BodyBulkheadPolicy<I, K> {
+    pub(crate) fn new(bulkhead: BulkheadPolicy<I, K>, held: bool) -> Self {
         Self { bulkhead, held }
     }
 }
 
-impl<I> Sealed for BodyBulkheadPolicy<I> {}
+impl<I, K> Sealed for BodyBulkheadPolicy<I, K> {}
 
-impl<I, S, Req> Lend<S, Req> for BodyBulkheadPolicy<I>
+impl<I, K, S, Req> Lend<S, Req> for BodyBulkheadPolicy<I, K>
 where
     I: Lend<S, Req>,
 {
@@ -133,9 +135,10 @@ where
     }
 }
 
-impl<I, S, Req, B> Policy<S, Req> for BodyBulkheadPolicy<I>
+impl<I, K, S, Req, B> Policy<S, Req> for BodyBulkheadPolicy<I, K>
 where
     I: Policy<S, Req, Response = Response<B>>,
+    K: KeyOf<Req>,
 {
     type Response = Response<HeldBody<B>>;
 

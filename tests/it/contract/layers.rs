@@ -82,6 +82,11 @@ contract!(
     Contract::new(BulkheadLayer::new(Gradient::new().start(8)).max_queue(0))
         .refuses(After::Pending(8), false)
 );
+contract!(
+    bulkhead_with_shares,
+    Contract::new(BulkheadLayer::new(16).max_queue(0).partition_by(1, |_: &Ask| ()))
+        .refuses(After::Pending(8), false)
+);
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
 contract!(throttle, Contract::new(ThrottleLayer::new()));
 contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));

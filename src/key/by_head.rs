@@ -9,8 +9,7 @@ use http::Request;
 use super::{KeyOf, Unkeyed};
 use crate::{head::Head, policy::sealed::Sealed};
 
-/// A quota for each key of an HTTP request, or one for all; see
-/// [`RateLimitLayer::key_by_head`](super::RateLimitLayer::key_by_head).
+/// A quota or a share for each key of an HTTP request, or one for all.
 #[derive(Clone, Default)]
 pub struct ByHead {
     key: Option<Arc<HashOf>>,
@@ -20,7 +19,7 @@ pub struct ByHead {
 type HashOf = dyn Fn(Head<'_>) -> u64 + Send + Sync;
 
 impl ByHead {
-    pub(super) fn new<K: Hash>(key: impl Fn(Head<'_>) -> K + Send + Sync + 'static) -> Self {
+    pub(crate) fn new<K: Hash>(key: impl Fn(Head<'_>) -> K + Send + Sync + 'static) -> Self {
         let hasher = RandomState::new();
         Self { key: Some(Arc::new(move |head| hasher.hash_one(key(head)))) }
     }

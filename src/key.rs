@@ -1,22 +1,30 @@
+//! The key of a request, by which a layer keeps requests apart.
+
+#[cfg(feature = "http")]
+mod by_head;
+
 use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     sync::Arc,
 };
 
+#[cfg(feature = "http")]
+pub use by_head::ByHead;
+
 use crate::policy::sealed::Sealed;
 
-/// Whose quota a request draws on: everybody's, or that of a key.
+/// Whose quota or share a request draws on: everybody's, or that of a key.
 #[diagnostic::on_unimplemented(
-    message = "this rate limit has no key for a request of type `{Req}`",
-    note = "the function that was given to `RateLimitLayer::key_by` takes another type"
+    message = "this layer has no key for a request of type `{Req}`",
+    note = "the function that takes the key takes another type"
 )]
 pub trait KeyOf<Req>: Sealed {
-    /// The hash of the request's key; `None` draws on the quota that all share.
+    /// The hash of the request's key; `None` draws on what all share.
     fn key_of(&self, request: &Req) -> Option<u64>;
 }
 
-/// One quota for all calls.
+/// One quota, or one set of places, for all calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unkeyed;
 
@@ -29,8 +37,7 @@ impl<Req> KeyOf<Req> for Unkeyed {
     }
 }
 
-/// A quota for each key that a function takes from the request; see
-/// [`RateLimitLayer::key_by`](super::RateLimitLayer::key_by).
+/// A quota or a share for each key that a function takes from the request.
 pub struct KeyedBy<F> {
     key: Arc<F>,
     /// Its keys are drawn by the standard library: nobody outside can make two keys collide on purpose.
@@ -38,7 +45,7 @@ pub struct KeyedBy<F> {
 }
 
 impl<F> KeyedBy<F> {
-    pub(super) fn new(key: F) -> Self {
+    pub(crate) fn new(key: F) -> Self {
         Self { key: Arc::new(key), hasher: RandomState::new() }
     }
 }
