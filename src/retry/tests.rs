@@ -21,9 +21,11 @@ use super::{
     config::{Failed, RetryConfig},
 };
 use crate::{
-    BoxError, Class, Deadline, Name, Once, Ratio, Reason, Rejected, Repeat, Repeatable, RetryBudget,
+    BoxError, Class, Deadline, Name, Once, Ratio, Reason, Registry, Rejected, Repeat, Repeatable,
+    RetryBudget,
     cells::Cells,
-    event::{Event, GaveUp, RetryResult},
+    event::{Event, GaveUp, Outcome, RetryResult},
+    golden,
     latency::Quantile,
     observer::Observer,
     random::Random,
@@ -472,6 +474,42 @@ async fn a_useful_attempt_takes_as_long_as_half_of_the_successes_do() {
     attempts.fetch_add(1, Ordering::Relaxed);
     hurried(120 * MS).await.unwrap();
     assert_eq!(attempts.load(Ordering::Relaxed), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn functions_of_the_user_that_panic_cost_their_own_call_and_nothing_else() {
+    #[derive(Clone, Copy)]
+    enum Ask {
+        Answer,
+        FailRepeatable,
+        FailOnce,
+    }
+    impl Repeat for Ask {
+        fn again(&self) -> Option<Self> {
+            matches!(self, Self::FailRepeatable).then_some(*self)
+        }
+
+        fn if_unprocessed(&self) -> Option<Self> {
+            Some(*self)
+        }
+    }
+    let bugs = [
+        (RetryLayer::new().backoff(Backoff::custom(|_| panic!("a bug"))), Ask::FailRepeatable),
+        (RetryLayer::new().never_processed(|_| panic!("a bug")), Ask::FailOnce),
+    ];
+    for (bug, failing) in bugs {
+        let service = service_fn(async |ask: Ask| match ask {
+            Ask::Answer => Ok(7),
+            _ => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+        });
+        let builder = golden::client("buggy").timeout(1_000 * MS).no_fallback().registry(&Registry::new());
+        let client = builder.bulkhead(1).retry(bug).service(service);
+        let failed = client.clone();
+        tokio::spawn(async move { failed.send(failing).await }).await.unwrap_err();
+        assert_eq!(client.send(Ask::Answer).await.unwrap(), 7, "the place is free");
+        let counts = client.handle().counts();
+        assert_eq!((counts.calls(Outcome::Panicked), counts.first_attempts()), (1, 2));
+    }
 }
 
 #[tokio::test(start_paused = true)]
