@@ -51,12 +51,12 @@ impl<C, K> BulkheadLayer<C, K> {
     /// let service = ServiceBuilder::new()
     ///     .layer(bulkhead)
     ///     .service(service_fn(|_: Request<()>| async {
-    ///         Ok::<_, BoxError>(Response::new(Full::from("a long list")))
+    ///         Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a long list")))
     ///     }));
     ///
     /// let answer = service.oneshot(Request::new(())).await.expect("there is room");
     /// assert_eq!(handle.state().in_use, 1);
-    /// let list: Bytes = answer.into_body().collect().await.expect("it is in memory").to_bytes();
+    /// let list = answer.into_body().collect().await.expect("it is in memory").to_bytes();
     /// assert_eq!((handle.state().in_use, list.len()), (0, 11));
     /// # }
     /// ```
