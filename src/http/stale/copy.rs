@@ -13,6 +13,8 @@ use http_body_util::Full;
 
 /// What a field takes beside its name and value: about that.
 const FIELD: usize = 128;
+/// More than any service sends. A map of fields that is full panics over one more, and a copy gets two of ours.
+const MAX_FIELDS: usize = 1_000;
 
 /// A good answer, or the head of one while its body comes.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Kept {
     ) -> Option<Self> {
         let control = Control::of(head.headers());
         let shared_only = control.is_private || head.headers().contains_key(SET_COOKIE);
-        if control.is_forbidden || (shared_only && !is_private) {
+        if control.is_forbidden || (shared_only && !is_private) || head.headers().len() > MAX_FIELDS {
             return None;
         }
         Some(Self {

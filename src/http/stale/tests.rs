@@ -199,6 +199,18 @@ async fn what_must_not_be_kept_is_not_and_takes_the_older_copy_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_without_room_for_our_fields_is_not_kept() {
+    let rig = rig(StaleCache::new());
+    for (fields, kept) in [(1_000, true), (24_576, false)] {
+        let mut big = answer("100", []);
+        let name = |n| header::HeaderName::try_from(format!("x-{n}")).expect("it is a name");
+        big.headers_mut().extend((0..fields).map(|n: u32| (name(n), HeaderValue::from_static("-"))));
+        rig.answered(get("/"), big).await;
+        assert_eq!(rig.down(get("/")).await.is_some(), kept, "{fields}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_no_whole_good_answer_is_not_kept() {
     for (status, keeps_the_old) in
         [(206, true), (304, true), (301, false), (404, false), (403, false), (429, true)]
