@@ -34,7 +34,7 @@ pub(crate) fn opening(market_data: SocketAddr, golden: SocketAddr, bare: SocketA
 /// A new phase begins.
 pub(crate) fn heading(phase: &Phase) -> String {
     format!(
-        "{}: {}\n        {:WIDTH$} full degr fail breaker   | {:WIDTH$} full fail",
+        "{}: {}\n        {:WIDTH$} full degr fail breaker    | {:WIDTH$} full fail",
         phase.name, phase.story, "golden path", "bare client"
     )
 }
@@ -51,7 +51,7 @@ pub(crate) fn line(second: Duration, seen: &Seen, circuit: CircuitState) -> Stri
     let [full, degraded, failed] = golden;
     let [bare_full, _, bare_failed] = bare;
     format!(
-        "{:4} s  {} {full:4} {degraded:4} {failed:4} {:9} | {} {bare_full:4} {bare_failed:4}",
+        "{:4} s  {} {full:4} {degraded:4} {failed:4} {:10} | {} {bare_full:4} {bare_failed:4}",
         second.as_secs(),
         bar(golden),
         circuit.as_str(),

@@ -101,7 +101,12 @@ pub(crate) fn circuit(transitions: &[Transition], start: Instant, phases: &[Phas
         let into = phase.map_or(String::new(), |phase| {
             format!("{:5.2} s into {}", at.saturating_sub(phase.span.start).as_secs_f64(), phase.name)
         });
-        lines.push(format!("{:7.2} s  {:>9} -> {:9}  {into}", at.as_secs_f64(), from.as_str(), to.as_str()));
+        lines.push(format!(
+            "{:7.2} s  {:>10} -> {:10}  {into}",
+            at.as_secs_f64(),
+            from.as_str(),
+            to.as_str()
+        ));
     }
     if transitions.is_empty() {
         lines.push("  it stayed closed".to_owned());
