@@ -34,7 +34,8 @@ impl RetryLayer {
 }
 
 impl<C: Clone> RetryLayer<C> {
-    /// How many attempts there are in all, the first one included. Default: 3. With 1 nothing is ever tried again.
+    /// How many attempts there are in all, the first one included. Default: 3. With 1 nothing is ever tried again. The copies
+    /// that a hedge sends are not counted: the budget bounds them.
     ///
     /// # Panics
     ///
