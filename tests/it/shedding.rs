@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use moneta_resilience::{Priority, Reason, Registry, event::Outcome, golden};
+use moneta_resilience::{Priority, Reason, Registry, event::Outcome, golden, load_shed::ThrottleLayer};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
@@ -145,4 +145,33 @@ async fn without_priorities_everyone_loses_alike() {
         assert!((0.1..0.6).contains(&told.share()), "{told:?}");
     }
     assert_eq!(waits.keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_throttles_sends_less_to_a_server_that_refuses() {
+    let registry = Registry::new();
+    let client = golden::client("full")
+        .timeout(Duration::from_secs(1))
+        .no_fallback()
+        .without_retry()
+        .throttle(ThrottleLayer::new().seed(1))
+        .registry(&registry)
+        .http(service_fn(async |_: Request<()>| {
+            let refusal =
+                Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).header("retry-after", "1");
+            Ok::<_, Infallible>(refusal.body(String::new()).unwrap())
+        }));
+    let mut refused = 0;
+    client.handle().circuit_breaker().unwrap().disable();
+    for _ in 0..1_000 {
+        if let Err(error) = client.send(Request::new(())).await {
+            assert_eq!(error.rejected().unwrap().reason(), Reason::Throttled);
+            refused += 1;
+        }
+    }
+    // The first 120 tell; of the rest one in twenty finds out whether the server is back.
+    assert!((800..880).contains(&refused), "{refused}");
+    let counts = client.handle().counts();
+    assert_eq!(counts.load_shed(Reason::Throttled), refused);
+    assert_eq!(counts.first_attempts(), 1_000 - refused);
 }

@@ -18,7 +18,7 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::super::{BulkheadHandle, BulkheadLayer, BulkheadPolicy, Unkeyed, config::BulkheadConfig};
 use crate::{
-    Deadline, Name, Reason, Registry, Rejected,
+    Deadline, Name, Priority, Reason, Registry, Rejected,
     event::Event,
     observer::{Interest, Observer, Sink},
     policy::{Leaf, Stack},
@@ -402,4 +402,38 @@ fn clones_share_a_bulkhead_and_setters_make_a_new_one() {
 #[should_panic(expected = "a bulkhead of zero would refuse every call")]
 fn a_limit_of_zero_is_refused() {
     let _ = BulkheadLayer::new(0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_priority_fills_its_share_and_only_the_highest_queues() {
+    let tape = Arc::new(Tape::default());
+    let layer = BulkheadLayer::new(10).priorities().max_wait(WAIT).observer(observer().sink(tape.clone()));
+    let (service, handle) = (layer.layer(service_fn(work)), layer.handle());
+    let call = |priority: Priority| spawn(Box::pin(priority.scope(service.clone().oneshot(50))));
+    let mut inside = Vec::new();
+    let shares = [(Priority::Sheddable, 6), (Priority::SheddablePlus, 8), (Priority::Critical, 9)];
+    for (priority, places) in shares {
+        while handle.state().in_use < places {
+            inside.push(call(priority));
+            assert_pending!(inside.last_mut().expect("it was pushed").poll());
+        }
+        let error = assert_ready!(call(priority).poll()).expect_err("its share is full");
+        let rejected = Rejected::find(&*error).expect("by the bulkhead");
+        assert_eq!(rejected.reason(), Reason::Shed);
+        let wait = rejected.retry_after().expect("it is told when to come back");
+        assert!((WAIT * 5..=WAIT * 40).contains(&wait), "{wait:?}");
+    }
+    for _ in 0..2 {
+        inside.push(call(Priority::CriticalPlus));
+        assert_pending!(inside.last_mut().expect("it was pushed").poll());
+    }
+    assert_eq!(counts(&handle), (10, 10, 1));
+    let told = tape.0.lock().expect("no test panics with it").clone();
+    let shed = Event::LoadShed { reason: Reason::Shed };
+    assert_eq!(told, [shed; 3]);
+    advance(WAIT / 2).await;
+    for mut call in inside.drain(..10) {
+        assert_ready!(call.poll()).expect("its work is done");
+    }
+    assert_pending!(inside[0].poll(), "it was let in from the queue");
 }

@@ -87,6 +87,10 @@ contract!(
     Contract::new(BulkheadLayer::new(16).max_queue(0).partition_by(1, |_: &Ask| ()))
         .refuses(After::Pending(8), false)
 );
+contract!(
+    bulkhead_with_priorities,
+    Contract::new(BulkheadLayer::new(10).priorities()).refuses(After::Pending(9), false)
+);
 contract!(bulkhead_with_one_place, Contract::new(BulkheadLayer::new(1)));
 contract!(throttle, Contract::new(ThrottleLayer::new()));
 contract!(fallback, Contract::with_fallback(FallbackLayer::new(|_| Ok(1))));
