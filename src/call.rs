@@ -5,14 +5,20 @@
 //! limit of the work below, never lengthen one. Stacks put theirs round the service they call, polls and calls, and a
 //! stack below reads it when it is called and once more when the call begins, so that a scope round either counts.
 
-use std::{future::Future, time::Duration};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use crate::{event::AttemptKind, priority::Priority};
 
-tokio::task_local! {
-    static CARRIED: Carried;
+thread_local! {
+    /// What the work that this thread polls carries. A cell, and no task-local of tokio's: it is read twice in each call.
+    static CARRIED: Cell<Carried> = const { Cell::new(Carried { deadline: None, priority: None }) };
 }
 
 /// What the work in hand carries, for the calls that it makes.
@@ -26,7 +32,7 @@ pub(crate) struct Carried {
 impl Carried {
     /// What is carried here; nothing outside of any scope.
     pub(crate) fn current() -> Self {
-        CARRIED.try_with(|&carried| carried).unwrap_or_default()
+        CARRIED.get()
     }
 
     /// What a call carries that was made in work that carries this, and is polled where `here` is carried.
@@ -39,15 +45,25 @@ impl Carried {
 
     /// Runs one piece of synchronous work that carries this; the way in for polls.
     pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
-        match self {
-            Self { deadline: None, priority: None } => work(),
-            carried => CARRIED.sync_scope(carried, work),
+        /// Also when the work panics.
+        struct Back(Carried);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                CARRIED.set(self.0);
+            }
         }
+
+        if let Self { deadline: None, priority: None } = self {
+            return work();
+        }
+        let _back = Back(CARRIED.replace(self));
+        work()
     }
 
     /// Runs `work`, which carries this wherever it is polled.
-    pub(crate) fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        CARRIED.scope(self, work)
+    pub(crate) async fn scope<F: Future>(self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|cx| self.enter(|| work.as_mut().poll(cx))).await
     }
 }
 
