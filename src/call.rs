@@ -8,6 +8,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     time::Duration,
 };
@@ -31,11 +32,13 @@ pub(crate) struct Carried {
 
 impl Carried {
     /// What is carried here; nothing outside of any scope.
+    #[inline]
     pub(crate) fn current() -> Self {
         CARRIED.get()
     }
 
     /// What a call carries that was made in work that carries this, and is polled where `here` is carried.
+    #[inline]
     pub(crate) fn polled_in(self, here: Self) -> Self {
         Self {
             deadline: [self.deadline, here.deadline].into_iter().flatten().min(),
@@ -44,6 +47,7 @@ impl Carried {
     }
 
     /// Runs one piece of synchronous work that carries this; the way in for polls.
+    #[inline]
     pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
         /// Also when the work panics.
         struct Back(Carried);
@@ -144,6 +148,13 @@ impl Priority {
     }
 }
 
+/// The deadline less the share of the time until then that is kept for a fallback.
+fn shortened(start: Instant, deadline: Instant) -> Instant {
+    const MOST: Duration = Duration::from_millis(100);
+    let whole = deadline.saturating_duration_since(start);
+    later(start, whole.saturating_sub(MOST.min(whole / 4)))
+}
+
 /// `limit` after `start`, without overflow.
 pub(crate) fn later(start: Instant, limit: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
@@ -175,6 +186,7 @@ pub struct Call {
 
 impl Call {
     /// A call that begins now, with what the work that it was made in carries.
+    #[inline]
     pub(crate) fn begin(Carried { deadline: inherited, priority }: Carried) -> Self {
         Self {
             started: Instant::now(),
@@ -196,24 +208,24 @@ impl Call {
     }
 
     /// The same call with its deadline no later than `limit`.
+    #[inline]
     pub(crate) fn no_later_than(mut self, limit: Instant) -> Self {
         self.deadline = Some(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
         self
     }
 
     /// The same call with some of its time kept for a fallback.
+    #[inline]
     pub(crate) fn keeping_reserve(self) -> Self {
         Self { reserve: true, ..self }
     }
 
     /// The same call without the time that is kept: it ends a quarter of what there is, and at most 100 ms, sooner.
+    #[inline]
     pub(crate) fn without_reserve(mut self) -> Self {
-        const MOST: Duration = Duration::from_millis(100);
-        if let (true, Some(deadline)) = (self.reserve, &mut self.deadline) {
-            let whole = deadline.saturating_duration_since(self.started);
-            *deadline = later(self.started, whole.saturating_sub(MOST.min(whole / 4)));
+        if mem::take(&mut self.reserve) {
+            self.deadline = self.deadline.map(|deadline| shortened(self.started, deadline));
         }
-        self.reserve = false;
         self
     }
 }

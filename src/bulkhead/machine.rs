@@ -85,6 +85,7 @@ impl Machine {
     }
 
     /// Takes a permit, if one is free and nobody waits for it. No lock, no allocation.
+    #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
         self.step(Ordering::Acquire, |word| word.has_room().then(|| word.plus(ONE_IN_USE))).is_ok()
     }
@@ -154,6 +155,7 @@ impl Machine {
     }
 
     /// Returns a permit: to the oldest waiter, if one may have it, else to the free ones.
+    #[inline]
     pub(crate) fn release(&self) {
         if self.step(Ordering::Release, |word| word.is_unqueued().then(|| word.minus(ONE_IN_USE))).is_ok() {
             return;

@@ -52,12 +52,14 @@ impl Places {
     }
 
     /// The compartment of a key, told by its hash; `None` when there are none, or no key.
+    #[inline]
     pub(super) fn compartment(&self, key: impl FnOnce() -> Option<u64>) -> Option<Compartment> {
         let compartments = self.compartments.as_ref()?;
         key().map(|key| compartments.of(key))
     }
 
     /// A call is let in.
+    #[inline]
     pub(super) fn sample(&self, call: &Call) -> Option<Sample> {
         let adaptive = self.adaptive.as_ref()?;
         Some(Sample { turn: adaptive.turn(), began: call.started, limit: call.limit })

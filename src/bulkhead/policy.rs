@@ -196,6 +196,7 @@ struct Held {
 
 impl Held {
     /// Where the call has to get a permit next; `None` when it has all.
+    #[inline]
     fn door<'a>(&'a self, places: &'a Places) -> Option<&'a Machine> {
         let compartment = self.compartment.as_ref().and_then(Compartment::door);
         compartment.or_else(|| (!self.inside).then_some(&places.machine))
