@@ -12,6 +12,7 @@ pub mod classify;
 mod clock;
 mod error;
 pub mod event;
+mod facts;
 pub mod fallback;
 pub mod fault;
 pub mod golden;
@@ -54,6 +55,7 @@ pub use call::{Call, Deadline};
 pub use cells::Cells;
 pub use class::{Class, Ending};
 pub use error::{BoxError, CallError, InjectedFault, Reason, Rejected};
+pub use facts::Record;
 #[cfg(feature = "http")]
 pub use head::Head;
 pub use name::{InvalidName, Name};

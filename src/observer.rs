@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{cells::Cells, event::Event, name::Name};
+use crate::{cells::Cells, event::Event, facts, name::Name};
 
 /// Which events a sink wants to be told of, one at a time, beyond their being counted.
 ///
@@ -113,6 +113,7 @@ impl Observer {
     #[inline]
     pub(crate) fn emit(&self, event: Event) {
         self.cells.count(&event);
+        facts::note(&event);
         if self.interest.overlaps(Interest::of(&event)) {
             self.dispatch(&event);
         }
