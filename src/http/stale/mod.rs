@@ -84,7 +84,9 @@ type CallerOf = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 ///   that says `no-store` or `no-cache` has nothing to do with the cache.
 /// * For all callers, not what is for one: an answer to a request with `Authorization` or `Cookie`, one with `Set-Cookie`,
 ///   or one whose `Cache-Control` says `private`, `proxy-revalidate` or `s-maxage`. With
-///   [`per_caller`](Self::per_caller) these are kept, for each caller apart.
+///   [`per_caller`](Self::per_caller) these are kept, for each caller apart. A client that says in a field of its own whose
+///   request it is (`x-user-id`, the key of a user) needs it, too: no cache can know that field, unless the answer's
+///   `Vary` names it.
 /// * Only what was read to its end, and came whole: not a body that is longer than [`max_body`](Self::max_body), that
 ///   failed, or that its reader dropped; nor one with trailers.
 /// * One answer for each URI. When the dependency chose it by fields of the request (`Vary`), it stands in only for
