@@ -45,6 +45,11 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("circuit_breaker_last_calls", |service| {
         CircuitBreakerLayer::new().last_calls(1_000_000).layer(service)
     });
+    all.stack("circuit_breaker_among_1000", |service| {
+        // They stay for as long as the program runs.
+        std::mem::forget((0..1_000).map(|_| CircuitBreakerLayer::new()).collect::<Vec<_>>());
+        CircuitBreakerLayer::new().layer(service)
+    });
     all.stack("bulkhead", |service| BulkheadLayer::new(64).layer(service));
     #[cfg(feature = "rate-limit")]
     all.stack("rate_limit", |service| rate_limit().layer(service));
