@@ -249,7 +249,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     ///     .fallback(|_why| Ok(Response::new(Full::<Bytes>::from("no quote"))))
     ///     .fallback_when(|end| end.is_failure() || end.status() == Some(StatusCode::NOT_FOUND))
     ///     .http(transport);
-    /// assert_eq!(quotes.send(Request::get("/EURXXX").body(Full::default())?).await?.status(), 200);
+    /// assert_eq!(quotes.send(Request::get("/EURAAA").body(Full::default())?).await?.status(), 200);
     /// # Ok(()) }
     /// ```
     pub fn fallback_when<W, Res>(self, is_wanted: W) -> ClientBuilder<T, When<F, W>, C, H>
