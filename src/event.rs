@@ -1,9 +1,11 @@
 //! What a layer tells, and nobody knows to whom: small [`Event`]s, and the closed sets of words in them.
 
+mod exchange;
 mod words;
 
 use std::time::Duration;
 
+pub use exchange::{End, Ended, Exchange, Protocol};
 pub use words::{
     AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, Outcome, RateLimitResult,
     RetryResult,
@@ -118,6 +120,18 @@ pub enum Event {
     FaultInjected {
         /// What it did.
         fault: FaultKind,
+    },
+    /// A request over the wire began. It is told and not counted.
+    RequestStarted {
+        /// Which.
+        exchange: Exchange,
+    },
+    /// A request over the wire ended, with its answer's body, and not before.
+    RequestFinished {
+        /// The same that was told when it began.
+        exchange: Exchange,
+        /// How it ended.
+        ended: Ended,
     },
     /// A deadline from outside could not be read and was ignored.
     DeadlineMalformed,

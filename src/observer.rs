@@ -30,8 +30,10 @@ impl Interest {
     pub const WAITS: Self = Self(8);
     /// Everything else.
     pub const OTHER: Self = Self(16);
+    /// Starts and ends of requests over a wire.
+    pub const REQUESTS: Self = Self(32);
     /// All events.
-    pub const ALL: Self = Self(31);
+    pub const ALL: Self = Self(63);
 
     const fn of(event: &Event) -> Self {
         match event {
@@ -39,6 +41,7 @@ impl Interest {
             Event::AttemptFinished { .. } => Self::ATTEMPTS,
             Event::BreakerTransition { .. } => Self::TRANSITIONS,
             Event::BulkheadWaited { .. } => Self::WAITS,
+            Event::RequestStarted { .. } | Event::RequestFinished { .. } => Self::REQUESTS,
             _ => Self::OTHER,
         }
     }

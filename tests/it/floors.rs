@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 6] = [
     // Plain values, counts, and what stands in for the clock, randomness and atomics.
     &[
         "cells", "class", "clock", "error", "event", "facts", "name", "observer", "priority", "quota",
-        "random", "ratio", "redact", "sync",
+        "random", "ratio", "redact", "sync", "words",
     ],
     // What the patterns are made of.
     &[

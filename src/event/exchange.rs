@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+/// A request over a wire, by what the conventions of OpenTelemetry ask about one.
+///
+/// It is small and `Copy`. Each of its texts is one of a closed or of a bounded set, so that no caller can make up values of
+/// metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Exchange {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Which end of the wire tells of it.
+    pub end: End,
+    /// The method: of HTTP one of those that are registered, else `_OTHER`; of gRPC `package.Service/Method`, else
+    /// `_OTHER`.
+    pub method: &'static str,
+    /// `http` or `https`, where it is known.
+    pub scheme: Option<&'static str>,
+    /// The pattern of paths that matched, on a server: `/payments/{id}`.
+    pub route: Option<&'static str>,
+    /// The host that is asked, on a client.
+    pub address: Option<&'static str>,
+    /// Its port.
+    pub port: Option<u16>,
+}
+
+/// A protocol that [`Exchange`]s are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP, of any version.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// An end of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum End {
+    /// The one that is asked.
+    Server,
+    /// The one that asks.
+    Client,
+}
+
+/// How an [`Exchange`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// The status, of HTTP 100 to 599, of gRPC 0 to 16; `None` where none was sent or received.
+    pub status: Option<u16>,
+    /// What kind of error it is, `None` where it is none: the status, a reason of this crate, or an outcome, as
+    /// [`Outcome::as_str`](super::Outcome::as_str) has it.
+    pub error: Option<&'static str>,
+    /// The version of the protocol, such as `1.1`.
+    pub version: Option<&'static str>,
+    /// Time from its start to the end of the answer's body.
+    pub elapsed: Duration,
+    /// The size of the request's body in bytes, where the request says it.
+    pub request_size: Option<u64>,
+    /// How many bytes of the answer's body passed.
+    pub response_size: u64,
+}
