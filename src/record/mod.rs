@@ -7,6 +7,8 @@
 #[cfg(feature = "otel")]
 mod otel;
 mod tape;
+#[cfg(feature = "otel")]
+mod totals;
 
 #[cfg(feature = "otel")]
 pub use otel::otel;

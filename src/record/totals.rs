@@ -1,0 +1,338 @@
+//! What is read when somebody asks: the totals and the states of all pipelines.
+//!
+//! Every series of a pipeline is written from 0 on, because a counter that appears at 1 hides its first step from
+//! `rate()`. Of the transitions of a circuit breaker those that happen by themselves are written from 0 on, the others
+//! once they happened; a pipeline without a breaker writes none of its series.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    cells::Cells,
+    error::Reason,
+    event::{
+        AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, Outcome, RateLimitResult,
+        RetryResult,
+    },
+    name::Name,
+    registry::{BulkheadState, Registry},
+    telemetry::names,
+};
+
+/// An instrument, and how to read it off a pipeline.
+pub(super) struct Reading<T> {
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) description: &'static str,
+    read: fn(&Pipeline, Write<'_, T>),
+}
+
+/// Takes a value and its labels beside the pipeline.
+pub(super) type Write<'a, T> = &'a mut dyn FnMut(T, &[(&'static str, &'static str)]);
+
+/// What there is to read of the pipelines of one name.
+#[derive(Default)]
+pub(super) struct Pipeline {
+    cells: Arc<Cells>,
+    /// The most severe state of their circuit breakers.
+    circuit: Option<CircuitState>,
+    /// The sum of their bulkheads.
+    bulkhead: Option<BulkheadState>,
+}
+
+/// How an answer can end badly.
+const BROKEN: [Outcome; 5] =
+    [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
+
+/// What only grows.
+pub(super) const TOTALS: [Reading<u64>; 17] = [
+    Reading {
+        name: names::CALLS,
+        unit: "{call}",
+        description: "Calls that ended, by how they ended for the caller",
+        read: |pipeline, write| {
+            for outcome in Outcome::ALL {
+                write(pipeline.cells.calls(outcome), &[(names::OUTCOME, outcome.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::ATTEMPTS,
+        unit: "{attempt}",
+        description: "Attempts at the transport that ended",
+        read: |pipeline, write| {
+            let cells = &pipeline.cells;
+            write(cells.first_attempts(), &[(names::ATTEMPT_TYPE, AttemptKind::First.as_str())]);
+            write(cells.retry_attempts(), &[(names::ATTEMPT_TYPE, AttemptKind::Retry.as_str())]);
+            if pipeline.has_hedge() {
+                write(cells.hedge_attempts(), &[(names::ATTEMPT_TYPE, AttemptKind::Hedge.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::RETRY_CALLS,
+        unit: "{call}",
+        description: "Calls that the retry layer was done with, by what became of them",
+        read: |pipeline, write| {
+            for result in RetryResult::ALL {
+                write(pipeline.cells.retries(result), &[(names::RESULT, result.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::RETRY_GAVE_UP,
+        unit: "{call}",
+        description: "Calls whose last attempt failed and was followed by no other, by the reason",
+        read: |pipeline, write| {
+            for why in GaveUp::ALL {
+                write(pipeline.cells.gave_up(why), &[(names::REASON, why.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::HEDGE_CALLS,
+        unit: "{call}",
+        description: "Calls that the hedge layer was done with, by what became of them",
+        read: |pipeline, write| {
+            if pipeline.has_hedge() {
+                for result in HedgeResult::ALL {
+                    write(pipeline.cells.hedges(result), &[(names::RESULT, result.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::BREAKER_CALLS,
+        unit: "{call}",
+        description: "Calls that the circuit breaker counted or refused",
+        read: |pipeline, write| {
+            if pipeline.has_breaker() {
+                for result in BreakerResult::ALL {
+                    write(pipeline.cells.breaker(result), &[(names::RESULT, result.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::BREAKER_TRANSITIONS,
+        unit: "{transition}",
+        description: "State changes of the circuit breaker",
+        read: |pipeline, write| {
+            if pipeline.has_breaker() {
+                for (from, to) in pairs() {
+                    let total = pipeline.cells.transitions(from, to);
+                    if total > 0 || happens_by_itself(from, to) {
+                        write(total, &[(names::FROM, from.as_str()), (names::TO, to.as_str())]);
+                    }
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::BULKHEAD_REFUSED,
+        unit: "{call}",
+        description: "Calls that the bulkhead refused, at once or after their wait",
+        read: |pipeline, write| write(pipeline.cells.bulkhead_refused(), &[]),
+    },
+    Reading {
+        name: names::RATE_LIMITER_REQUESTS,
+        unit: "{call}",
+        description: "Calls that the rate limiter let in or refused",
+        read: |pipeline, write| {
+            if pipeline.has_rate_limiter() {
+                for result in RateLimitResult::ALL {
+                    write(pipeline.cells.rate_limiter(result), &[(names::RESULT, result.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::LOAD_SHED_REFUSED,
+        unit: "{call}",
+        description: "Calls that were refused to ease an overload",
+        read: |pipeline, write| {
+            for reason in [Reason::Throttled, Reason::Shed] {
+                write(pipeline.cells.load_shed(reason), &[(names::REASON, reason.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::TIMEOUTS,
+        unit: "{timeout}",
+        description: "Limits that passed and cut the work short",
+        read: |pipeline, write| {
+            let cells = &pipeline.cells;
+            write(cells.attempts_timed_out(), &[(names::REASON, Reason::Timeout.as_str())]);
+            write(cells.deadlines_exceeded(), &[(names::REASON, Reason::DeadlineExceeded.as_str())]);
+            write(cells.bodies_idle(), &[(names::REASON, Reason::BodyIdle.as_str())]);
+        },
+    },
+    Reading {
+        name: names::ANSWERS_BROKEN,
+        unit: "{answer}",
+        description: "Answers that had begun well and ended badly",
+        read: |pipeline, write| {
+            if pipeline.has_broken_answers() {
+                for outcome in BROKEN {
+                    write(pipeline.cells.answers_broken(outcome), &[(names::OUTCOME, outcome.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::FALLBACK_CALLS,
+        unit: "{call}",
+        description: "Calls whose fallback was asked",
+        read: |pipeline, write| {
+            write(pipeline.cells.fallbacks_served(), &[(names::RESULT, "served")]);
+            write(pipeline.cells.fallbacks_failed(), &[(names::RESULT, "failed")]);
+        },
+    },
+    Reading {
+        name: names::FAULT_INJECTIONS,
+        unit: "{call}",
+        description: "Calls that a fault hook acted on",
+        read: |pipeline, write| {
+            for fault in FaultKind::ALL {
+                write(pipeline.cells.faults(fault), &[(names::FAULT, fault.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::DEADLINES_EXPIRED,
+        unit: "{call}",
+        description: "Calls that arrived after their deadline and were refused",
+        read: |pipeline, write| write(pipeline.cells.deadlines_expired(), &[]),
+    },
+    Reading {
+        name: names::DEADLINES_MALFORMED,
+        unit: "{call}",
+        description: "Calls whose deadline could not be read and was ignored",
+        read: |pipeline, write| write(pipeline.cells.deadlines_malformed(), &[]),
+    },
+    Reading {
+        name: names::PRIORITIES_MALFORMED,
+        unit: "{call}",
+        description: "Calls whose priority could not be read and was ignored",
+        read: |pipeline, write| write(pipeline.cells.priorities_malformed(), &[]),
+    },
+];
+
+/// What goes up and down.
+pub(super) const STATES: [Reading<i64>; 4] = [
+    Reading {
+        name: names::BREAKER_STATE,
+        unit: "1",
+        description: "1 for the state that the circuit breaker is in, 0 for the others",
+        read: |pipeline, write| {
+            if let Some(circuit) = pipeline.circuit {
+                for state in CircuitState::ALL {
+                    write(i64::from(state == circuit), &[(names::STATE, state.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::BULKHEAD_USAGE,
+        unit: "{call}",
+        description: "Calls that hold a place in the bulkhead",
+        read: |pipeline, write| pipeline.write_bulkhead(|bulkhead| bulkhead.in_use, write),
+    },
+    Reading {
+        name: names::BULKHEAD_LIMIT,
+        unit: "{call}",
+        description: "Places in the bulkhead",
+        read: |pipeline, write| pipeline.write_bulkhead(|bulkhead| bulkhead.limit, write),
+    },
+    Reading {
+        name: names::BULKHEAD_QUEUED,
+        unit: "{call}",
+        description: "Calls that wait for a place in the bulkhead",
+        read: |pipeline, write| pipeline.write_bulkhead(|bulkhead| bulkhead.queued, write),
+    },
+];
+
+impl<T> Reading<T> {
+    /// Writes every series of the pipeline.
+    pub(super) fn of(&self, pipeline: &Pipeline, write: Write<'_, T>) {
+        (self.read)(pipeline, write);
+    }
+}
+
+impl Pipeline {
+    fn has_breaker(&self) -> bool {
+        self.circuit.is_some() || BreakerResult::ALL.iter().any(|&result| self.cells.breaker(result) > 0)
+    }
+
+    /// A hedge counts every call, so its series begin with its first one: long before the first copy is sent.
+    fn has_hedge(&self) -> bool {
+        HedgeResult::ALL.iter().any(|&result| self.cells.hedges(result) > 0)
+    }
+
+    /// A rate limiter counts every call, so its series begin with its first one: before the first refusal.
+    fn has_rate_limiter(&self) -> bool {
+        RateLimitResult::ALL.iter().any(|&result| self.cells.rate_limiter(result) > 0)
+    }
+
+    fn has_broken_answers(&self) -> bool {
+        BROKEN.iter().any(|&outcome| self.cells.answers_broken(outcome) > 0)
+    }
+
+    fn write_bulkhead(&self, of: fn(&BulkheadState) -> usize, write: Write<'_, i64>) {
+        if let Some(bulkhead) = &self.bulkhead {
+            write(i64::try_from(of(bulkhead)).unwrap_or(i64::MAX), &[]);
+        }
+    }
+}
+
+/// All pipelines of the registry by name. A stack whose name came too late for cells of its own is under the same name
+/// as its counts.
+pub(super) fn pipelines(registry: &Registry) -> BTreeMap<Name, Pipeline> {
+    let mut pipelines: BTreeMap<_, _> = registry
+        .cells_by_name()
+        .into_iter()
+        .map(|(name, cells)| (name, Pipeline { cells, ..Pipeline::default() }))
+        .collect();
+    for stack in registry.stacks() {
+        let state = stack.state();
+        let known = pipelines.contains_key(&state.name);
+        let name = if known { state.name } else { Name::literal(Registry::OVERFLOW) };
+        let pipeline = pipelines.entry(name).or_default();
+        pipeline.circuit =
+            [pipeline.circuit, state.circuit].into_iter().flatten().max_by_key(|&state| severity(state));
+        pipeline.bulkhead = match (pipeline.bulkhead, state.bulkhead) {
+            (Some(a), Some(b)) => {
+                Some(BulkheadState::new(a.limit + b.limit, a.in_use + b.in_use, a.queued + b.queued))
+            }
+            (a, b) => a.or(b),
+        };
+    }
+    pipelines
+}
+
+/// How much a state keeps from the callers, or from those who watch: the most severe one of a name is shown.
+const fn severity(state: CircuitState) -> u8 {
+    match state {
+        CircuitState::Closed => 1,
+        CircuitState::Disabled => 2,
+        CircuitState::Recovering => 3,
+        CircuitState::HalfOpen => 4,
+        CircuitState::Open => 5,
+        CircuitState::ForcedOpen => 6,
+    }
+}
+
+fn pairs() -> impl Iterator<Item = (CircuitState, CircuitState)> {
+    CircuitState::ALL.into_iter().flat_map(|from| CircuitState::ALL.map(|to| (from, to)))
+}
+
+const fn happens_by_itself(from: CircuitState, to: CircuitState) -> bool {
+    use CircuitState::{Closed, HalfOpen, Open, Recovering};
+
+    matches!(
+        (from, to),
+        (Closed, Open)
+            | (Open, HalfOpen)
+            | (HalfOpen, Open | Recovering | Closed)
+            | (Recovering, Open | Closed)
+    )
+}
