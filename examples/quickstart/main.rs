@@ -1,5 +1,8 @@
 //! A bad day of a small system, in under a minute: `cargo run --release --example quickstart`.
 //!
+//! With `-- --serve` the services go on when the day is over, until Ctrl-C or SIGTERM; with `-- --serve-for 600`, for so
+//! many seconds.
+//!
 //! A portfolio service asks market data for a quote, over loopback HTTP, under a steady load. Market data is
 //! healthy, then slow, then healthy, then dead, then back. Beside it the same service without the golden path
 //! gets the same load on the same day. At the end stands what the callers of both saw, and whether the golden
@@ -9,11 +12,13 @@
 
 #![expect(clippy::print_stdout, reason = "a person reads along")]
 
+mod afterwards;
 mod bare;
 mod circuit;
 mod load;
 mod measure;
 mod phases;
+mod picture;
 mod process;
 mod progress;
 mod promises;
@@ -30,6 +35,7 @@ use http::Uri;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    afterwards::Afterwards,
     circuit::Circuit,
     load::Load,
     process::{Process, any_port, reserve},
@@ -39,16 +45,18 @@ use crate::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let phases = phases::all();
+    let afterwards = Afterwards::asked()?;
     let (golden_calls, bare_calls) = (Calls::default(), Calls::default());
     let circuit = Arc::new(Circuit::default());
 
     let mut upstream = Upstream::start()?;
     let market_data = upstream.address();
-    let (_golden, golden) = serve("golden", service::app(market_data, &golden_calls, circuit.clone())?)?;
+    let app = service::app(market_data, &golden_calls, circuit.clone())?;
+    let (_golden, golden) = serve("golden", app)?;
     let (_bare, bare) = serve("bare", bare::app(market_data, &bare_calls)?)?;
     println!("{}", progress::opening(market_data, golden, bare));
 
+    let phases = phases::all();
     let start = Instant::now() + Duration::from_millis(200);
     let load = Load::start(portfolio(golden)?, portfolio(bare)?, start, phases::length())?;
     for phase in &phases {
@@ -62,18 +70,25 @@ async fn main() -> Result<ExitCode> {
             println!("{}", progress::line(second, &load.so_far(), circuit.state()));
         }
     }
-
     let seen = load.finish()?;
+
+    let notice = afterwards.notice(market_data, golden, bare);
     let golden = report::Path { calls: &seen.golden, transport: &since(start, &golden_calls) };
     let bare = report::Path { calls: &seen.bare, transport: &since(start, &bare_calls) };
     let judge = |path: &report::Path<'_>| promises::judge(path.calls, path.transport, &seen.stalls, &phases);
     let verdicts = judge(&golden);
 
+    println!("\n{}", picture::day(&seen, &circuit.transitions(), start, &phases));
     println!("\n{}", report::table(&golden, &bare, &seen.stalls, &phases));
     println!("\n{}", report::circuit(&circuit.transitions(), start, &phases));
     println!("\n{}", report::generator(&seen));
     println!("\n{}", report::verdicts(&verdicts, &judge(&bare)));
     println!("\n{}", report::conclusion(&seen, &verdicts));
+
+    if afterwards != Afterwards::End {
+        println!("\n{notice}");
+        afterwards.wait().await?;
+    }
     let kept = verdicts.iter().all(|verdict| verdict.kept);
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
