@@ -1,20 +1,35 @@
 //! Who takes what the layers tell, beyond counting it.
 //!
-//! With feature `otel`, [`otel`] is the sink that records durations in OpenTelemetry, and exports the counts and states
-//! of all pipelines. It is the metrics backend of the process: stacks and [`observer`] tell it without being asked.
-//! [`Tape`] keeps events for a test to look at.
+//! A process has one metrics backend, which stacks and [`observer`] tell without being asked. With feature `otel` it is
+//! [`otel`], the sink that records durations in OpenTelemetry, and exports the counts and states of all pipelines. With
+//! feature `metrics` it can be [`metrics`], the sink for the recorder of the `metrics` crate: alone where there is no
+//! `otel`, else once it is [chosen](choose). [`Tape`] keeps events for a test to look at.
 
+#[cfg(any(feature = "otel", feature = "metrics"))]
+mod backend;
+#[cfg(feature = "metrics")]
+mod capped;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "otel")]
 mod otel;
 mod tape;
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "otel", feature = "metrics"))]
 mod totals;
 
+#[cfg(any(feature = "otel", feature = "metrics"))]
+pub use backend::{Backend, BackendInUse, choose};
+#[cfg(feature = "metrics")]
+pub use metrics::metrics;
 #[cfg(feature = "otel")]
 pub use otel::otel;
 pub use tape::Tape;
 
 use crate::{name::Name, observer::Observer, policy::Leaf, registry::Registry, telemetry::TelemetryLayer};
+
+/// The upper bounds of the buckets of all durations, in seconds: those that OpenTelemetry advises for HTTP.
+pub const BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// An observer that counts under `name` in the registry of the process and tells the metrics backend of the process.
 ///
@@ -31,13 +46,13 @@ pub fn observer(name: &Name) -> Observer {
 }
 
 /// The same observer, telling the metrics backend of the process as well.
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "otel", feature = "metrics"))]
 fn to_backend(observer: Observer) -> Observer {
-    observer.sink(otel())
+    backend::sinks().fold(observer, Observer::sink)
 }
 
 /// The same observer: this build has no metrics backend.
-#[cfg(not(feature = "otel"))]
+#[cfg(not(any(feature = "otel", feature = "metrics")))]
 fn to_backend(observer: Observer) -> Observer {
     observer
 }

@@ -21,6 +21,7 @@ use crate::{
 /// An instrument, and how to read it off a pipeline.
 pub(super) struct Reading<T> {
     pub(super) name: &'static str,
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "`metrics` has no units of counts"))]
     pub(super) unit: &'static str,
     pub(super) description: &'static str,
     read: fn(&Pipeline, Write<'_, T>),

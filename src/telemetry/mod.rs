@@ -45,7 +45,8 @@
 mod attempt;
 mod call;
 mod layer;
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "otel", feature = "metrics"))]
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "spans have names of their own"))]
 pub(crate) mod names;
 #[cfg(feature = "otel")]
 mod span;

@@ -8,11 +8,9 @@ use opentelemetry::{
 use crate::{
     event::{Event, Outcome},
     name::Name,
+    record::BUCKETS,
     telemetry::names,
 };
-
-/// The upper bounds of the buckets, in seconds.
-const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// The histograms.
 pub(super) struct Durations {
