@@ -23,6 +23,8 @@ mod head;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
 mod key;
 mod keyed;
 mod latency;

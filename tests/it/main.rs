@@ -12,6 +12,8 @@ mod floors;
 mod golden_http;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "idempotency")]
+mod idempotency;
 #[cfg(feature = "http")]
 mod keys;
 mod outcomes;

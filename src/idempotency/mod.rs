@@ -1,0 +1,40 @@
+//! Idempotency keys: one effect per key, however often a caller asks.
+//!
+//! A caller that gets no answer does not know whether its payment was made. It asks again with the same key, and gets the
+//! answer of the first time; the handler is not run twice. What a [`Store`] keeps of a key is in one of four states:
+//!
+//! ```text
+//!                  claim                     complete
+//!        Absent ───────────▶ InProgress ─────────────────▶ Done
+//!          ▲ ▲                │  │   │                       │
+//!          │ └────────────────┘  │   │ lease over, claim:    │ retention over
+//!          │   release: provably │   │ InDoubt (default),    │
+//!          │   not run           │   │ Reexecute, Resume     │
+//!          │                     ▼   ▼                       │
+//!          │ reconcile         InDoubt ── reconcile ──▶ Done │
+//!          └───────────────────────┴─────────────────────────┘
+//! ```
+//!
+//! * Whoever comes with the key of another request is told so (`Mismatch`), before anything else is looked at.
+//! * A claim is held under a *lease*, which is renewed while the work goes on. A lease that is over is not a free key: nobody
+//!   knows what the work has done, so by default it is `InDoubt` until an operator or a job [reconciles](Store::reconcile) it.
+//! * Each claim has a *fence*, a number greater than all before, and an [`Owner`]. A write of an owner that lost its claim is
+//!   refused, so that a process that slept through its lease cannot spoil what came after.
+//! * `Done` is kept for its *retention*, a different time than the lease.
+//!
+//! # What a store promises
+//!
+//! | store | survives | promises |
+//! |---|---|---|
+//! | [`MemoryStore`] | nothing | one start per key in the lifetime of the process |
+
+mod digest;
+mod machine;
+mod memory;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use digest::{Fingerprint, Identity, Owner};
+pub use memory::MemoryStore;
+pub use store::{Ask, CompleteIn, Found, InDoubt, LeaseOver, Outcome, Store, StoreError, Verdict};

@@ -1,0 +1,4 @@
+//! Idempotency keys: what every store promises, and what the protocol does with it.
+
+mod memory;
+mod stores;
