@@ -45,6 +45,8 @@ mod repeat;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;
+#[cfg(feature = "setup")]
+pub mod setup;
 mod spawn;
 mod sync;
 pub mod telemetry;
@@ -66,6 +68,8 @@ pub use quota::{InvalidQuota, Quota};
 pub use ratio::{InvalidRatio, Ratio};
 pub use registry::{BulkheadState, Inspect, Profile, Registry, StackState};
 pub use repeat::{Once, Repeat, Repeatable};
+#[cfg(feature = "setup")]
+pub use setup::Telemetry;
 pub use spawn::spawn;
 
 /// The snippets of the guides compile, too.
@@ -74,4 +78,5 @@ pub use spawn::spawn;
 #[doc = include_str!("../docs/fallback.md")]
 #[doc = include_str!("../docs/golden-path.md")]
 #[doc = include_str!("../docs/overload.md")]
+#[doc = include_str!("../docs/telemetry.md")]
 struct Guides;

@@ -53,7 +53,7 @@ impl Random {
 /// A number that no other process and no other call will draw: 128 bits, under keys that the standard library takes
 /// from the operating system. No seed fixes it, because what it names must stay unique, and no guess is to be feared
 /// from it: it is a name and no secret.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "setup"))]
 pub(crate) fn unique() -> u128 {
     // The state above has 64 bits in all, and every seed lies on the same cycle: too little for names.
     let keys = RandomState::new();

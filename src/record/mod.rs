@@ -23,6 +23,8 @@ pub use backend::{Backend, BackendInUse, choose};
 pub use metrics::metrics;
 #[cfg(feature = "otel")]
 pub use otel::otel;
+#[cfg(feature = "setup")]
+pub(crate) use otel::otel_with;
 pub use tape::Tape;
 
 use crate::{name::Name, observer::Observer, policy::Leaf, registry::Registry, telemetry::TelemetryLayer};

@@ -222,7 +222,7 @@ pub(super) const TOTALS: [Reading<u64>; 17] = [
 pub(super) const STATES: [Reading<i64>; 4] = [
     Reading {
         name: names::BREAKER_STATE,
-        unit: "1",
+        unit: "{circuit}",
         description: "1 for the state that the circuit breaker is in, 0 for the others",
         read: |pipeline, write| {
             if let Some(circuit) = pipeline.circuit {

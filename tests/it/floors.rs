@@ -44,7 +44,7 @@ const FLOORS: [&[&str]; 6] = [
     // The profiles.
     &["golden"],
     // Operations.
-    &["ops"],
+    &["ops", "setup"],
 ];
 
 /// The floor whose modules never import each other.

@@ -20,13 +20,17 @@ pub(super) struct Durations {
 }
 
 impl Durations {
-    pub(super) fn new(meter: &Meter) -> Self {
+    /// The instruments, whose buckets end at `bounds` as well.
+    pub(super) fn new(meter: &Meter, bounds: &[f64]) -> Self {
+        let mut bounds = [&BUCKETS, bounds].concat();
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup();
         let histogram = |name, description| {
             meter
                 .f64_histogram(name)
                 .with_unit("s")
                 .with_description(description)
-                .with_boundaries(BUCKETS.to_vec())
+                .with_boundaries(bounds.clone())
                 .build()
         };
         Self {

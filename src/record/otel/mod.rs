@@ -16,6 +16,9 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
+#[cfg(feature = "setup")]
+use std::time::Duration;
+
 use opentelemetry::{
     global,
     metrics::{MeterProvider, noop::NoopMeterProvider},
@@ -47,11 +50,21 @@ use crate::{
 /// let observer = Registry::new().observer(&ledger).sink(record::otel());
 /// ```
 pub fn otel() -> Arc<dyn Sink> {
-    static OTEL: OnceLock<Arc<Otel>> = OnceLock::new();
-    let otel = OTEL.get_or_init(Arc::default);
+    let otel = shared();
     // With a provider that is already there, states show up before the first call.
     otel.instruments();
     Arc::clone(otel) as Arc<dyn Sink>
+}
+
+/// Has the histograms that are made from now on, which is with the next provider, tell these durations apart as well.
+#[cfg(feature = "setup")]
+pub(crate) fn otel_with(bounds: &[Duration]) {
+    *lock(&shared().bounds) = bounds.iter().map(Duration::as_secs_f64).collect();
+}
+
+fn shared() -> &'static Arc<Otel> {
+    static OTEL: OnceLock<Arc<Otel>> = OnceLock::new();
+    OTEL.get_or_init(Arc::default)
 }
 
 type Provider = Weak<dyn MeterProvider + Send + Sync>;
@@ -62,6 +75,8 @@ struct Otel {
     generation: Arc<AtomicU64>,
     /// The labels of each pipeline, shared by all threads.
     labels: Mutex<BTreeMap<Name, Arc<Labels>>>,
+    /// Bounds of buckets that were asked for, in seconds.
+    bounds: Mutex<Vec<f64>>,
 }
 
 /// The instruments, and the provider that they belong to.
@@ -104,7 +119,7 @@ impl Otel {
             totals::register(&meter, move || current.load(Ordering::Relaxed) == generation);
             *instruments = Instruments {
                 provider: Arc::downgrade(&provider),
-                durations: Arc::new(Durations::new(&meter)),
+                durations: Arc::new(Durations::new(&meter, &lock(&self.bounds))),
             };
         }
         instruments.clone()
@@ -127,6 +142,7 @@ impl Default for Otel {
             instruments: Mutex::new(Instruments::none()),
             generation: Arc::default(),
             labels: Mutex::default(),
+            bounds: Mutex::default(),
         }
     }
 }
@@ -134,7 +150,7 @@ impl Default for Otel {
 impl Instruments {
     fn none() -> Self {
         let provider = Weak::<NoopMeterProvider>::new();
-        Self { provider, durations: Arc::new(Durations::new(&NoopMeterProvider::new().meter(""))) }
+        Self { provider, durations: Arc::new(Durations::new(&NoopMeterProvider::new().meter(""), &[])) }
     }
 }
 

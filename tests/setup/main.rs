@@ -1,0 +1,31 @@
+//! `Telemetry::init`, with what is really installed: each test has a process of its own, because the global providers and
+//! the environment are the process's.
+#![cfg(feature = "setup")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[cfg(feature = "prometheus")]
+mod scrape;
+
+use std::{env, process::Command};
+
+/// Says to a process that it is the one of the test.
+const OWN: &str = "MONETA_TEST_HAS_A_PROCESS";
+
+/// Does the work of the test `name` in a process of its own, with these variables and no others of OpenTelemetry.
+fn process(name: &str, variables: &[(&str, &str)], work: impl FnOnce()) {
+    if env::var_os(OWN).is_some() {
+        return work();
+    }
+    let mut command = Command::new(env::current_exe().unwrap());
+    for (inherited, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
+        command.env_remove(inherited);
+    }
+    let output = command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .envs(variables.iter().copied())
+        .env(OWN, "yes")
+        .output()
+        .unwrap();
+    let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success() && told[0].contains("1 passed"), "{}\n{}", told[0], told[1]);
+}
