@@ -2,7 +2,8 @@
 # Runs every check of the crate, from anywhere, on a machine with a Rust toolchain and a package manager.
 #
 # Nothing is skipped: what a check needs and the machine lacks is installed first (a C linker, valgrind, rustfmt and
-# clippy). All checks run even when one fails; the last line names those that did, and the exit code says the same.
+# clippy, Python, Prometheus). All checks run even when one fails; the last line names those that did, and the exit code
+# says the same.
 #
 #   CARGO_TARGET_DIR    where to build; `target` beside the manifest by default
 set -euo pipefail
@@ -42,11 +43,9 @@ as_root() {
     fi
 }
 
-# need COMMAND PACKAGE: installs the package that brings the command, unless it is there.
-need() {
-    local command="$1" package="$2"
-    command -v "$command" >/dev/null && return
-    printf '%s is missing, installing %s\n' "$command" "$package"
+# install PACKAGE, with whichever package manager there is.
+install() {
+    local package="$1"
     if command -v apt-get >/dev/null; then
         as_root apt-get update -q
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y "$package"
@@ -55,6 +54,14 @@ need() {
     elif command -v brew >/dev/null; then
         brew install "$package"
     fi
+}
+
+# need COMMAND PACKAGE: installs the package that brings the command, unless it is there.
+need() {
+    local command="$1" package="$2"
+    command -v "$command" >/dev/null && return
+    printf '%s is missing, installing %s\n' "$command" "$package"
+    install "$package"
     if ! command -v "$command" >/dev/null; then
         printf '%s is needed, and no package manager here (apt-get, dnf, brew) could bring it: install it by hand\n' \
             "$command" >&2
@@ -94,6 +101,16 @@ every_example() {
         printf '%s\n' "-- $example"
         cargo run --release --all-features --example "$example"
     done
+}
+
+# What the crate tells, heard by others. The check starts what it needs on free ports of the loopback interface, and stops
+# it, whatever happens.
+prometheus_scrapes() {
+    need python3 python3
+    need prometheus prometheus
+    need promtool prometheus
+    cargo build --release --all-features --example quickstart
+    python3 -B tests/e2e/prometheus.py "$CARGO_TARGET_DIR/release/examples/quickstart"
 }
 
 every_interleaving() {
@@ -137,6 +154,7 @@ main() {
     check "benches compile" cargo bench --all-features --no-run
     check "instructions of a call" benches/instructions.sh
     check "examples" every_example
+    check "a real Prometheus scrapes" prometheus_scrapes
 
     printf '\n'
     if ((${#failed[@]})); then

@@ -43,6 +43,7 @@ impl Afterwards {
         format!(
             "The services go on, {until}:\n  \
              http://{golden}/portfolio    on the golden path\n  \
+             http://{golden}/metrics      what Prometheus would read of it\n  \
              http://{bare}/portfolio    with a bare client\n  \
              http://{market_data}/quote        market-data"
         )

@@ -1,4 +1,5 @@
-//! A bad day of a small system, in under a minute: `cargo run --release --example quickstart`.
+//! A bad day of a small system, in under a minute:
+//! `cargo run --release --features prometheus --example quickstart`.
 //!
 //! With `-- --serve` the services go on when the day is over, until Ctrl-C or SIGTERM; with `-- --serve-for 600`, for so
 //! many seconds.
@@ -6,7 +7,8 @@
 //! A portfolio service asks market data for a quote, over loopback HTTP, under a steady load. Market data is
 //! healthy, then slow, then healthy, then dead, then back. Beside it the same service without the golden path
 //! gets the same load on the same day. At the end stands what the callers of both saw, and whether the golden
-//! path kept its promises; if not, the exit code says so.
+//! path kept its promises; if not, the exit code says so. What an SRE would have seen of it stands in the service's
+//! `/metrics` all the time.
 //!
 //! To see how a service is written, read `service.rs`: everything else here is the day around it.
 
@@ -23,6 +25,7 @@ mod process;
 mod progress;
 mod promises;
 mod report;
+mod scrape;
 mod service;
 mod transport;
 mod upstream;
@@ -32,6 +35,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Result;
 use axum::Router;
 use http::Uri;
+use moneta_resilience::Telemetry;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -46,19 +50,20 @@ use crate::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
     let afterwards = Afterwards::asked()?;
+    let telemetry = Telemetry::init("portfolio")?;
     let (golden_calls, bare_calls) = (Calls::default(), Calls::default());
     let circuit = Arc::new(Circuit::default());
 
     let mut upstream = Upstream::start()?;
     let market_data = upstream.address();
-    let app = service::app(market_data, &golden_calls, circuit.clone())?;
+    let app = service::app(market_data, &golden_calls, circuit.clone(), telemetry.scraper())?;
     let (_golden, golden) = serve("golden", app)?;
     let (_bare, bare) = serve("bare", bare::app(market_data, &bare_calls)?)?;
     println!("{}", progress::opening(market_data, golden, bare));
 
     let phases = phases::all();
     let start = Instant::now() + Duration::from_millis(200);
-    let load = Load::start(portfolio(golden)?, portfolio(bare)?, start, phases::length())?;
+    let load = Load::start(uri(golden, "/portfolio")?, uri(bare, "/portfolio")?, start, phases::length())?;
     for phase in &phases {
         sleep_until(start + phase.span.start).await;
         upstream.turn(phase.weather)?;
@@ -72,6 +77,7 @@ async fn main() -> Result<ExitCode> {
     }
     let seen = load.finish()?;
 
+    let metrics = scrape::read(uri(golden, "/metrics")?).await?;
     let notice = afterwards.notice(market_data, golden, bare);
     let golden = report::Path { calls: &seen.golden, transport: &since(start, &golden_calls) };
     let bare = report::Path { calls: &seen.bare, transport: &since(start, &bare_calls) };
@@ -81,6 +87,7 @@ async fn main() -> Result<ExitCode> {
     println!("\n{}", picture::day(&seen, &circuit.transitions(), start, &phases));
     println!("\n{}", report::table(&golden, &bare, &seen.stalls, &phases));
     println!("\n{}", report::circuit(&circuit.transitions(), start, &phases));
+    println!("\n{}", scrape::first_look(&metrics));
     println!("\n{}", report::generator(&seen));
     println!("\n{}", report::verdicts(&verdicts, &judge(&bare)));
     println!("\n{}", report::conclusion(&seen, &verdicts));
@@ -100,8 +107,8 @@ fn serve(name: &str, app: Router) -> Result<(Process, SocketAddr)> {
     Ok((Process::start(name, port, app)?, address))
 }
 
-fn portfolio(service: SocketAddr) -> Result<Uri> {
-    Ok(format!("http://{service}/portfolio").parse()?)
+fn uri(service: SocketAddr, path: &str) -> Result<Uri> {
+    Ok(format!("http://{service}{path}").parse()?)
 }
 
 /// When the calls were made, in time since the start.

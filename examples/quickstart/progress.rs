@@ -22,6 +22,7 @@ pub(crate) fn opening(market_data: SocketAddr, golden: SocketAddr, bare: SocketA
     format!(
         "market-data is on {market_data}. A service that asks it for quotes runs twice:\n\
          on the golden path ({golden}) and with a bare client ({bare}).\n\
+         What Prometheus would read of the first is on http://{golden}/metrics.\n\
          Each gets {a_second} calls a second, for {} s. Below, how those of each second ended:\n\
          \n  \
          {FULL} full  a full answer, from a fresh quote\n  \

@@ -1,7 +1,8 @@
 //! The portfolio service on the golden path: a server stack in front, a client stack behind.
 //!
 //! The file to copy from. What a team decides stands in `app`: names, limits of time, and what to say when market
-//! data says nothing. Retries, their budget, the circuit breaker, bulkheads and telemetry are on without a word.
+//! data says nothing. Retries, their budget, the circuit breaker, bulkheads and telemetry are on without a word; where
+//! telemetry goes is said in `main`, by `Telemetry::init`.
 
 use std::{
     net::SocketAddr,
@@ -21,13 +22,14 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use http::{HeaderName, Request, StatusCode, Uri};
+use http::{HeaderName, Request, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use moneta_resilience::{
     BoxError,
     golden::{self, BoxedClient, ClientBody},
     http::{AnswerBody, Degraded},
+    setup::Scraper,
 };
 
 use crate::{
@@ -44,7 +46,12 @@ pub(crate) const DEGRADED: HeaderName = HeaderName::from_static("x-degraded");
 const SHARES: u64 = 40;
 
 /// The service, asking market data at this address.
-pub(crate) fn app(market_data: SocketAddr, calls: &Calls, circuit: Arc<Circuit>) -> Result<Router> {
+pub(crate) fn app(
+    market_data: SocketAddr,
+    calls: &Calls,
+    circuit: Arc<Circuit>,
+    scraper: Scraper,
+) -> Result<Router> {
     let last = Arc::new(LastQuote::default());
     let stale = Arc::clone(&last);
 
@@ -59,7 +66,9 @@ pub(crate) fn app(market_data: SocketAddr, calls: &Calls, circuit: Arc<Circuit>)
     Ok(Router::new()
         .route("/portfolio", get(portfolio))
         .with_state(Service { quote, quotes, last })
-        .layer(golden::server("portfolio").timeout(DEADLINE).layer()))
+        .layer(golden::server("portfolio").timeout(DEADLINE).layer())
+        // After the layer: whoever watches the service is neither refused nor counted.
+        .route("/metrics", get(async move || ([(CONTENT_TYPE, Scraper::CONTENT_TYPE)], scraper.scrape()))))
 }
 
 /// The client of market data. Its answers are the dependency's, or the fallback's text.

@@ -1,0 +1,131 @@
+"""A real Prometheus scrapes the quickstart, and has every series that docs/telemetry.md names.
+
+    python3 tests/e2e/prometheus.py target/release/examples/quickstart
+
+Needs `prometheus` and `promtool`. It takes as long as the quickstart's day, and leaves nothing behind.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from processes import Running, until
+
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "telemetry.md"
+
+# What the document names and the quickstart's day does not bring about.
+ABSENT = {
+    "resilience.hedge.calls": "it has no hedge",
+    "resilience.rate_limiter.requests": "it has no rate limit",
+    "resilience.answers.broken": "it speaks no gRPC",
+    "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
+}
+
+CONFIGURATION = """
+global: {{ scrape_interval: 1s, scrape_timeout: 1s }}
+scrape_configs: [{{ job_name: quickstart, static_configs: [{{ targets: ['{target}'] }}] }}]
+"""
+
+
+def documented():
+    """Every metric of the document: its kind, which is its section's, its unit and its name."""
+    kinds = {"Totals": "counter", "States": "gauge", "Durations": "histogram"}
+    kind = None
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"##+ (.*)", line):
+            kind = kinds.get(heading[1])
+        elif row := re.match(r"\| `([a-z_.]+)` \| `([^`]+)` \|", line):
+            assert kind, f"what kind of metric is {row[1]}? its section is none of {[*kinds]}"
+            yield row[1], row[2], kind
+
+
+def in_prometheus(name, unit, kind):
+    """The series of a metric, by the OpenTelemetry specification of the Prometheus exporter."""
+    units = {"s": "_seconds", "By": "_bytes", "1": "_ratio" if kind == "gauge" else ""}
+    stem = name.replace(".", "_") + units.get(unit, "")
+    suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
+    return [stem + suffix for suffix in suffixes[kind]]
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+def lint(metrics):
+    """`promtool check metrics` finds nothing to say."""
+    said = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, text=True)
+    assert said.returncode == 0 and not said.stderr, f"promtool: {said.stdout}{said.stderr}"
+
+
+class Prometheus:
+    """The API of a running Prometheus."""
+
+    def __init__(self, address):
+        self.api = f"http://{address}/api/v1/query?query="
+
+    def ask(self, query):
+        """The values of all series that the query gives."""
+        answer = json.loads(get(self.api + urllib.parse.quote(query)))
+        assert answer["status"] == "success", answer
+        return [float(series["value"][1]) for series in answer["data"]["result"]]
+
+    def is_up(self):
+        try:
+            return self.ask("up") == [1]
+        except urllib.error.URLError:
+            return False
+
+
+def main(quickstart):
+    names = [*documented()]
+    kinds = {kind for _, _, kind in names}
+    assert len(names) > 20 and len(kinds) == 3, f"the document was not understood: {names}"
+    unknown = ABSENT.keys() - {name for name, _, _ in names}
+    assert not unknown, f"excused, but not in the document: {unknown}"
+
+    with tempfile.TemporaryDirectory() as folder, Running(quickstart, "--serve-for", 120) as service:
+        target = service.says(r"http://(\S+)/metrics", 10)[1]
+        configuration = pathlib.Path(folder) / "prometheus.yml"
+        configuration.write_text(CONFIGURATION.format(target=target))
+        arguments = [f"--config.file={configuration}", f"--storage.tsdb.path={folder}/data"]
+        with Running("prometheus", "--web.listen-address=127.0.0.1:0", *arguments) as server:
+            prometheus = Prometheus(server.says(r'msg="Listening on" address=(\S+)', 20)[1])
+            assert until(20, prometheus.is_up), "Prometheus cannot scrape the service"
+
+            service.says("The services go on", 90)
+            metrics = get(f"http://{target}/metrics")
+            lint(metrics)
+            missing = [
+                series
+                for name, *of in names
+                if name not in ABSENT
+                for series in in_prometheus(name, *of)
+                if not until(3, lambda: prometheus.ask(series))
+            ]
+            assert not missing, f"docs/telemetry.md names them, Prometheus does not have them: {missing}"
+
+            # What dashboards ask, and that the numbers are those of the service.
+            calls = 'sum(resilience_calls_total{pipeline="portfolio"})'
+            there = sum(map(float, re.findall(r'^resilience_calls_total{.*pipeline="portfolio".* (\d+)$', metrics, re.M)))
+            assert there and until(3, lambda: prometheus.ask(calls) == [there]), f"{prometheus.ask(calls)}, not {there}"
+            state = "sum by (pipeline) (resilience_circuit_breaker_state)"
+            assert prometheus.ask(state) == [1], f"the states of a breaker: {prometheus.ask(state)}"
+            slow = 'histogram_quantile(0.99, sum by (le) (rate(resilience_call_duration_seconds_bucket[2m])))'
+            [p99] = prometheus.ask(slow)
+            assert 0 < p99 < 10, f"99 % took {p99} s"
+        exit_code = service.stop()
+        assert exit_code == 0, f"the quickstart ended with {exit_code}: {''.join(service.output[-20:])}"
+    print(f"{len(names) - len(ABSENT)} of {len(names)} metrics of docs/telemetry.md, in Prometheus; not looked for:")
+    for name, why in ABSENT.items():
+        print(f"  {name}: {why}")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]).resolve())
