@@ -53,6 +53,8 @@ pub mod telemetry;
 pub mod timeout;
 mod timer;
 mod window;
+#[cfg(feature = "http")]
+mod words;
 
 pub use budget::RetryBudget;
 pub use call::{Call, Deadline};

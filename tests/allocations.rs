@@ -67,7 +67,7 @@ fn the_headers_of_an_attempt_cost_four_allocations() {
 
     let builder =
         || golden::client("wire").timeout(Duration::from_secs(30)).no_fallback().registry(&Registry::new());
-    let echo = tower::service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+    let echo = tower::service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
     let poll = |call: task::Poll<_>| assert!(matches!(call, task::Poll::Ready(Ok::<Response<_>, _>(_))));
     let cx = &mut task::Context::from_waker(task::Waker::noop());
 

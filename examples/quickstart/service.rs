@@ -27,8 +27,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use moneta_resilience::{
     BoxError,
-    golden::{self, BoxedClient, ClientBody},
-    http::{AnswerBody, Degraded},
+    golden::{self, BoxedClient, ClientBodyOr},
+    http::Degraded,
     setup::Scraper,
 };
 
@@ -72,7 +72,7 @@ pub(crate) fn app(
 }
 
 /// The client of market data. Its answers are the dependency's, or the fallback's text.
-type Quotes = BoxedClient<Request<Empty<Bytes>>, http::Response<AnswerBody<ClientBody<Incoming>, String>>>;
+type Quotes = BoxedClient<Request<Empty<Bytes>>, http::Response<ClientBodyOr<Incoming, String>>>;
 
 /// What the handlers share.
 #[derive(Clone)]

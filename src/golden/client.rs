@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use finish::{Admitted, AttemptPolicy, Attempts, ClientPolicy, Innermost, PlainAttempts, RateLimited};
 #[cfg(feature = "http")]
-pub use finish::{ClientBody, HttpAttempts, HttpClientPolicy, WiredAttempts};
+pub use finish::{
+    AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
+};
 
 use super::{Limit, Missing, choice::positive};
 #[cfg(feature = "rate-limit")]
@@ -281,8 +283,19 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         self
     }
 
-    /// Writes no headers on the attempts of `.http(..)` and `.grpc(..)`: neither the time that is left nor which attempt
-    /// it is. For services of others that refuse headers they do not know.
+    /// The only hosts whose requests carry the trace and its baggage on; without this, all do. For clients whose requests
+    /// also go to others than one's own services.
+    #[cfg(feature = "http")]
+    pub fn trace_hosts<I>(mut self, hosts: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.settings.wire_headers.trace_hosts = Some(hosts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Writes no headers on the attempts of `.http(..)` and `.grpc(..)`: neither the time that is left, nor which attempt
+    /// it is, nor the trace. For services of others that refuse headers they do not know.
     #[cfg(feature = "http")]
     pub fn without_wire_headers(mut self) -> Self {
         self.settings.wire_headers.enabled = false;

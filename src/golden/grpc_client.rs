@@ -48,7 +48,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let by_head = self.limit_by_head();
         let limits = self.limits_of_bodies().or_streaming(is_stream);
         let (fallback, observer, handle, attempts) =
-            self.wired(Side::Client, ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
+            self.wired(ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = LimitByHeadPolicy::new(by_head, policy);

@@ -8,12 +8,12 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tower::Service;
 
-use super::{HasTimeout, Server, ServerBuilder, ServerLayer, ServerPolicy};
+use super::{HasTimeout, Server, ServerBody, ServerBuilder, ServerLayer, ServerPolicy};
 use crate::{
     classify::ByCode,
     error::BoxError,
     grpc::{GRPC_TIMEOUT, RefusalBody, patience, refusal},
-    http::{DeadlineHeaderPolicy, HeldBody},
+    http::DeadlineHeaderPolicy,
     policy::{Policy, StackFuture},
     respond::RespondFuture,
 };
@@ -45,9 +45,9 @@ impl<S, B, RB> Service<Request<B>> for GrpcServer<S>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    ServerPolicy<ByCode>: Policy<S, Request<B>, Response = Response<HeldBody<RB>>>,
+    ServerPolicy<ByCode>: Policy<S, Request<B>, Response = Response<ServerBody<RB>>>,
 {
-    type Response = Response<RefusalBody<HeldBody<RB>>>;
+    type Response = Response<RefusalBody<ServerBody<RB>>>;
     type Error = Infallible;
     type Future = GrpcServerFuture<S, B>;
 

@@ -68,7 +68,9 @@ pub use client::{
     Admitted, AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost, PlainAttempts, RateLimited,
 };
 #[cfg(feature = "http")]
-pub use client::{ClientBody, HttpAttempts, HttpClientPolicy, WiredAttempts};
+pub use client::{
+    AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
+};
 #[cfg(feature = "grpc")]
 pub use grpc_client::{BoxedGrpcClient, GrpcClient, GrpcClientPolicy, GrpcFuture};
 #[cfg(feature = "grpc")]
@@ -76,7 +78,7 @@ pub use grpc_server::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;
 pub use send::{Client, SendFuture};
 #[cfg(feature = "http")]
-pub use server::{Server, ServerBuilder, ServerFuture, ServerLayer, ServerPolicy};
+pub use server::{Server, ServerBody, ServerBuilder, ServerFuture, ServerLayer, ServerPolicy};
 
 /// Begins the stack of a client: what stands between a service and one of its dependencies.
 ///

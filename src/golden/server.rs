@@ -23,7 +23,8 @@ use crate::{
     fault::{FaultPolicy, Faults},
     head::Head,
     http::{
-        BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, Priorities, PriorityHeaderPolicy, REQUEST_TIMEOUT,
+        BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, HttpTelemetryPolicy, Part, Priorities,
+        PriorityHeaderPolicy, REQUEST_TIMEOUT, Teller, ToldBody, Trust,
     },
     name::Name,
     observer::{Observer, Sink},
@@ -31,12 +32,13 @@ use crate::{
     priority::Priority,
     registry::{Profile, Registry},
     respond::{RespondBody, RespondFuture},
-    telemetry::{CallTelemetryPolicy, Side},
     timeout::{LimitByHead, LimitByHeadPolicy, TimeoutPolicy},
 };
 
 /// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
-pub type ServerPolicy<C = ByStatus> = CallTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
+pub type ServerPolicy<C = ByStatus> = HttpTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
+/// The body of an answer of a server, whose handler's are `B`.
+pub type ServerBody<B> = ToldBody<HeldBody<B>>;
 
 /// What stands inside the caller's deadline.
 type Limited<C> = PriorityHeaderPolicy<
@@ -54,6 +56,7 @@ pub struct ServerBuilder<T> {
     name: Name,
     timeout: T,
     deadline_header: HeaderName,
+    trust: Trust,
     priorities: Priorities,
     sheds: bool,
     #[cfg(feature = "rate-limit")]
@@ -71,6 +74,7 @@ impl ServerBuilder<Missing> {
             name,
             timeout: Missing,
             deadline_header: REQUEST_TIMEOUT,
+            trust: Trust::default(),
             priorities: Priorities::default(),
             sheds: false,
             #[cfg(feature = "rate-limit")]
@@ -127,6 +131,7 @@ impl<T> ServerBuilder<T> {
             timeout,
             name: self.name,
             deadline_header: self.deadline_header,
+            trust: self.trust,
             priorities: self.priorities,
             sheds: self.sheds,
             #[cfg(feature = "rate-limit")]
@@ -143,6 +148,37 @@ impl<T> ServerBuilder<T> {
     /// `x-envoy-expected-rq-timeout-ms` is read as well.
     pub fn deadline_header(mut self, name: HeaderName) -> Self {
         self.deadline_header = name;
+        self
+    }
+
+    /// Finds the route of a request, the pattern of paths that it matched: what spans and metrics call it by. It is never the
+    /// path itself, of which there is no end.
+    ///
+    /// axum's router leaves the route with the request, and with feature `axum` it is read from there; this is for
+    /// everything else. Only the first 2000 routes keep their names.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use moneta_resilience::golden;
+    ///
+    /// let layer = golden::server("accounts")
+    ///     .timeout(Duration::from_secs(2))
+    ///     .route_of(|head| head.uri.path().starts_with("/accounts/").then_some("/accounts/{id}"))
+    ///     .layer();
+    /// # let _ = layer;
+    /// ```
+    pub fn route_of(
+        mut self,
+        route_of: impl Fn(Head<'_>) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
+        self.trust.route_of = Some(Arc::new(route_of));
+        self
+    }
+
+    /// For a service that faces the internet: each call begins a trace of its own, with a link to that of its caller, whose
+    /// sampling and baggage do not come in. Without this, the caller's trace goes on here.
+    pub fn edge(mut self) -> Self {
+        self.trust.edge = true;
         self
     }
 
@@ -294,7 +330,8 @@ impl<T> ServerBuilder<T> {
         let policy = LimitByHeadPolicy::new(self.timeout.by_head().cloned(), policy);
         let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
-        let policy = CallTelemetryPolicy::new(observer.clone(), Side::Server, policy);
+        let policy =
+            HttpTelemetryPolicy::new(Teller::new(observer.clone(), Part::Server, self.trust), policy);
         let parts = Parts {
             profile: Profile::Server,
             observer,
@@ -363,9 +400,9 @@ impl<S, B, RB> Service<Request<B>> for Server<S>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    ServerPolicy: Policy<S, Request<B>, Response = Response<HeldBody<RB>>>,
+    ServerPolicy: Policy<S, Request<B>, Response = Response<ServerBody<RB>>>,
 {
-    type Response = Response<RespondBody<HeldBody<RB>>>;
+    type Response = Response<RespondBody<ServerBody<RB>>>;
     type Error = Infallible;
     type Future = ServerFuture<S, B>;
 

@@ -446,7 +446,7 @@ async fn a_single_call_keeps_time_for_its_fallback_when_that_takes_any() {
 #[cfg(feature = "http")]
 #[tokio::test(start_paused = true)]
 async fn an_http_answer_of_a_fallback_that_takes_time_is_marked() {
-    let down = service_fn(async |_: http::Request<()>| Err::<http::Response<()>, _>(refused()));
+    let down = service_fn(async |_: http::Request<()>| Err::<http::Response<String>, _>(refused()));
     let stack = client("down")
         .timeout(LIMIT)
         .fallback_async(|_why| async { Ok(http::Response::new("stale".to_owned())) })

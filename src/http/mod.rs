@@ -47,6 +47,7 @@ mod record;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod stale;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -71,6 +72,8 @@ pub use record::{NotReplayable, RecordBody};
 #[cfg(feature = "reqwest")]
 pub use reqwest::{Reqwest, ReqwestFuture};
 pub use stale::{KeptBody, Stale, StaleBody, StaleCache, StalePass};
+pub use telemetry::{HttpTelemetryPass, HttpTelemetryPolicy, ToldBody};
+pub(crate) use telemetry::{Part, Teller, Trust};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};
 

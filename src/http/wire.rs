@@ -1,5 +1,6 @@
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     deadline::{Patience, REQUEST_TIMEOUT},
     priority::REQUEST_PRIORITY,
+    telemetry::inject,
 };
 use crate::{
     call::Call,
@@ -30,6 +32,8 @@ pub(crate) struct WireHeaders {
     pub(crate) enabled: bool,
     /// The name of the remaining time.
     pub(crate) deadline: HeaderName,
+    /// The only hosts that are told of the trace, if not all are.
+    pub(crate) trace_hosts: Option<Arc<[String]>>,
     format: Format,
 }
 
@@ -38,7 +42,7 @@ type Format = fn(&HeaderName, &Call, Instant, &mut HeaderMap);
 
 impl Default for WireHeaders {
     fn default() -> Self {
-        Self { enabled: true, deadline: REQUEST_TIMEOUT, format: milliseconds_and_count }
+        Self { enabled: true, deadline: REQUEST_TIMEOUT, trace_hosts: None, format: milliseconds_and_count }
     }
 }
 
@@ -47,6 +51,12 @@ impl WireHeaders {
     #[cfg(feature = "grpc")]
     pub(crate) fn written(self, deadline: HeaderName, format: Format) -> Self {
         Self { deadline, format, ..self }
+    }
+
+    fn trusts(&self, host: Option<&str>) -> bool {
+        self.trace_hosts.as_ref().is_none_or(|hosts| {
+            host.is_some_and(|host| hosts.iter().any(|trusted| trusted.eq_ignore_ascii_case(host)))
+        })
     }
 
     fn write(&self, call: &Call, now: Instant, headers: &mut HeaderMap) {
@@ -141,6 +151,9 @@ where
         if let Some(mut request) = pass.request.take() {
             if self.headers.enabled {
                 self.headers.write(pass.call, cx.now(), request.headers_mut());
+                if self.headers.trusts(request.uri().host()) {
+                    inject(request.headers_mut());
+                }
             }
             pass.inner.set(Some(self.inner.start(*pass.call, request)));
         }

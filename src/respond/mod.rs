@@ -45,6 +45,7 @@ mod service;
 mod tests;
 
 pub use future::{ReadyOr, RespondFuture};
+pub(crate) use problem::status;
 pub use service::{Respond, RespondLayer};
 
 /// The body of an answer: the handler's own, or a problem in its place.

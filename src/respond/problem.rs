@@ -16,38 +16,50 @@ use crate::{
 /// How long a refused caller should stay away when the policy that refused it does not know.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// The status of [`answer`].
+pub(crate) fn status(error: Option<&BoxError>) -> StatusCode {
+    let Some(error) = error else { return StatusCode::INTERNAL_SERVER_ERROR };
+    match Rejected::find(&**error).map(Rejected::reason) {
+        Some(Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle) => StatusCode::GATEWAY_TIMEOUT,
+        Some(Reason::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+        None => match injected(error).map(InjectedFault::class) {
+            Some(Class::CallerFault) => StatusCode::BAD_REQUEST,
+            Some(Class::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Some(Class::Transient { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+    }
+}
+
+fn injected(error: &BoxError) -> Option<&InjectedFault> {
+    sources(&**error).find_map(|source| source.downcast_ref())
+}
+
 /// The answer to a call that ended in an error, or whose handler panicked.
 pub(super) fn answer(error: Option<&BoxError>) -> Response<Full<Bytes>> {
-    let Some(error) = error else { return internal("panic") };
+    let status = status(error);
+    let Some(error) = error else { return failed(status, "panic") };
     if let Some(rejected) = Rejected::find(&**error) {
         let reason = rejected.reason();
         let mut response = match reason {
-            Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => problem(
-                StatusCode::GATEWAY_TIMEOUT,
-                reason.as_str(),
-                "the call was not finished in time",
-                None,
-            ),
+            Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => {
+                problem(status, reason.as_str(), "the call was not finished in time", None)
+            }
             Reason::RateLimited => too_many(rejected),
             _ => {
                 let wait = rejected.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
-                problem(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), "refused for now", Some(wait))
+                problem(status, reason.as_str(), "refused for now", Some(wait))
             }
         };
         response.extensions_mut().insert(rejected.clone());
         return response;
     }
-    match sources(&**error).find_map(|source| source.downcast_ref::<InjectedFault>()) {
+    match injected(error) {
         Some(injected) => {
-            let status = match injected.class() {
-                Class::CallerFault => StatusCode::BAD_REQUEST,
-                Class::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-                Class::Transient { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
             problem(status, "injected_fault", "an injected fault", injected.class().retry_after())
         }
-        None => internal("internal_error"),
+        None => failed(status, "internal_error"),
     }
 }
 
@@ -79,8 +91,8 @@ fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn internal(reason: &str) -> Response<Full<Bytes>> {
-    problem(StatusCode::INTERNAL_SERVER_ERROR, reason, "the service failed", None)
+fn failed(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
+    problem(status, reason, "the service failed", None)
 }
 
 fn problem(

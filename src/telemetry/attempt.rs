@@ -6,10 +6,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{
-    Side, outcome_of,
-    span::{Span, Spans},
-};
+use super::{Side, Span, SpanEnd, Spans, outcome_of};
 use crate::{
     call::Call,
     class::{Class, Ending},
@@ -26,13 +23,20 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct AttemptTelemetryPolicy<I> {
     observer: Observer,
-    spans: Spans,
+    /// `None` where a policy further in makes spans by the conventions of its protocol.
+    spans: Option<Spans>,
     inner: I,
 }
 
 impl<I> AttemptTelemetryPolicy<I> {
-    pub(crate) fn new(observer: Observer, side: Side, inner: I) -> Self {
-        Self { spans: Spans::new(&observer, side), observer, inner }
+    pub(crate) fn new(observer: Observer, inner: I) -> Self {
+        Self { spans: Some(Spans::new(&observer, Side::Client)), observer, inner }
+    }
+
+    /// Without spans of its own: those are made further in, by the conventions of the protocol.
+    #[cfg(feature = "http")]
+    pub(crate) fn without_spans(self) -> Self {
+        Self { spans: None, ..self }
     }
 
     fn tell(&self, (attempt, kind): (u32, AttemptKind), started: Instant, outcome: Outcome, now: Instant) {
@@ -91,7 +95,8 @@ where
         pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
         if let Progress::Started(started) = progress {
             let outcome = outcome_of(ending);
-            pass.span.end(&self.spans, outcome, None, now);
+            let error = Side::Client.error_type(outcome, None);
+            pass.span.end(SpanEnd { outcome, error, now });
             self.tell((*pass.attempt, *pass.kind), started, outcome, now);
         }
     }
@@ -113,14 +118,15 @@ where
         if let Progress::Waiting = *pass.progress {
             let now = cx.now();
             *pass.progress = Progress::Started(now);
-            pass.span.begin(&self.spans, *pass.attempt, now);
+            pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(*pass.attempt, now)));
             self.observer.emit(Event::AttemptStarted { attempt: *pass.attempt, kind: *pass.kind });
         }
         let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
         if let Progress::Started(started) = *pass.progress {
             *pass.progress = Progress::Told;
             let now = cx.now();
-            pass.span.end(&self.spans, answer.outcome, answer.result.as_ref().err(), now);
+            let error = Side::Client.error_type(answer.outcome, answer.result.as_ref().err());
+            pass.span.end(SpanEnd { outcome: answer.outcome, error, now });
             if (answer.class, answer.outcome) != (Class::Neutral, Outcome::Rejected) {
                 self.tell((*pass.attempt, *pass.kind), started, answer.outcome, now);
             }

@@ -8,10 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{
-    Side, outcome_of,
-    span::{Span, Spans},
-};
+use super::{Side, Span, SpanEnd, Spans, outcome_of};
 use crate::{
     call::Call,
     class::Ending,
@@ -25,13 +22,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct CallTelemetryPolicy<I> {
     observer: Observer,
+    side: Side,
     spans: Spans,
     inner: I,
 }
 
 impl<I> CallTelemetryPolicy<I> {
     pub(crate) fn new(observer: Observer, side: Side, inner: I) -> Self {
-        Self { spans: Spans::new(&observer, side), observer, inner }
+        Self { spans: Spans::new(&observer, side), side, observer, inner }
     }
 
     pub(super) fn observer(&self) -> &Observer {
@@ -97,7 +95,8 @@ where
                 pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
             }));
             let outcome = outcome_of(ending);
-            pass.span.end(&self.spans, outcome, None, now);
+            let error = self.side.error_type(outcome, None);
+            pass.span.end(SpanEnd { outcome, error, now });
             self.tell(started, outcome, now);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
@@ -118,13 +117,15 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
         if let Some(started) = *pass.started {
-            pass.span.begin(&self.spans, 1, started);
+            pass.span.begin(started, || Some(self.spans.plain(1, started)));
         }
         let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
         if let Some(started) = pass.started.take() {
             let now = cx.now();
-            pass.span.end(&self.spans, answer.outcome, answer.result.as_ref().err(), now);
-            self.tell(started, answer.outcome, now);
+            let outcome = answer.outcome;
+            let error = self.side.error_type(outcome, answer.result.as_ref().err());
+            pass.span.end(SpanEnd { outcome, error, now });
+            self.tell(started, outcome, now);
         }
         Poll::Ready(answer)
     }

@@ -61,10 +61,19 @@ mod tracer;
 pub use attempt::{AttemptTelemetryPass, AttemptTelemetryPolicy};
 pub use call::{CallTelemetryPass, CallTelemetryPolicy};
 pub use layer::{TelemetryFuture, TelemetryLayer, TelemetryService};
+#[cfg(feature = "http")]
+pub(crate) use span::Prepared;
+pub(crate) use span::{Span, SpanEnd, Spans};
+#[cfg(all(feature = "http", feature = "otel"))]
+pub(crate) use tracer::has_tracer;
 #[cfg(feature = "otel")]
 pub(crate) use tracer::scope;
 
-use crate::{class::Ending, event::Outcome};
+use crate::{
+    class::Ending,
+    error::{BoxError, Rejected},
+    event::Outcome,
+};
 
 /// Which side of a wire the work of a span is on. It decides the span's kind, and whether a request that was itself at
 /// fault is an error.
@@ -74,16 +83,27 @@ pub(crate) enum Side {
     Internal,
     /// The one that asks.
     Client,
-    /// The one that asks over HTTP, whose attempts have attributes by the conventions for that.
-    #[cfg_attr(not(any(feature = "http", feature = "otel")), expect(dead_code, reason = "it is over HTTP"))]
-    HttpClient,
     /// The one that answers.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the server profile is one of HTTP"))]
     Server,
 }
 
+impl Side {
+    /// What kind of error `outcome` is to the work on this side, if it is one. A caller that went away is none, and
+    /// neither is a request at fault, except to the one that made it.
+    pub(crate) fn error_type(self, outcome: Outcome, error: Option<&BoxError>) -> Option<&'static str> {
+        match outcome {
+            Outcome::Success | Outcome::Degraded | Outcome::Cancelled => return None,
+            Outcome::CallerFault if self != Self::Client => return None,
+            _ => {}
+        }
+        let rejected = error.and_then(|error| Rejected::find(&**error));
+        Some(rejected.map_or(outcome.as_str(), |rejected| rejected.reason().as_str()))
+    }
+}
+
 /// How work ended that gave no answer.
-const fn outcome_of(ending: Ending) -> Outcome {
+pub(crate) const fn outcome_of(ending: Ending) -> Outcome {
     match ending {
         Ending::Cancelled => Outcome::Cancelled,
         Ending::Panicked => Outcome::Panicked,

@@ -3,6 +3,8 @@
 //! These are constants of our own, so that no version of another crate can rename a series. `docs/telemetry.md` says
 //! what they mean, and a test holds it against this file.
 
+#![cfg_attr(not(feature = "http"), allow(dead_code, reason = "some names belong to a protocol"))]
+
 // Attributes.
 
 pub(crate) const PIPELINE: &str = "pipeline";
@@ -17,6 +19,17 @@ pub(crate) const ATTEMPT_TYPE: &str = "attempt.type";
 pub(crate) const ERROR_TYPE: &str = "error.type";
 pub(crate) const RESEND_COUNT: &str = "resilience.resend_count";
 pub(crate) const HTTP_RESEND_COUNT: &str = "http.request.resend_count";
+pub(crate) const HTTP_METHOD: &str = "http.request.method";
+pub(crate) const HTTP_METHOD_ORIGINAL: &str = "http.request.method_original";
+pub(crate) const HTTP_ROUTE: &str = "http.route";
+pub(crate) const HTTP_STATUS: &str = "http.response.status_code";
+pub(crate) const PROTOCOL_VERSION: &str = "network.protocol.version";
+pub(crate) const URL_SCHEME: &str = "url.scheme";
+pub(crate) const URL_PATH: &str = "url.path";
+pub(crate) const URL_QUERY: &str = "url.query";
+pub(crate) const URL_FULL: &str = "url.full";
+pub(crate) const SERVER_ADDRESS: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
 
 // Durations, recorded one by one.
 

@@ -3,41 +3,50 @@
 use tokio::time::Instant;
 
 use super::Side;
-use crate::{error::BoxError, event::Outcome, observer::Observer};
+use crate::{event::Outcome, observer::Observer};
 
 #[derive(Clone, Debug)]
-pub(super) struct Spans;
+pub(crate) struct Spans;
 
 impl Spans {
-    pub(super) fn new(_observer: &Observer, _side: Side) -> Self {
+    pub(crate) fn new(_observer: &Observer, _side: Side) -> Self {
         Self
+    }
+
+    #[expect(clippy::unused_self, reason = "what it stands in for has a self")]
+    pub(super) fn plain(&self, _attempt: u32, _started: Instant) -> Prepared {
+        Prepared
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Span;
+pub(crate) struct Prepared;
+
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "nobody asks how a span ended that is none")]
+pub(crate) struct SpanEnd {
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<&'static str>,
+    pub(crate) now: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Span;
 
 #[expect(clippy::unused_self, reason = "the span that it stands in for has a self")]
 impl Span {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self
     }
 
     #[inline]
-    pub(super) fn begin(&mut self, _spans: &Spans, _attempt: u32, _started: Instant) {}
+    pub(crate) fn begin(&mut self, _now: Instant, _prepare: impl FnOnce() -> Option<Prepared>) {}
 
     #[inline]
-    pub(super) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }
 
     #[inline]
-    pub(super) fn end(
-        &mut self,
-        _spans: &Spans,
-        _outcome: Outcome,
-        _error: Option<&BoxError>,
-        _now: Instant,
-    ) {
-    }
+    pub(crate) fn end(&mut self, _end: SpanEnd) {}
 }

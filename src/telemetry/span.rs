@@ -7,62 +7,84 @@ use opentelemetry::{
 use tokio::time::Instant;
 
 use super::{Side, names, tracer};
-use crate::{
-    clock,
-    error::{BoxError, Reason, Rejected},
-    event::Outcome,
-    observer::Observer,
-};
+use crate::{clock, event::Outcome, observer::Observer};
 
 /// What the spans of a policy have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Spans {
+pub(crate) struct Spans {
     pipeline: Arc<str>,
     side: Side,
 }
 
 impl Spans {
-    pub(super) fn new(observer: &Observer, side: Side) -> Self {
+    pub(crate) fn new(observer: &Observer, side: Side) -> Self {
         Self { pipeline: observer.name().as_str().into(), side }
     }
 
-    fn builder(&self, attempt: u32, started: Instant) -> SpanBuilder {
-        let mut attributes = Vec::with_capacity(4);
-        attributes.push(KeyValue::new(names::PIPELINE, Arc::clone(&self.pipeline)));
+    /// A span that is called like the pipeline.
+    pub(crate) fn plain(&self, attempt: u32, started: Instant) -> Prepared {
+        let mut prepared = self.named(self.pipeline.to_string(), started);
         if attempt > 1 {
-            let name =
-                if self.side == Side::HttpClient { names::HTTP_RESEND_COUNT } else { names::RESEND_COUNT };
-            attributes.push(KeyValue::new(name, i64::from(attempt - 1)));
+            prepared.note(names::RESEND_COUNT, i64::from(attempt - 1));
         }
-        SpanBuilder::from_name(self.pipeline.to_string())
+        prepared
+    }
+
+    /// A span of this name.
+    pub(crate) fn named(&self, name: String, started: Instant) -> Prepared {
+        let mut attributes = Vec::with_capacity(12);
+        attributes.push(KeyValue::new(names::PIPELINE, Arc::clone(&self.pipeline)));
+        let builder = SpanBuilder::from_name(name)
             .with_kind(match self.side {
                 Side::Internal => SpanKind::Internal,
-                Side::Client | Side::HttpClient => SpanKind::Client,
+                Side::Client => SpanKind::Client,
                 Side::Server => SpanKind::Server,
             })
             .with_start_time(clock::wall(started))
-            .with_attributes(attributes)
+            .with_attributes(attributes);
+        Prepared { builder, parent: None }
+    }
+}
+
+/// What a span is made of. A sampler decides by it, so it is there before the span is.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) builder: SpanBuilder,
+    /// `None` for the context that the work is begun in.
+    pub(super) parent: Option<Context>,
+}
+
+impl Prepared {
+    /// Adds an attribute.
+    pub(crate) fn note(&mut self, key: &'static str, value: impl Into<opentelemetry::Value>) {
+        self.builder.attributes.get_or_insert_default().push(KeyValue::new(key, value));
     }
 
-    /// Whether `outcome` is an error of the work on this side. A caller that went away is none, and neither is a
-    /// request at fault, except to the one that made it.
-    fn is_error(&self, outcome: Outcome) -> bool {
-        match outcome {
-            Outcome::Success | Outcome::Degraded | Outcome::Cancelled => false,
-            Outcome::CallerFault => matches!(self.side, Side::Client | Side::HttpClient),
-            Outcome::Transient
-            | Outcome::Throttled
-            | Outcome::Fault
-            | Outcome::Timeout
-            | Outcome::Rejected
-            | Outcome::Panicked => true,
-        }
+    /// Makes it a child of what came from the caller instead of the work that it is begun in.
+    #[cfg(feature = "http")]
+    pub(crate) fn child_of(&mut self, parent: Context) {
+        self.parent = Some(parent);
     }
+
+    /// Adds a link to a span that is no ancestor.
+    #[cfg(feature = "http")]
+    pub(crate) fn link(&mut self, context: opentelemetry::trace::SpanContext) {
+        self.builder.links.get_or_insert_default().push(opentelemetry::trace::Link::with_context(context));
+    }
+}
+
+/// How the work of a span ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanEnd {
+    pub(crate) outcome: Outcome,
+    /// What kind of error it was, if it was one of this side.
+    pub(crate) error: Option<&'static str>,
+    pub(crate) now: Instant,
 }
 
 /// The span of one call or attempt.
 #[derive(Debug)]
-pub(super) enum Span {
+pub(crate) enum Span {
     /// The work was never polled.
     Waiting,
     /// The context that the work runs in, with the span.
@@ -72,24 +94,21 @@ pub(super) enum Span {
 }
 
 impl Span {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self::Waiting
     }
 
     /// Makes the span at the first poll, as a child of the span that the caller polls in.
     #[inline]
-    pub(super) fn begin(&mut self, spans: &Spans, attempt: u32, started: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant, prepare: impl FnOnce() -> Option<Prepared>) {
         if let Self::Waiting = self {
-            *self = match tracer::open(started, || spans.builder(attempt, started)) {
-                Some(context) => Self::Open(context),
-                None => Self::Closed,
-            };
+            *self = tracer::open(now, prepare).map_or(Self::Closed, Self::Open);
         }
     }
 
     /// Does a piece of the work inside the span.
     #[inline]
-    pub(super) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _attached = match self {
             Self::Open(context) => Some(context.clone().attach()),
             Self::Waiting | Self::Closed => None,
@@ -97,23 +116,30 @@ impl Span {
         work()
     }
 
+    /// Adds an attribute that is only known now.
+    #[cfg(feature = "http")]
+    pub(crate) fn note(&self, key: &'static str, value: impl Into<opentelemetry::Value>) {
+        if let Self::Open(context) = self {
+            context.span().set_attribute(KeyValue::new(key, value));
+        }
+    }
+
     /// Ends the span, as what came of the work says.
     #[inline]
-    pub(super) fn end(&mut self, spans: &Spans, outcome: Outcome, error: Option<&BoxError>, now: Instant) {
+    pub(crate) fn end(&mut self, end: SpanEnd) {
         if let Self::Open(context) = mem::replace(self, Self::Closed) {
-            end(&context, spans, outcome, error, now);
+            close(&context, end);
         }
     }
 }
 
-fn end(context: &Context, spans: &Spans, outcome: Outcome, error: Option<&BoxError>, now: Instant) {
+fn close(context: &Context, end: SpanEnd) {
     let span = context.span();
-    span.set_attribute(KeyValue::new(names::OUTCOME, outcome.as_str()));
-    if spans.is_error(outcome) {
-        let reason = error.and_then(|error| Rejected::find(&**error)).map(Rejected::reason);
-        span.set_attribute(KeyValue::new(names::ERROR_TYPE, reason.map_or(outcome.as_str(), Reason::as_str)));
+    span.set_attribute(KeyValue::new(names::OUTCOME, end.outcome.as_str()));
+    if let Some(error) = end.error {
+        span.set_attribute(KeyValue::new(names::ERROR_TYPE, error));
         // The description stays empty: an error's message may hold what must not leave the process.
         span.set_status(Status::error(""));
     }
-    span.end_with_timestamp(clock::wall(now));
+    span.end_with_timestamp(clock::wall(end.now));
 }

@@ -49,8 +49,7 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 /// Call and attempt telemetry around `service`, as in a stack.
 macro_rules! stack {
     ($observer:expr, $service:expr) => {{
-        let attempts =
-            AttemptTelemetryPolicy::new($observer.clone(), Side::Client, Leaf::<ByError>::default());
+        let attempts = AttemptTelemetryPolicy::new($observer.clone(), Leaf::<ByError>::default());
         Stack::new(Arc::new(CallTelemetryPolicy::new($observer, Side::Internal, attempts)), $service)
     }};
 }
@@ -162,7 +161,7 @@ async fn an_attempt_that_hung_is_told_as_timeout_and_ends_before_its_call() {
     let (tape, observer) = observer();
     let leaf = Leaf::<ByError>::default();
     let timeout = TimeoutPolicy::new(SECOND, Reason::Timeout, observer.clone(), leaf);
-    let attempts = AttemptTelemetryPolicy::new(observer.clone(), Side::Client, timeout);
+    let attempts = AttemptTelemetryPolicy::new(observer.clone(), timeout);
     let policy = CallTelemetryPolicy::new(observer, Side::Internal, attempts);
     let service = Stack::new(Arc::new(policy), service_fn(|()| pending::<Result<(), BoxError>>()));
     service.oneshot(()).await.expect_err("it hangs");

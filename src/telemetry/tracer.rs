@@ -9,9 +9,11 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use opentelemetry::{
     Context, InstrumentationScope,
     global::{self, BoxedTracer},
-    trace::{Span as _, SpanBuilder, TraceContextExt, Tracer},
+    trace::{Span as _, TraceContextExt, Tracer},
 };
 use tokio::time::Instant;
+
+use super::span::Prepared;
 
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -26,14 +28,17 @@ thread_local! {
     static CACHE: RefCell<Cache> = const { RefCell::new(Cache { asked: None, tracer: None }) };
 }
 
-/// A context with a new span in it, which is a child of the current one. `None` when nobody would see the span.
-pub(super) fn open(now: Instant, builder: impl FnOnce() -> SpanBuilder) -> Option<Context> {
+/// A context with a new span in it, which is a child of the current one unless what was prepared says otherwise. `None`
+/// when nobody would see the span.
+pub(super) fn open(now: Instant, prepare: impl FnOnce() -> Option<Prepared>) -> Option<Context> {
     let tracer = tracer(now)?;
-    Context::map_current(|parent| {
-        if parent.is_telemetry_suppressed() {
+    Context::map_current(|current| {
+        if current.is_telemetry_suppressed() {
             return None;
         }
-        let span = tracer.build_with_context(builder(), parent);
+        let Prepared { builder, parent } = prepare()?;
+        let parent = parent.as_ref().unwrap_or(current);
+        let span = tracer.build_with_context(builder, parent);
         // A span that was sampled out has an identity of its own, which its children need to be sampled out with it.
         // A no-op has none, or its parent's.
         let own = span.span_context();
@@ -44,6 +49,12 @@ pub(super) fn open(now: Instant, builder: impl FnOnce() -> SpanBuilder) -> Optio
             None
         }
     })
+}
+
+/// Whether spans are made, as far as this thread knows.
+#[cfg(feature = "http")]
+pub(crate) fn has_tracer(now: Instant) -> bool {
+    tracer(now).is_some()
 }
 
 /// Who measures: the instrumentation scope of everything that the crate tells OpenTelemetry.

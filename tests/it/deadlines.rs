@@ -25,8 +25,8 @@ const OUTER: Duration = Duration::from_millis(900);
 /// Longer than the outer one, so that it decides nothing.
 const LONG: Duration = Duration::from_secs(30);
 
-type Transport = BoxCloneSyncService<Request<String>, Response<()>, BoxError>;
-type Client = golden::BoxedClient<Request<String>, Response<ClientBody<()>>>;
+type Transport = BoxCloneSyncService<Request<String>, Response<String>, BoxError>;
+type Client = golden::BoxedClient<Request<String>, Response<ClientBody<String>>>;
 
 fn client(name: &str, timeout: Duration, transport: Transport) -> Client {
     golden::client(name).timeout(timeout).no_fallback().registry(&Registry::new()).http(transport).boxed()
@@ -39,7 +39,11 @@ fn get() -> Request<String> {
 /// A connection to a golden server: the call runs in a task of its own, which ends when the connection is dropped.
 fn serve<H>(name: &str, handler: H) -> Transport
 where
-    H: Service<Request<String>, Response = Response<()>, Error = BoxError> + Clone + Send + Sync + 'static,
+    H: Service<Request<String>, Response = Response<String>, Error = BoxError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     H::Future: Send,
 {
     struct Connection(tokio::task::JoinHandle<()>);
@@ -55,7 +59,7 @@ where
         let connection = Connection(tokio::spawn(async move {
             assert_eq!(Deadline::current(), None, "a deadline came over without a header");
             let Ok(response) = server.oneshot(request).await;
-            answer.send(response.map(drop)).ok();
+            answer.send(response.map(|_| String::new())).ok();
         }));
         async move {
             let response = answered.await?;
@@ -71,9 +75,9 @@ fn middle(
     next: Client,
 ) -> impl Service<
     Request<String>,
-    Response = Response<()>,
+    Response = Response<String>,
     Error = BoxError,
-    Future = impl Future<Output = Result<Response<()>, BoxError>> + Send,
+    Future = impl Future<Output = Result<Response<String>, BoxError>> + Send,
 > + Clone
 + Send
 + Sync {
@@ -81,7 +85,7 @@ fn middle(
         let next = next.clone();
         async move {
             sleep(work).await;
-            Ok(next.send(get()).await?.map(drop))
+            Ok(next.send(get()).await?.map(|_| String::new()))
         }
     })
 }
@@ -93,7 +97,7 @@ struct Innermost {
 }
 
 impl Innermost {
-    async fn handle(self, hangs: bool) -> Result<Response<()>, BoxError> {
+    async fn handle(self, hangs: bool) -> Result<Response<String>, BoxError> {
         struct Running(Arc<AtomicUsize>);
         impl Drop for Running {
             fn drop(&mut self) {
@@ -106,7 +110,7 @@ impl Innermost {
         if hangs {
             pending::<()>().await;
         }
-        Ok(Response::new(()))
+        Ok(Response::new(String::new()))
     }
 }
 
@@ -160,7 +164,7 @@ fn failing(seen: &Seen, deadline: &'static str) -> Transport {
         seen.lock().unwrap().push([header(deadline), header("x-envoy-attempt-count")]);
         async {
             sleep(100 * MS).await;
-            Ok(Response::builder().status(503).body(()).unwrap())
+            Ok(Response::builder().status(503).body(String::new()).unwrap())
         }
     }))
 }

@@ -34,9 +34,9 @@ fn transport<B>(
     ends: &'static Ends,
 ) -> impl Service<
     Request<B>,
-    Response = Response<()>,
+    Response = Response<String>,
     Error = BoxError,
-    Future = impl Future<Output = Result<Response<()>, BoxError>>,
+    Future = impl Future<Output = Result<Response<String>, BoxError>>,
 > + Clone {
     let seen = Arc::clone(seen);
     service_fn(move |request: Request<B>| {
@@ -44,7 +44,7 @@ fn transport<B>(
         let end = ends[seen.len()];
         seen.push(request.headers().get("idempotency-key").cloned());
         async move {
-            let mut response = Response::new(());
+            let mut response = Response::new(String::new());
             *response.status_mut() = http::StatusCode::from_u16(end.map_err(io::Error::from)?)?;
             if end == Ok(409) {
                 response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));

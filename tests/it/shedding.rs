@@ -34,14 +34,14 @@ impl Told {
 
 /// A service of so many workers, with a queue in front of them.
 fn workers()
--> impl Service<Request<()>, Response = Response<()>, Error = Infallible, Future: Send> + Clone + Send {
+-> impl Service<Request<()>, Response = Response<String>, Error = Infallible, Future: Send> + Clone + Send {
     let workers = Arc::new(Semaphore::new(WORKERS));
     service_fn(move |_: Request<()>| {
         let workers = Arc::clone(&workers);
         async move {
             let _worker = workers.acquire().await;
             sleep(BUSY).await;
-            Ok(Response::new(()))
+            Ok(Response::new(String::new()))
         }
     })
 }

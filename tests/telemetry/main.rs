@@ -2,13 +2,21 @@
 #![cfg(feature = "otel")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "http")]
+mod http_client;
+#[cfg(feature = "http")]
+mod http_server;
 mod metrics;
 mod spans;
+mod traces;
 
 use std::time::Duration;
 
 use moneta_resilience::telemetry::TelemetryLayer;
-use opentelemetry::{global, metrics::noop::NoopMeterProvider, trace::noop::NoopTracerProvider};
+use opentelemetry::{
+    global, metrics::noop::NoopMeterProvider, propagation::TextMapCompositePropagator,
+    trace::noop::NoopTracerProvider,
+};
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::sleep,
@@ -23,6 +31,7 @@ async fn alone() -> MutexGuard<'static, ()> {
     let alone = ALONE.lock().await;
     global::set_meter_provider(NoopMeterProvider::new());
     global::set_tracer_provider(NoopTracerProvider::new());
+    global::set_text_map_propagator(TextMapCompositePropagator::new(Vec::new()));
     alone
 }
 

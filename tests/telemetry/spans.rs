@@ -9,60 +9,25 @@ use std::{
 use futures::FutureExt;
 use moneta_resilience::golden::{self, Calls};
 use opentelemetry::{
-    Context, Value, global,
+    Context, Value,
     trace::{
         FutureExt as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId,
         TraceState,
     },
 };
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tokio::{
     task::yield_now,
     time::{advance, sleep},
 };
 
-use crate::{SECOND, alone, call};
-
-/// A tracer provider and its spans.
-struct Traces {
-    provider: SdkTracerProvider,
-    exporter: InMemorySpanExporter,
-}
-
-impl Traces {
-    fn new() -> Self {
-        let exporter = InMemorySpanExporter::default();
-        Self {
-            provider: SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build(),
-            exporter,
-        }
-    }
-
-    fn set(&self) {
-        global::set_tracer_provider(self.provider.clone());
-    }
-
-    /// The finished spans of a pipeline, in the order of their ends.
-    fn spans(&self, pipeline: &str) -> Vec<SpanData> {
-        let spans = self.exporter.get_finished_spans().unwrap();
-        spans.into_iter().filter(|span| span.name == pipeline).collect()
-    }
-}
+use crate::{
+    SECOND, alone, call,
+    traces::{Traces, attribute, text},
+};
 
 /// A stack whose attempts are cut after a second.
 fn stack(pipeline: &str) -> Calls {
     golden::client(pipeline).timeout(30 * SECOND).attempt_timeout(SECOND).no_fallback().calls()
-}
-
-fn attribute(span: &SpanData, key: &str) -> Option<Value> {
-    let mut values = span.attributes.iter().filter(|attribute| attribute.key.as_str() == key);
-    let value = values.next().map(|attribute| attribute.value.clone());
-    assert!(values.next().is_none(), "{key} is written twice");
-    value
-}
-
-fn text(span: &SpanData, key: &str) -> Option<String> {
-    attribute(span, key).map(|value| value.to_string())
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +105,9 @@ async fn a_later_attempt_over_http_says_which_it_is_in_the_words_of_the_conventi
     let (_alone, traces) = (alone().await, Traces::new());
     traces.set();
     let client = golden::client("spans-http").timeout(30 * SECOND).no_fallback();
-    let busy = async |_: Request<()>| Ok::<_, Infallible>(Response::builder().status(503).body(()).unwrap());
+    let busy = async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::builder().status(503).body(String::new()).unwrap())
+    };
     client.http(tower::service_fn(busy)).send(Request::new(())).await.unwrap();
 
     let spans = traces.spans("spans-http");

@@ -27,16 +27,17 @@ use crate::{
 use crate::{
     classify::ByStatus,
     http::{
-        BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, HttpFallbackPolicy,
-        IdempotencyKeyPolicy, TimedBody, WireHeaders, WireHeadersPolicy,
+        AnswerBody, BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, HttpFallbackPolicy,
+        HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, Teller, TimedBody, ToldBody, Trust, WireHeaders,
+        WireHeadersPolicy,
     },
     timeout::{LimitByHead, LimitByHeadPolicy},
 };
 
 /// What stands innermost, before the transport.
 pub type Innermost<C> = FaultPolicy<Leaf<C>>;
-/// What stands inside the bulkhead of a client.
-pub type Admitted<I> = AttemptTelemetryPolicy<TimeoutPolicy<I>>;
+/// What stands inside the bulkhead of a client, round the limit of an attempt.
+pub type Admitted<I> = AttemptTelemetryPolicy<I>;
 /// What stands round each attempt of a client; `B` is its bulkhead.
 pub type AttemptPolicy<B> = CircuitBreakerPolicy<ThrottlePolicy<RateLimited<B>>>;
 /// What stands inside the rate limit of a client.
@@ -48,24 +49,33 @@ pub type RateLimited<I> = I;
 /// What stands inside the fallback of a client; `B` is its bulkhead.
 pub type Attempts<B, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<B>>>>;
 /// The attempts of a client for any service.
-pub type PlainAttempts<C, H = NoHedge> = Attempts<BulkheadPolicy<Admitted<Innermost<C>>>, H>;
+pub type PlainAttempts<C, H = NoHedge> = Attempts<BulkheadPolicy<Admitted<TimeoutPolicy<Innermost<C>>>>, H>;
 /// The layers of a client for any service.
 pub type ClientPolicy<F, C = ByError, H = NoHedge> =
     CallTelemetryPolicy<FallbackPolicy<F, PlainAttempts<C, H>>>;
 /// The layers of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpClientPolicy<F, H = NoHedge> =
-    CallTelemetryPolicy<LimitByHeadPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>>;
-/// The body of an answer to a client for HTTP, whose transport's are `B`: what the builder says of bodies, done to it.
+    HttpTelemetryPolicy<LimitByHeadPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<HttpAttempts<H>>>>>;
+/// The body of an answer to a client for HTTP without a fallback, whose transport's are `B`: what the builder says of
+/// bodies, done to it.
 #[cfg(feature = "http")]
-pub type ClientBody<B> = TimedBody<HeldBody<B>>;
+pub type ClientBody<B> = ToldBody<AttemptBody<B>>;
+/// The body of an answer to a client for HTTP, whose transport's are `B`, and its fallback's `FB`.
+#[cfg(feature = "http")]
+pub type ClientBodyOr<B, FB> = ToldBody<AnswerBody<AttemptBody<B>, FB>>;
+/// The body of an answer as it comes to the fallback of a client.
+#[cfg(feature = "http")]
+pub type AttemptBody<B> = TimedBody<HeldBody<ToldBody<B>>>;
 /// What stands inside the limits on the body of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
 /// The attempts of a protocol over HTTP, whose answers `C` judges.
 #[cfg(feature = "http")]
-pub type WiredAttempts<C, H = NoHedge> =
-    Attempts<BodyBulkheadPolicy<Admitted<WireHeadersPolicy<Innermost<C>>>>, H>;
+pub type WiredAttempts<C, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<Wired<C>>>, H>;
+/// An attempt of a protocol over HTTP, with what it says and what is told of it.
+#[cfg(feature = "http")]
+pub type Wired<C> = HttpTelemetryPolicy<TimeoutPolicy<WireHeadersPolicy<Innermost<C>>>>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
@@ -80,13 +90,12 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let (keys, limits) = (self.settings.idempotency_keys, self.limits_of_bodies());
         let by_head = self.limit_by_head();
-        let (fallback, observer, handle, attempts) =
-            self.wired(Side::HttpClient, ByStatus, |headers| headers);
+        let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = LimitByHeadPolicy::new(by_head, policy);
-        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        let policy = HttpTelemetryPolicy::new(Teller::new(observer, Part::Call, Trust::default()), policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
     }
 
@@ -112,7 +121,6 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     #[cfg(feature = "http")]
     pub(in crate::golden) fn wired<D>(
         self,
-        side: Side,
         classifier: D,
         wire: impl FnOnce(WireHeaders) -> WireHeaders,
     ) -> (F, Observer, Handle, WiredAttempts<D, H>)
@@ -126,8 +134,13 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let wire = |innermost| WireHeadersPolicy::new(headers, innermost);
         let until_body_end = settings.bulkhead_until_body_end;
         let hold = |bulkhead| BodyBulkheadPolicy::new(bulkhead, until_body_end);
+        let tell = |observer: Observer, attempt| {
+            let teller = Teller::new(observer.clone(), Part::Attempt, Trust::default());
+            let attempt = HttpTelemetryPolicy::new(teller, attempt);
+            AttemptTelemetryPolicy::new(observer, attempt).without_spans()
+        };
         let (observer, handle, attempts) =
-            settings.attempts(side, timeout.limit(), classifier, wire, hold, hedge);
+            settings.attempts(timeout.limit(), classifier, wire, tell, hold, hedge);
         (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 
@@ -139,8 +152,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         H: HedgeChoice,
     {
         let Self { timeout, fallback, classifier, hedge, settings } = self;
-        let (observer, handle, attempts) =
-            settings.attempts(Side::Client, timeout.limit(), classifier, identity, identity, hedge);
+        let (observer, handle, attempts) = settings.attempts(
+            timeout.limit(),
+            classifier,
+            identity,
+            AttemptTelemetryPolicy::new,
+            identity,
+            hedge,
+        );
         let fallback = fallback.within(timeout.limit());
         let policy = FallbackPolicy::new(fallback, observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
@@ -156,8 +175,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         H: HedgeChoice,
     {
         let Self { timeout, classifier, hedge, settings, .. } = self;
-        let (observer, handle, attempts) =
-            settings.attempts(Side::Client, timeout.limit(), classifier, identity, identity, hedge);
+        let (observer, handle, attempts) = settings.attempts(
+            timeout.limit(),
+            classifier,
+            identity,
+            AttemptTelemetryPolicy::new,
+            identity,
+            hedge,
+        );
         let policy = OrPolicy::new(timeout.limit(), observer.clone(), attempts);
         let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
         Calls::new(Stack::new(Arc::new(policy), Closure), handle)
@@ -166,14 +191,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 
 impl Settings {
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
-    /// innermost, and `hold` says until when a call keeps its place.
-    fn attempts<C, I, B, H: HedgeChoice>(
+    /// innermost, `tell` what is told of an attempt, and `hold` says until when a call keeps its place.
+    fn attempts<C, I, A, B, H: HedgeChoice>(
         self,
-        side: Side,
         limit: Duration,
         classifier: C,
         wire: impl FnOnce(Innermost<C>) -> I,
-        hold: impl FnOnce(BulkheadPolicy<Admitted<I>>) -> B,
+        tell: impl FnOnce(Observer, TimeoutPolicy<I>) -> A,
+        hold: impl FnOnce(BulkheadPolicy<A>) -> B,
         hedge: H,
     ) -> (Observer, Handle, Attempts<B, H>) {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
@@ -181,7 +206,7 @@ impl Settings {
         let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
-        let policy = AttemptTelemetryPolicy::new(observer.clone(), side, policy);
+        let policy = tell(observer.clone(), policy);
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),

@@ -415,6 +415,7 @@ async fn a_cache_that_nobody_was_asked_past_says_hit() {
     *up.lock().expect("no test panics with it") = false;
     let stale = stack.send(get("/")).await.expect("there is a copy");
     assert_eq!(stale.headers()["cache-status"], "moneta-resilience; hit");
+    drop(stale);
     let counts = stack.handle().counts();
     assert_eq!((counts.calls(Outcome::Degraded), counts.fallbacks_served()), (1, 1));
 }

@@ -80,6 +80,7 @@ async fn another_service_answers_what_may_be_sent_twice() {
     assert_eq!(text(answer).await, "fresh");
     let answer = client.send(request("POST", down, "/")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "the failure of a POST stays what it is");
+    drop(answer);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     let counts = client.handle().counts();
     assert_eq!((counts.calls(Outcome::Degraded), counts.calls(Outcome::Transient)), (1, 1));
@@ -144,6 +145,7 @@ async fn a_429_is_throttled_and_its_hint_is_read() {
     let bare = quotes().no_fallback().http(hyper());
     let answer = bare.send(request("POST", address, "/")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    drop(answer);
     assert_eq!(bare.handle().counts().calls(Outcome::Throttled), 1);
 }
 

@@ -46,7 +46,7 @@ async fn handle(row: Row) -> Result<Response<Full<Bytes>>, BoxError> {
 }
 
 /// The answer to the row's call; `None` when its caller left. And the handle of the server.
-async fn answer(row: Row) -> (Option<Response<()>>, Handle) {
+async fn answer(row: Row) -> (Option<Response<String>>, Handle) {
     let places = match row {
         Row::Full => BulkheadLayer::new(1).max_queue(0),
         Row::FullAfterAWait => BulkheadLayer::new(1).max_wait(SHORT),
@@ -79,7 +79,7 @@ async fn answer(row: Row) -> (Option<Response<()>>, Handle) {
     if let Some(holder) = holder {
         holder.abort();
     }
-    (answer.map(|answer| answer.unwrap().map(drop)), driven.handle().clone())
+    (answer.map(|answer| answer.unwrap().map(|_| String::new())), driven.handle().clone())
 }
 
 #[tokio::test(start_paused = true)]

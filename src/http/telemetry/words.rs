@@ -1,0 +1,93 @@
+//! What the conventions ask about a request, in words of closed or bounded sets.
+
+use http::{Method, StatusCode, Uri, Version};
+
+use crate::{
+    event::{End, Exchange, Protocol},
+    head::Head,
+    words::{OTHER, Words},
+};
+
+/// As many routes and hosts keep their names.
+const MAX: usize = 2_000;
+
+static ROUTES: Words = Words::new(MAX);
+static HOSTS: Words = Words::new(MAX);
+
+/// A request that a server was sent.
+pub(super) fn served(head: Head<'_>, route: Option<&str>) -> Exchange {
+    Exchange {
+        protocol: Protocol::Http,
+        end: End::Server,
+        method: method(head.method),
+        scheme: Some(scheme(head.uri).unwrap_or("http")),
+        route: route.map(|route| ROUTES.get(route)),
+        address: None,
+        port: None,
+    }
+}
+
+/// A request that a client sends.
+pub(super) fn sent(head: Head<'_>) -> Exchange {
+    let scheme = scheme(head.uri);
+    let usual = match scheme {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    };
+    Exchange {
+        protocol: Protocol::Http,
+        end: End::Client,
+        method: method(head.method),
+        scheme,
+        route: None,
+        address: head.uri.host().map(|host| HOSTS.get(host)),
+        port: head.uri.port_u16().or(usual),
+    }
+}
+
+/// What axum's router says that a request matched.
+#[cfg(feature = "axum")]
+pub(super) fn matched_route(head: Head<'_>) -> Option<&str> {
+    head.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
+}
+
+/// No server framework is known in this build.
+#[cfg(not(feature = "axum"))]
+pub(super) fn matched_route(_: Head<'_>) -> Option<&str> {
+    None
+}
+
+/// The methods of RFC 9110, of RFC 5789, and QUERY: all that the conventions know.
+fn method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 10] =
+        ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
+    let text = method.as_str();
+    KNOWN.into_iter().find(|known| *known == text).unwrap_or(OTHER)
+}
+
+fn scheme(uri: &Uri) -> Option<&'static str> {
+    match uri.scheme_str() {
+        Some("https") => Some("https"),
+        Some("http") => Some("http"),
+        _ => None,
+    }
+}
+
+/// A status as the name of a kind of error.
+pub(super) fn error(status: StatusCode) -> &'static str {
+    // As many as the type has from 400 on.
+    static STATUSES: Words = Words::new(600);
+    STATUSES.get(status.as_str())
+}
+
+pub(super) fn version(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_09 => Some("0.9"),
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        Version::HTTP_3 => Some("3"),
+        _ => None,
+    }
+}
