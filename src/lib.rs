@@ -8,7 +8,7 @@ mod cells;
 pub mod circuit_breaker;
 mod class;
 pub mod classify;
-#[cfg(any(feature = "http", feature = "otel"))]
+#[cfg(any(feature = "http", feature = "otel", feature = "logs"))]
 mod clock;
 mod error;
 pub mod event;

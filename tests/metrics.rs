@@ -187,6 +187,31 @@ fn two_registries_do_not_write_over_each_others_states() {
     }
 }
 
+#[cfg(feature = "logs")]
+#[test]
+fn lines_of_logs_that_are_lost_are_a_total_of_the_process() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let (json, guard) = record::log::JsonLines::new("payments").write_to(Full).unwrap();
+    let subscriber = tracing_subscriber::registry().with(json);
+    tracing::subscriber::with_default(subscriber, || tracing::info!("lost"));
+    assert!(guard.flush(600 * SECOND));
+    let recorder = recorder();
+    metrics::with_local_recorder(&recorder, || Registry::new().publish());
+    let page = recorder.handle().render();
+    assert!(page.contains("\nresilience_log_dropped_total 1\n"), "{page}");
+}
+
 #[test]
 fn a_backend_that_is_in_use_is_not_changed() {
     let _alone = alone();

@@ -3,12 +3,15 @@
 //! A process has one metrics backend, which stacks and [`observer`] tell without being asked. With feature `otel` it is
 //! [`otel`], the sink that records durations in OpenTelemetry, and exports the counts and states of all pipelines. With
 //! feature `metrics` it can be [`metrics`], the sink for the recorder of the `metrics` crate: alone where there is no
-//! `otel`, else once it is [chosen](choose). [`Tape`] keeps events for a test to look at.
+//! `otel`, else once it is [chosen](choose). With feature `logs` they tell the log of the process as well. [`Tape`] keeps
+//! events for a test to look at.
 
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod backend;
 #[cfg(feature = "metrics")]
 mod capped;
+#[cfg(feature = "logs")]
+pub mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "otel")]
@@ -33,7 +36,8 @@ use crate::{name::Name, observer::Observer, policy::Leaf, registry::Registry, te
 pub const BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// An observer that counts under `name` in the registry of the process and tells the metrics backend of the process.
+/// An observer that counts under `name` in the registry of the process and tells the metrics backend of the process, and its
+/// log.
 ///
 /// Give it to layers that are used by themselves:
 ///
@@ -44,7 +48,7 @@ pub const BUCKETS: [f64; 14] =
 /// let layer = BulkheadLayer::new(16).observer(record::observer(&ledger));
 /// ```
 pub fn observer(name: &Name) -> Observer {
-    to_backend(Registry::global().observer(name))
+    to_log(to_backend(Registry::global().observer(name)))
 }
 
 /// The same observer, telling the metrics backend of the process as well.
@@ -56,6 +60,18 @@ fn to_backend(observer: Observer) -> Observer {
 /// The same observer: this build has no metrics backend.
 #[cfg(not(any(feature = "otel", feature = "metrics")))]
 fn to_backend(observer: Observer) -> Observer {
+    observer
+}
+
+/// The same observer, telling the log of the process as well.
+#[cfg(feature = "logs")]
+fn to_log(observer: Observer) -> Observer {
+    observer.sink(log::calls())
+}
+
+/// The same observer: this build has no log.
+#[cfg(not(feature = "logs"))]
+fn to_log(observer: Observer) -> Observer {
     observer
 }
 

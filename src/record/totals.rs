@@ -218,6 +218,25 @@ pub(super) const TOTALS: [Reading<u64>; 17] = [
     },
 ];
 
+/// A total of the process, which belongs to no pipeline.
+pub(super) struct Whole {
+    pub(super) name: &'static str,
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "`metrics` has no units of counts"))]
+    pub(super) unit: &'static str,
+    pub(super) description: &'static str,
+    pub(super) read: fn() -> u64,
+}
+
+pub(super) const WHOLE: &[Whole] = &[
+    #[cfg(feature = "logs")]
+    Whole {
+        name: names::LOG_DROPPED,
+        unit: "{line}",
+        description: "Lines of logs for which there was no room, or that could not be written",
+        read: super::log::dropped,
+    },
+];
+
 /// What goes up and down.
 pub(super) const STATES: [Reading<i64>; 4] = [
     Reading {

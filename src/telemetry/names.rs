@@ -56,6 +56,8 @@ pub(crate) const FAULT_INJECTIONS: &str = "resilience.fault.injections";
 pub(crate) const DEADLINES_EXPIRED: &str = "resilience.deadlines.expired";
 pub(crate) const DEADLINES_MALFORMED: &str = "resilience.deadlines.malformed";
 pub(crate) const PRIORITIES_MALFORMED: &str = "resilience.priorities.malformed";
+#[cfg(feature = "logs")]
+pub(crate) const LOG_DROPPED: &str = "resilience.log.dropped";
 
 // States, read when somebody asks.
 

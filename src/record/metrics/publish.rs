@@ -8,7 +8,7 @@ use ::metrics::{Key, Recorder, Unit, with_recorder};
 use super::{METADATA, key};
 use crate::{
     name::Name,
-    record::totals::{Pipeline, STATES, TOTALS, pipelines},
+    record::totals::{Pipeline, STATES, TOTALS, WHOLE, pipelines},
     registry::Registry,
     sync::lock,
     telemetry::names,
@@ -36,6 +36,11 @@ impl Registry {
         let pipelines = pipelines(self);
         with_recorder(|recorder| {
             describe(recorder);
+            for total in WHOLE {
+                recorder
+                    .register_counter(&Key::from_static_name(total.name), &METADATA)
+                    .absolute((total.read)());
+            }
             for (name, pipeline) in &pipelines {
                 write_totals(recorder, name, pipeline);
                 write_states(recorder, name, pipeline);
@@ -46,6 +51,9 @@ impl Registry {
 
 fn describe(recorder: &dyn Recorder) {
     for total in TOTALS {
+        recorder.describe_counter(total.name.into(), Some(Unit::Count), total.description.into());
+    }
+    for total in WHOLE {
         recorder.describe_counter(total.name.into(), Some(Unit::Count), total.description.into());
     }
     for state in STATES {

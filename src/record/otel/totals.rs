@@ -8,7 +8,7 @@ use opentelemetry::{
 };
 
 use crate::{
-    record::totals::{Reading, STATES, TOTALS, pipelines},
+    record::totals::{Reading, STATES, TOTALS, WHOLE, pipelines},
     registry::Registry,
     telemetry::names,
 };
@@ -25,6 +25,19 @@ pub(super) fn register(meter: &Meter, current: impl Fn() -> bool + Clone + Send 
             .with_callback(move |instrument| {
                 if current() {
                     observe(&total, instrument);
+                }
+            })
+            .build();
+    }
+    for total in WHOLE {
+        let current = current.clone();
+        meter
+            .u64_observable_counter(total.name)
+            .with_unit(total.unit)
+            .with_description(total.description)
+            .with_callback(move |instrument| {
+                if current() {
+                    instrument.observe((total.read)(), &[]);
                 }
             })
             .build();

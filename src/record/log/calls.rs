@@ -1,0 +1,244 @@
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tracing::Level;
+
+use super::correlation::{self, Trace};
+use crate::{
+    event::{End, Ended, Event, Exchange, Outcome, Protocol},
+    name::Name,
+    observer::{Interest, Sink},
+    random::Random,
+    ratio::Ratio,
+};
+
+/// What all events of the crate are found by.
+pub(super) const TARGET: &str = "moneta_resilience";
+
+/// The log of the process.
+static CALLS: LazyLock<ArcSwap<CallLog>> = LazyLock::new(ArcSwap::default);
+
+thread_local! {
+    /// The end of a server's request that was told of last: the end of its call follows at once, and is the same.
+    static SERVED: Cell<Option<(usize, Duration)>> = const { Cell::new(None) };
+}
+
+/// The sink that logs the calls of the process, as the [`CallLog`] does that was installed last.
+///
+/// Golden stacks and [`record::observer`](crate::record::observer) tell it already. It is for the stacks of a registry of
+/// one's own.
+pub fn calls() -> Arc<dyn Sink> {
+    static SINK: LazyLock<Arc<Installed>> = LazyLock::new(|| Arc::new(Installed));
+    Arc::clone(&SINK) as Arc<dyn Sink>
+}
+
+/// Tells whichever log is installed.
+struct Installed;
+
+impl Sink for Installed {
+    fn interest(&self) -> Interest {
+        CALLS.load().interest()
+    }
+
+    fn record(&self, pipeline: &Name, event: &Event) {
+        CALLS.load().record(pipeline, event);
+    }
+}
+
+/// Which calls are logged; see the [module](super). It is a sink, for a stack of its own, and can be
+/// [the one of the process](CallLog::install).
+///
+/// ```
+/// use std::time::Duration;
+/// use moneta_resilience::{Ratio, record::log::CallLog};
+///
+/// // Every hundredth call that went well, all others, and those that took longer than half a second.
+/// CallLog::new().successes(Ratio::new(0.01)?).slow(Duration::from_millis(500)).install();
+/// # Ok::<(), moneta_resilience::InvalidRatio>(())
+/// ```
+#[derive(Debug)]
+pub struct CallLog {
+    successes: Ratio,
+    slow: Duration,
+    random: Random,
+}
+
+impl CallLog {
+    /// Logs every call of a server, and what takes longer than a second as slow.
+    pub fn new() -> Self {
+        Self { successes: Ratio::ONE, slow: Duration::from_secs(1), random: Random::from_entropy() }
+    }
+
+    /// Logs this share of the calls that went well and were not slow. The default is all of them.
+    #[must_use]
+    pub fn successes(self, share: Ratio) -> Self {
+        Self { successes: share, ..self }
+    }
+
+    /// From when on a call is slow. The default is one second.
+    #[must_use]
+    pub fn slow(self, limit: Duration) -> Self {
+        Self { slow: limit, ..self }
+    }
+
+    /// Fixes which calls are in the share that is logged.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { random: Random::seeded(seed), ..self }
+    }
+
+    /// Makes it the log of the process, from the next call on.
+    pub fn install(self) {
+        CALLS.store(Arc::new(self));
+    }
+
+    fn served(&self, pipeline: &Name, exchange: &Exchange, ended: &Ended) {
+        let went_well = ended.error.is_none()
+            && ended.status.is_some_and(|status| match exchange.protocol {
+                Protocol::Http => status < 400,
+                Protocol::Grpc => status == 0,
+            });
+        let slow = ended.elapsed > self.slow;
+        if went_well && !slow && self.random.unit() >= self.successes.value() {
+            return;
+        }
+        let line = Line {
+            pipeline: pipeline.as_str(),
+            exchange: Some(exchange),
+            status: ended.status,
+            error: ended.error,
+            outcome: None,
+            elapsed: ended.elapsed,
+            slow,
+        };
+        line.tell(match ended.error {
+            Some(_) => Level::ERROR,
+            None if slow => Level::WARN,
+            None => Level::INFO,
+        });
+    }
+
+    fn called(&self, pipeline: &Name, outcome: Outcome, elapsed: Duration) {
+        let level = match outcome {
+            Outcome::Success | Outcome::CallerFault | Outcome::Cancelled => return,
+            Outcome::Panicked => Level::ERROR,
+            _ => Level::WARN,
+        };
+        let line = Line {
+            pipeline: pipeline.as_str(),
+            exchange: None,
+            status: None,
+            error: None,
+            outcome: Some(outcome),
+            elapsed,
+            slow: elapsed > self.slow,
+        };
+        line.tell(level);
+    }
+}
+
+impl Default for CallLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sink for CallLog {
+    fn interest(&self) -> Interest {
+        Interest::CALLS | Interest::REQUESTS
+    }
+
+    fn record(&self, pipeline: &Name, event: &Event) {
+        let told = |elapsed| (pipeline.as_str().as_ptr().addr(), elapsed);
+        match event {
+            Event::RequestFinished { exchange, ended } if exchange.end == End::Server => {
+                SERVED.set(Some(told(ended.elapsed)));
+                self.served(pipeline, exchange, ended);
+            }
+            // A server's call was told of as a request.
+            Event::CallFinished { outcome, elapsed } if SERVED.take() != Some(told(*elapsed)) => {
+                self.called(pipeline, *outcome, *elapsed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is told of one call: words of closed or bounded sets, and numbers.
+struct Line<'a> {
+    pipeline: &'a str,
+    exchange: Option<&'a Exchange>,
+    status: Option<u16>,
+    error: Option<&'static str>,
+    outcome: Option<Outcome>,
+    elapsed: Duration,
+    slow: bool,
+}
+
+/// An event of a level, which has to be known when the code is compiled.
+macro_rules! event {
+    ($level:expr, $line:expr) => {
+        if tracing::enabled!(target: TARGET, $level) {
+            let line = $line;
+            let trace = correlation::current();
+            tracing::event!(
+                target: TARGET,
+                $level,
+                trace_id = trace.map(Trace::trace_id),
+                span_id = trace.map(Trace::span_id),
+                trace_flags = trace.map(Trace::flags),
+                pipeline = line.pipeline,
+                kind = if line.exchange.is_some() { "server" } else { "client" },
+                protocol = line.exchange.map(|exchange| protocol(exchange.protocol)),
+                method = line.exchange.map(|exchange| exchange.method),
+                route = line.exchange.and_then(|exchange| exchange.route),
+                status = line.status,
+                outcome = line.outcome.map(Outcome::as_str),
+                "error.type" = line.error,
+                duration = line.elapsed.as_secs_f64(),
+                slow = line.slow.then_some(true),
+                "{line}"
+            );
+        }
+    };
+}
+
+impl Line<'_> {
+    fn tell(&self, level: Level) {
+        match level {
+            Level::ERROR => event!(Level::ERROR, self),
+            Level::WARN => event!(Level::WARN, self),
+            _ => event!(Level::INFO, self),
+        }
+    }
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exchange {
+            Some(exchange) => write!(f, "{}", exchange.method)?,
+            None => write!(f, "{}", self.pipeline)?,
+        }
+        if let Some(route) = self.exchange.and_then(|exchange| exchange.route) {
+            write!(f, " {route}")?;
+        }
+        match (self.status, self.error, self.outcome) {
+            (Some(status), ..) => write!(f, " {status}"),
+            (None, Some(error), _) => write!(f, " {error}"),
+            (None, None, Some(outcome)) => write!(f, " {}", outcome.as_str()),
+            (None, None, None) => write!(f, " cancelled"),
+        }
+    }
+}
+
+const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Grpc => "grpc",
+    }
+}

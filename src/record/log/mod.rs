@@ -1,0 +1,55 @@
+//! Logs: one line for each call that a server answered, and for each call of a client that failed.
+//!
+//! [`calls`] is the sink that tells [`tracing`](https://docs.rs/tracing) of them, as events with fields under the target
+//! `moneta_resilience`. Golden stacks and [`record::observer`](super::observer) tell it by themselves; any subscriber takes
+//! it, and without one nothing is done. [`JsonLines`] is the layer of a subscriber that writes these events, and those of the
+//! service itself, as lines of JSON: redacted, correlated with the trace, and without ever making a call wait.
+//!
+//! # What is logged
+//!
+//! | what | severity | sampled |
+//! |---|---|---|
+//! | a server's call that went well | `INFO` | if [asked for](CallLog::successes) |
+//! | one that took longer than [`slow`](CallLog::slow) | `WARN`, with `slow` | never |
+//! | one that was refused, was at fault itself, or whose caller went away | `INFO` | never |
+//! | one that failed | `ERROR` | never |
+//! | a client's call that failed, was refused, or was answered by its fallback | `WARN` | never |
+//! | one that panicked | `ERROR` | never |
+//!
+//! # Fields
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `trace_id`, `span_id`, `trace_flags` | the span of the call, also when it is not sampled; feature `otel` |
+//! | `pipeline` | the stack |
+//! | `kind` | `server` or `client` |
+//! | `protocol`, `method`, `route`, `status` | of the request, where there is one: words of closed or bounded sets |
+//! | `outcome` | of a client's call: as the label `outcome` of metrics |
+//! | `error.type` | what kind of error a server's call was, as on its span; absent if it was none |
+//! | `duration` | seconds, to the end of the answer's body |
+//! | `slow` | `true` where it took longer than it should |
+//!
+//! [`JsonLines`] adds `timestamp` (RFC 3339, UTC), `severity_text`, `body`, `target`, `service`, `version` and `instance`.
+//!
+//! # Personal data
+//!
+//! The lines of calls hold no path, no query, no header and no message of an error. [`JsonLines`] redacts whatever the
+//! service itself logs, as [`redact`](crate::redact) describes it: the values of fields with sensitive names, and what betrays
+//! itself by its form in texts and numbers. What is in a line cannot end it: control characters and all that anybody takes
+//! for the end of a line are escaped.
+
+mod calls;
+#[cfg(feature = "otel")]
+mod correlation;
+#[cfg(not(feature = "otel"))]
+#[path = "no_correlation.rs"]
+mod correlation;
+mod json;
+#[cfg(test)]
+mod tests;
+mod text;
+mod writer;
+
+pub use calls::{CallLog, calls};
+pub use json::{JsonLayer, JsonLines};
+pub use writer::{LogGuard, dropped};
