@@ -38,6 +38,18 @@ impl<K: Clone + Eq + Hash, V> Capped<K, V> {
         });
         then(self.known.load().get(key).map_or(&self.other, |value| value))
     }
+
+    /// Shows all values, and once there is no room for more, the one of all other keys.
+    #[cfg(feature = "otel")]
+    pub(super) fn each(&self, mut show: impl FnMut(Option<&K>, &V)) {
+        let known = self.known.load();
+        for (key, value) in known.iter() {
+            show(Some(key), value);
+        }
+        if known.len() >= self.most {
+            show(None, &self.other);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +62,20 @@ mod tests {
         let get = |key: u8| capped.with(&key, || key, |value| *value);
         assert_eq!([1, 1, 2, 3, 4, 2].map(get), [1, 1, 2, u8::MAX, u8::MAX, 2]);
         assert_eq!(capped.with(&1, || unreachable!("it is there"), |value| *value), 1);
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_is_shared_is_shown_once_it_can_be() {
+        let capped = Capped::new(1, 0);
+        let shown = || {
+            let mut shown = Vec::new();
+            capped.each(|key, value| shown.push((key.copied(), *value)));
+            shown
+        };
+        assert_eq!(shown(), []);
+        capped.with(&7, || 70, |_| ());
+        assert_eq!(shown(), [(Some(7), 70), (None, 0)]);
     }
 
     #[test]

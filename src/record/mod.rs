@@ -8,7 +8,7 @@
 
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod backend;
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "otel", feature = "metrics"))]
 mod capped;
 #[cfg(feature = "logs")]
 pub mod log;
@@ -16,6 +16,8 @@ pub mod log;
 mod metrics;
 #[cfg(feature = "otel")]
 mod otel;
+#[cfg(feature = "otel")]
+mod requests;
 mod tape;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod totals;
@@ -27,7 +29,7 @@ pub use metrics::metrics;
 #[cfg(feature = "otel")]
 pub use otel::otel;
 #[cfg(feature = "setup")]
-pub(crate) use otel::otel_with;
+pub(crate) use otel::{Binding, OtelSettings, otel_with};
 pub use tape::Tape;
 
 use crate::{name::Name, observer::Observer, policy::Leaf, registry::Registry, telemetry::TelemetryLayer};

@@ -26,6 +26,7 @@
 //! | propagators | W3C trace context and baggage |
 //! | sampling | all traces that the caller did not decide about, and those that it wants |
 //! | latency thresholds | none |
+//! | sizes of bodies | not measured |
 //! | shutdown deadline | 5 s |
 //!
 //! # A collector that is dead
@@ -59,7 +60,11 @@ use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 
 use self::{environment::Environment, otlp::Otlp, prometheus::Prometheus, shutdown::Shutdown};
-use crate::{error::BoxError, random, record};
+use crate::{
+    error::BoxError,
+    random,
+    record::{self, Binding, OtelSettings},
+};
 
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::Scraper;
@@ -86,6 +91,7 @@ pub struct TelemetryBuilder {
     service: String,
     version: Option<String>,
     latency_thresholds: Vec<Duration>,
+    body_sizes: bool,
     shutdown_deadline: Duration,
 }
 
@@ -133,6 +139,7 @@ impl Telemetry {
             service: service.to_owned(),
             version: None,
             latency_thresholds: Vec::new(),
+            body_sizes: false,
             shutdown_deadline: TelemetryBuilder::SHUTDOWN_DEADLINE,
         }
     }
@@ -183,6 +190,12 @@ impl TelemetryBuilder {
         self
     }
 
+    /// Measures the sizes of the bodies of HTTP requests and answers as well.
+    pub fn body_sizes(mut self) -> Self {
+        self.body_sizes = true;
+        self
+    }
+
     /// How long the end of it may take at most, however the collector is.
     pub fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;
@@ -211,8 +224,11 @@ impl TelemetryBuilder {
             let meters = SdkMeterProvider::builder().with_resource(resource.clone());
             let (meters, prometheus) = prometheus::read(otlp.read(meters), environment)?;
             let meters = meters.build();
-            record::otel_with(&self.latency_thresholds);
-            global::set_meter_provider(meters.clone());
+            record::otel_with(OtelSettings {
+                bounds: self.latency_thresholds.iter().map(Duration::as_secs_f64).collect(),
+                body_sizes: self.body_sizes,
+            });
+            global::set_meter_provider(Binding(meters.clone()));
             // Its instruments are made before the first call, so that states show up without one.
             record::otel();
             shutdown.add(move |within| meters.shutdown_with_timeout(within).is_ok());

@@ -46,7 +46,10 @@ mod attempt;
 mod call;
 mod layer;
 #[cfg(any(feature = "otel", feature = "metrics"))]
-#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "spans have names of their own"))]
+#[cfg_attr(
+    not(all(feature = "otel", feature = "http")),
+    allow(dead_code, reason = "spans, and each protocol, have names of their own")
+)]
 pub(crate) mod names;
 #[cfg(feature = "otel")]
 mod span;

@@ -3,8 +3,6 @@
 //! These are constants of our own, so that no version of another crate can rename a series. `docs/telemetry.md` says
 //! what they mean, and a test holds it against this file.
 
-#![cfg_attr(not(feature = "http"), allow(dead_code, reason = "some names belong to a protocol"))]
-
 // Attributes.
 
 pub(crate) const PIPELINE: &str = "pipeline";
@@ -30,12 +28,51 @@ pub(crate) const URL_QUERY: &str = "url.query";
 pub(crate) const URL_FULL: &str = "url.full";
 pub(crate) const SERVER_ADDRESS: &str = "server.address";
 pub(crate) const SERVER_PORT: &str = "server.port";
+pub(crate) const RPC_SYSTEM: &str = "rpc.system.name";
+pub(crate) const RPC_METHOD: &str = "rpc.method";
+pub(crate) const RPC_STATUS: &str = "rpc.response.status_code";
+pub(crate) const METRIC_OVERFLOW: &str = "otel.metric.overflow";
+
+/// The name of a code of gRPC, by its number.
+pub(crate) fn grpc_code(number: u16) -> Option<&'static str> {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    NAMES.get(usize::from(number)).copied()
+}
 
 // Durations, recorded one by one.
 
 pub(crate) const CALL_DURATION: &str = "resilience.call.duration";
 pub(crate) const ATTEMPT_DURATION: &str = "resilience.attempt.duration";
 pub(crate) const BULKHEAD_WAIT_DURATION: &str = "resilience.bulkhead.wait.duration";
+pub(crate) const HTTP_SERVER_DURATION: &str = "http.server.request.duration";
+pub(crate) const HTTP_CLIENT_DURATION: &str = "http.client.request.duration";
+pub(crate) const RPC_SERVER_DURATION: &str = "rpc.server.call.duration";
+pub(crate) const RPC_CLIENT_DURATION: &str = "rpc.client.call.duration";
+
+// Sizes, recorded one by one.
+
+pub(crate) const HTTP_SERVER_REQUEST_SIZE: &str = "http.server.request.body.size";
+pub(crate) const HTTP_SERVER_RESPONSE_SIZE: &str = "http.server.response.body.size";
+pub(crate) const HTTP_CLIENT_REQUEST_SIZE: &str = "http.client.request.body.size";
+pub(crate) const HTTP_CLIENT_RESPONSE_SIZE: &str = "http.client.response.body.size";
 
 // Totals, read when somebody asks.
 
@@ -60,6 +97,9 @@ pub(crate) const PRIORITIES_MALFORMED: &str = "resilience.priorities.malformed";
 pub(crate) const LOG_DROPPED: &str = "resilience.log.dropped";
 
 // States, read when somebody asks.
+
+pub(crate) const HTTP_SERVER_ACTIVE: &str = "http.server.active_requests";
+pub(crate) const HTTP_CLIENT_ACTIVE: &str = "http.client.active_requests";
 
 pub(crate) const BREAKER_STATE: &str = "resilience.circuit_breaker.state";
 pub(crate) const BULKHEAD_USAGE: &str = "resilience.bulkhead.usage";

@@ -3,18 +3,28 @@
 #![cfg(feature = "setup")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "otlp")]
+mod collector;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "prometheus")]
 mod scrape;
 
 use std::{env, process::Command};
 
+use futures::FutureExt;
+use moneta_resilience::telemetry::TelemetryLayer;
+use tower::{BoxError, Layer, Service, service_fn};
+
 /// Says to a process that it is the one of the test.
 const OWN: &str = "MONETA_TEST_HAS_A_PROCESS";
 
-/// Does the work of the test `name` in a process of its own, with these variables and no others of OpenTelemetry.
-fn process(name: &str, variables: &[(&str, &str)], work: impl FnOnce()) {
+/// Does the work of the test `name` in a process of its own, with these variables and no others of OpenTelemetry. Gives
+/// whether that was another one, which is over.
+fn process(name: &str, variables: &[(&str, &str)], work: impl FnOnce()) -> bool {
     if env::var_os(OWN).is_some() {
-        return work();
+        work();
+        return false;
     }
     let mut command = Command::new(env::current_exe().unwrap());
     for (inherited, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
@@ -28,4 +38,11 @@ fn process(name: &str, variables: &[(&str, &str)], work: impl FnOnce()) {
         .unwrap();
     let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success() && told[0].contains("1 passed"), "{}\n{}", told[0], told[1]);
+    true
+}
+
+/// A call of the pipeline that succeeds.
+fn call(pipeline: &str) {
+    let work = service_fn(|()| async { Ok::<_, BoxError>(()) });
+    TelemetryLayer::new(pipeline).layer(work).call(()).now_or_never().unwrap().unwrap();
 }

@@ -1,19 +1,11 @@
 use std::time::Duration;
 
-use futures::FutureExt;
-use moneta_resilience::{Telemetry, setup::SetupError, telemetry::TelemetryLayer};
+use moneta_resilience::{Telemetry, setup::SetupError};
 use opentelemetry::{Context, KeyValue, baggage::BaggageExt, global};
-use tower::{BoxError, Layer, Service, service_fn};
 
-use crate::process;
+use crate::{call, process};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A call of the pipeline that succeeds.
-fn call(pipeline: &str) {
-    let work = service_fn(|()| async { Ok::<_, BoxError>(()) });
-    TelemetryLayer::new(pipeline).layer(work).call(()).now_or_never().unwrap().unwrap();
-}
 
 /// The value of the series whose line has all of `words` in it.
 #[track_caller]

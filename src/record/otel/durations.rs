@@ -1,82 +1,104 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use opentelemetry::{
-    KeyValue,
-    metrics::{Histogram, Meter},
-};
+use opentelemetry::KeyValue;
 
+use super::meters::{Histogram, Meters, Series};
 use crate::{
     event::{Event, Outcome},
     name::Name,
-    record::BUCKETS,
+    registry::Registry,
+    sync::{Mutex, lock},
     telemetry::names,
 };
 
-/// The histograms.
+/// The durations of pipelines.
 pub(super) struct Durations {
     calls: Histogram<f64>,
     attempts: Histogram<f64>,
     waits: Histogram<f64>,
+    /// What is recorded of each pipeline, for all threads.
+    pipelines: Mutex<BTreeMap<Name, Arc<Pipeline>>>,
+}
+
+/// The durations of one pipeline.
+pub(super) struct Pipeline {
+    calls: [Point; Outcome::ALL.len()],
+    attempts: [Point; Outcome::ALL.len()],
+    waits: Point,
+}
+
+/// A series and its labels.
+struct Point {
+    attributes: Arc<[KeyValue]>,
+    series: Series<f64>,
 }
 
 impl Durations {
-    /// The instruments, whose buckets end at `bounds` as well.
-    pub(super) fn new(meter: &Meter, bounds: &[f64]) -> Self {
-        let mut bounds = [&BUCKETS, bounds].concat();
-        bounds.sort_by(f64::total_cmp);
-        bounds.dedup();
-        let histogram = |name, description| {
-            meter
-                .f64_histogram(name)
-                .with_unit("s")
-                .with_description(description)
-                .with_boundaries(bounds.clone())
-                .build()
-        };
+    pub(super) fn new(meters: &Meters) -> Self {
         Self {
-            calls: histogram(names::CALL_DURATION, "How long calls took, as the caller saw it"),
-            attempts: histogram(names::ATTEMPT_DURATION, "How long single attempts at the transport took"),
-            waits: histogram(
+            calls: meters.durations(names::CALL_DURATION, "How long calls took, as the caller saw it"),
+            attempts: meters
+                .durations(names::ATTEMPT_DURATION, "How long single attempts at the transport took"),
+            waits: meters.durations(
                 names::BULKHEAD_WAIT_DURATION,
                 "How long calls waited for a place in the bulkhead",
             ),
+            pipelines: Mutex::default(),
         }
     }
 
-    pub(super) fn record(&self, labels: &Labels, event: &Event) {
-        match *event {
+    /// What is recorded of the pipeline. One whose name came too late shares it.
+    pub(super) fn pipeline(&self, name: &Name) -> Arc<Pipeline> {
+        let mut pipelines = lock(&self.pipelines);
+        let name = if pipelines.len() < Registry::MAX_NAMES || pipelines.contains_key(name) {
+            name.clone()
+        } else {
+            Name::literal(Registry::OVERFLOW)
+        };
+        Arc::clone(pipelines.entry(name).or_insert_with_key(|name| Arc::new(Pipeline::new(name))))
+    }
+
+    pub(super) fn record(&self, pipeline: &Pipeline, event: &Event) {
+        let (histogram, point, elapsed) = match *event {
             Event::CallFinished { outcome, elapsed } => {
-                self.calls.record(elapsed.as_secs_f64(), labels.of(outcome));
+                (&self.calls, &pipeline.calls[outcome as usize], elapsed)
             }
             Event::AttemptFinished { outcome, elapsed, .. } => {
-                self.attempts.record(elapsed.as_secs_f64(), labels.of(outcome));
+                (&self.attempts, &pipeline.attempts[outcome as usize], elapsed)
             }
-            Event::BulkheadWaited { elapsed } => {
-                self.waits.record(elapsed.as_secs_f64(), &labels.pipeline);
-            }
-            _ => {}
-        }
+            Event::BulkheadWaited { elapsed } => (&self.waits, &pipeline.waits, elapsed),
+            _ => return,
+        };
+        point.series.record(histogram, &point.attributes, elapsed.as_secs_f64());
     }
 }
 
-/// The attributes of a pipeline's durations, made once so that a record allocates nothing.
-pub(super) struct Labels {
-    pipeline: [KeyValue; 1],
-    by_outcome: [[KeyValue; 2]; Outcome::ALL.len()],
-}
-
-impl Labels {
-    pub(super) fn new(pipeline: &Name) -> Self {
-        let text: Arc<str> = pipeline.as_str().into();
+impl Pipeline {
+    fn new(name: &Name) -> Self {
+        let text: Arc<str> = name.as_str().into();
         let pipeline = KeyValue::new(names::PIPELINE, text);
-        Self {
-            by_outcome: Outcome::ALL
-                .map(|outcome| [pipeline.clone(), KeyValue::new(names::OUTCOME, outcome.as_str())]),
-            pipeline: [pipeline],
-        }
+        let point = |attributes| Point { attributes, series: Series::new() };
+        let by_outcome = || {
+            Outcome::ALL.map(|outcome| {
+                point([KeyValue::new(names::OUTCOME, outcome.as_str()), pipeline.clone()].into())
+            })
+        };
+        Self { calls: by_outcome(), attempts: by_outcome(), waits: point([pipeline.clone()].into()) }
     }
+}
 
-    fn of(&self, outcome: Outcome) -> &[KeyValue] {
-        &self.by_outcome[outcome as usize]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_made_up_at_run_time_take_bounded_memory() {
+        let durations = Durations::new(&Meters::none());
+        for n in 0..3 * Registry::MAX_NAMES {
+            durations.pipeline(&Name::literal(&format!("made-up-{n}")));
+        }
+        let pipelines = lock(&durations.pipelines);
+        assert_eq!(pipelines.len(), Registry::MAX_NAMES + 1);
+        assert!(pipelines.contains_key(&Name::literal(Registry::OVERFLOW)));
     }
 }

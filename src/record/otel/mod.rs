@@ -7,7 +7,14 @@
 //! There is one set of instruments in the process, made when there is something to record and made anew when the global
 //! provider was changed. A thread learns of a change from the old provider's being gone, which costs one load.
 
+#[cfg(feature = "setup")]
+mod binding;
+#[cfg(not(feature = "setup"))]
+#[path = "no_binding.rs"]
+mod binding;
 mod durations;
+mod meters;
+mod requests;
 mod totals;
 
 use std::{
@@ -16,22 +23,25 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
-#[cfg(feature = "setup")]
-use std::time::Duration;
-
 use opentelemetry::{
     global,
     metrics::{MeterProvider, noop::NoopMeterProvider},
 };
 
-use self::durations::{Durations, Labels};
+#[cfg(feature = "setup")]
+pub(crate) use self::binding::Binding;
+use self::{
+    durations::{Durations, Pipeline},
+    meters::Meters,
+    requests::{Active, Measured, Requests},
+};
+use super::requests::Known;
 use crate::{
     event::Event,
     name::Name,
     observer::{Interest, Sink},
     registry::Registry,
     sync::{AtomicU64, Mutex, Ordering, lock},
-    telemetry,
 };
 
 /// The sink that records durations in OpenTelemetry, one in the process. With it the totals and states of
@@ -56,10 +66,19 @@ pub fn otel() -> Arc<dyn Sink> {
     Arc::clone(otel) as Arc<dyn Sink>
 }
 
-/// Has the histograms that are made from now on, which is with the next provider, tell these durations apart as well.
+/// What can be said about the histograms.
+#[derive(Clone, Default)]
+pub(crate) struct OtelSettings {
+    /// Durations that their buckets are to tell apart as well, in seconds.
+    pub(crate) bounds: Vec<f64>,
+    /// Whether the sizes of bodies are measured.
+    pub(crate) body_sizes: bool,
+}
+
+/// Has the histograms that are made from now on, which is with the next provider, be like that.
 #[cfg(feature = "setup")]
-pub(crate) fn otel_with(bounds: &[Duration]) {
-    *lock(&shared().bounds) = bounds.iter().map(Duration::as_secs_f64).collect();
+pub(crate) fn otel_with(settings: OtelSettings) {
+    *lock(&shared().settings) = settings;
 }
 
 fn shared() -> &'static Arc<Otel> {
@@ -73,10 +92,8 @@ struct Otel {
     instruments: Mutex<Instruments>,
     /// Which set of instruments is the current one.
     generation: Arc<AtomicU64>,
-    /// The labels of each pipeline, shared by all threads.
-    labels: Mutex<BTreeMap<Name, Arc<Labels>>>,
-    /// Bounds of buckets that were asked for, in seconds.
-    bounds: Mutex<Vec<f64>>,
+    settings: Mutex<OtelSettings>,
+    active: Arc<Active>,
 }
 
 /// The instruments, and the provider that they belong to.
@@ -87,6 +104,7 @@ struct Otel {
 struct Instruments {
     provider: Provider,
     durations: Arc<Durations>,
+    requests: Arc<Requests>,
 }
 
 /// What a thread keeps so that it takes no lock.
@@ -94,9 +112,10 @@ struct Local {
     instruments: Instruments,
     /// How many records until it asks for the global provider, should the old one be kept alive by somebody else.
     trusted: u32,
-    /// The labels of each pipeline, by the address of its name: comparing that is cheaper than the text. The name beside
-    /// them keeps the address taken. Equal names from elsewhere have entries of their own.
-    labels: BTreeMap<usize, (Name, Arc<Labels>)>,
+    /// What is recorded of each pipeline, by the address of its name: comparing that is cheaper than the text. The name
+    /// beside it keeps the address taken. Equal names from elsewhere have entries of their own.
+    pipelines: BTreeMap<usize, (Name, Arc<Pipeline>)>,
+    requests: Known<Measured>,
 }
 
 thread_local! {
@@ -114,78 +133,90 @@ impl Otel {
         if !instruments.provider.ptr_eq(&Arc::downgrade(&provider)) {
             // Relaxed: a callback that sees the old number writes once more what the new one writes too.
             let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-            let meter = provider.meter_with_scope(telemetry::scope());
             let current = Arc::clone(&self.generation);
-            totals::register(&meter, move || current.load(Ordering::Relaxed) == generation);
-            *instruments = Instruments {
-                provider: Arc::downgrade(&provider),
-                durations: Arc::new(Durations::new(&meter, &lock(&self.bounds))),
-            };
+            let current = move || current.load(Ordering::Relaxed) == generation;
+            let meters = Meters::of(&provider, lock(&self.settings).clone());
+            totals::register(&meters.meter, current.clone());
+            self.active.register(&meters.meter, current);
+            *instruments = Instruments::new(Arc::downgrade(&provider), meters);
         }
         instruments.clone()
-    }
-
-    fn labels(&self, pipeline: &Name) -> Arc<Labels> {
-        let mut labels = lock(&self.labels);
-        let pipeline = if labels.len() < Registry::MAX_NAMES || labels.contains_key(pipeline) {
-            pipeline.clone()
-        } else {
-            Name::literal(Registry::OVERFLOW)
-        };
-        Arc::clone(labels.entry(pipeline).or_insert_with_key(|pipeline| Arc::new(Labels::new(pipeline))))
     }
 }
 
 impl Default for Otel {
     fn default() -> Self {
+        let none = Instruments::new(Weak::<NoopMeterProvider>::new(), Meters::none());
         Self {
-            instruments: Mutex::new(Instruments::none()),
+            instruments: Mutex::new(none),
             generation: Arc::default(),
-            labels: Mutex::default(),
-            bounds: Mutex::default(),
+            settings: Mutex::default(),
+            active: Arc::default(),
         }
     }
 }
 
 impl Instruments {
-    fn none() -> Self {
-        let provider = Weak::<NoopMeterProvider>::new();
-        Self { provider, durations: Arc::new(Durations::new(&NoopMeterProvider::new().meter(""), &[])) }
+    fn new(provider: Provider, meters: Meters) -> Self {
+        let durations = Arc::new(Durations::new(&meters));
+        Self { provider, durations, requests: Arc::new(Requests::new(meters)) }
     }
 }
 
 impl Local {
     fn new(otel: &Otel) -> Self {
-        Self { instruments: otel.instruments(), trusted: Otel::TRUST, labels: BTreeMap::new() }
+        Self {
+            instruments: otel.instruments(),
+            trusted: Otel::TRUST,
+            pipelines: BTreeMap::new(),
+            requests: Known::new(),
+        }
     }
 
     fn record(&mut self, otel: &Otel, pipeline: &Name, event: &Event) {
         self.trusted = self.trusted.saturating_sub(1);
         if self.trusted == 0 || self.instruments.provider.strong_count() == 0 {
-            self.instruments = otel.instruments();
-            self.trusted = Otel::TRUST;
+            self.look_again(otel);
+        }
+        let Instruments { durations, requests, .. } = &self.instruments;
+        if let Event::RequestFinished { exchange, ended } = event {
+            requests.record(&mut self.requests, exchange, ended);
+            return;
         }
         let address = pipeline.as_str().as_ptr().addr();
-        if let Some((_, labels)) = self.labels.get(&address) {
-            self.instruments.durations.record(labels, event);
+        if let Some((_, known)) = self.pipelines.get(&address) {
+            durations.record(known, event);
         } else {
-            let labels = otel.labels(pipeline);
-            self.instruments.durations.record(&labels, event);
+            let unknown = durations.pipeline(pipeline);
+            durations.record(&unknown, event);
             // Names made up at run time must not fill the memory either.
-            if self.labels.len() > Registry::MAX_NAMES {
-                self.labels.clear();
+            if self.pipelines.len() > Registry::MAX_NAMES {
+                self.pipelines.clear();
             }
-            self.labels.insert(address, (pipeline.clone(), labels));
+            self.pipelines.insert(address, (pipeline.clone(), unknown));
+        }
+    }
+
+    fn look_again(&mut self, otel: &Otel) {
+        let instruments = otel.instruments();
+        if Arc::ptr_eq(&instruments.durations, &self.instruments.durations) {
+            self.trusted = Otel::TRUST;
+        } else {
+            *self = Self::new(otel);
         }
     }
 }
 
 impl Sink for Otel {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS
+        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
+        self.active.count(event);
+        if let Event::RequestStarted { .. } = event {
+            return;
+        }
         // Nothing is recorded by a thread that is being torn down, or by what a provider does while it records.
         let _ = LOCAL.try_with(|local| {
             if let Ok(mut local) = local.try_borrow_mut() {
@@ -196,6 +227,9 @@ impl Sink for Otel {
 }
 
 #[cfg(test)]
+mod request_tests;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
@@ -203,16 +237,13 @@ mod tests {
     use crate::event::Outcome;
 
     #[test]
-    fn names_made_up_at_run_time_take_bounded_memory() {
+    fn names_made_up_at_run_time_take_bounded_memory_of_a_thread() {
         let otel = Otel::default();
         let mut local = Local::new(&otel);
         let event = Event::CallFinished { outcome: Outcome::Success, elapsed: Duration::ZERO };
         for n in 0..3 * Registry::MAX_NAMES {
             local.record(&otel, &Name::literal(&format!("made-up-{n}")), &event);
         }
-        assert!(local.labels.len() <= Registry::MAX_NAMES + 1);
-        let labels = lock(&otel.labels);
-        assert_eq!(labels.len(), Registry::MAX_NAMES + 1);
-        assert!(labels.contains_key(&Name::literal(Registry::OVERFLOW)));
+        assert!(local.pipelines.len() <= Registry::MAX_NAMES + 1);
     }
 }

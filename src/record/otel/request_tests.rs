@@ -1,0 +1,285 @@
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+
+use opentelemetry::{KeyValue, Value, metrics::MeterProvider};
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
+    data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics},
+};
+
+use super::{
+    OtelSettings,
+    meters::Meters,
+    requests::{Active, Measured, Requests},
+};
+use crate::{
+    event::{End, Ended, Event, Exchange, Protocol},
+    record::requests::{Known, MOST},
+};
+
+/// What an SDK was told.
+struct Told {
+    provider: SdkMeterProvider,
+    exporter: InMemoryMetricExporter,
+}
+
+/// Of one series: the count and the sum of a histogram, or 1 and the value of what is no histogram.
+type Points = BTreeMap<String, (u64, f64)>;
+
+impl Told {
+    fn new() -> Self {
+        let exporter = InMemoryMetricExporter::default();
+        let reader = PeriodicReader::builder(exporter.clone()).build();
+        Self { provider: SdkMeterProvider::builder().with_reader(reader).build(), exporter }
+    }
+
+    /// The provider, once as any other and once, where that can be, as one whose series are bound.
+    fn providers(&self) -> Vec<Arc<dyn MeterProvider + Send + Sync>> {
+        vec![
+            Arc::new(self.provider.clone()),
+            #[cfg(feature = "setup")]
+            Arc::new(super::Binding(self.provider.clone())),
+        ]
+    }
+
+    fn each(&self, mut see: impl FnMut(&str, &str, &AggregatedMetrics)) {
+        self.exporter.reset();
+        self.provider.force_flush().expect("it can be read");
+        let resources = self.exporter.get_finished_metrics().expect("it was read");
+        let scopes = resources.iter().flat_map(ResourceMetrics::scope_metrics);
+        for metric in scopes.flat_map(ScopeMetrics::metrics) {
+            see(metric.name(), metric.unit(), metric.data());
+        }
+    }
+
+    fn points(&self, name: &str) -> Points {
+        let mut points = Points::new();
+        self.each(|known, _, data| match data {
+            _ if known != name => {}
+            AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                points
+                    .extend(histogram.data_points().map(|p| (labels(p.attributes()), (p.count(), p.sum()))));
+            }
+            AggregatedMetrics::U64(MetricData::Histogram(histogram)) => {
+                let sum = |sum: u64| f64::from(u32::try_from(sum).expect("it is small"));
+                points.extend(
+                    histogram.data_points().map(|p| (labels(p.attributes()), (p.count(), sum(p.sum())))),
+                );
+            }
+            AggregatedMetrics::I64(MetricData::Sum(sum)) => {
+                assert!(!sum.is_monotonic());
+                let value = |value| f64::from(i32::try_from(value).expect("it is small"));
+                points.extend(sum.data_points().map(|p| (labels(p.attributes()), (1, value(p.value())))));
+            }
+            other => panic!("no metric of requests is of this kind: {other:?}"),
+        });
+        points
+    }
+
+    fn units(&self) -> BTreeMap<String, String> {
+        let mut units = BTreeMap::new();
+        self.each(|name, unit, _| {
+            units.insert(name.to_owned(), unit.to_owned());
+        });
+        units
+    }
+}
+
+/// The labels, a number among them with its sign.
+fn labels<'a>(labels: impl Iterator<Item = &'a KeyValue>) -> String {
+    let label = |label: &KeyValue| match &label.value {
+        Value::I64(number) => format!("{}={number:+}", label.key),
+        other => format!("{}={other}", label.key),
+    };
+    labels.map(label).collect::<Vec<_>>().join(" ")
+}
+
+fn exchange(protocol: Protocol, end: End) -> Exchange {
+    Exchange {
+        protocol,
+        end,
+        method: if protocol == Protocol::Http { "GET" } else { "bank.Ledger/Book" },
+        scheme: Some("https"),
+        route: Some("/payments/{id}"),
+        address: Some("ledger"),
+        port: Some(8443),
+    }
+}
+
+const ENDED: Ended = Ended {
+    status: Some(5),
+    error: None,
+    version: Some("2"),
+    elapsed: Duration::from_millis(1_500),
+    request_size: Some(100),
+    response_size: 3_000,
+};
+
+#[test]
+fn requests_are_measured_by_the_names_and_labels_of_the_conventions() {
+    use {End::*, Protocol::*};
+    let http = "http.request.method=GET http.response.status_code=+5";
+    let rpc = "rpc.method=bank.Ledger/Book rpc.response.status_code=NOT_FOUND rpc.system.name=grpc";
+    let server = "server.address=ledger server.port=+8443";
+    for (protocol, end, name, expected) in [
+        (
+            Http,
+            Server,
+            "http.server.request.duration",
+            format!("{http} http.route=/payments/{{id}} network.protocol.version=2 url.scheme=https"),
+        ),
+        (Http, Client, "http.client.request.duration", format!("{http} network.protocol.version=2 {server}")),
+        (Grpc, Server, "rpc.server.call.duration", rpc.to_owned()),
+        (Grpc, Client, "rpc.client.call.duration", format!("{rpc} {server}")),
+    ] {
+        for binding in 0..Told::new().providers().len() {
+            let told = Told::new();
+            let meters = Meters::of(&told.providers()[binding], OtelSettings::default());
+            let (requests, mut known) = (Requests::new(meters), Known::new());
+            for _ in 0..3 {
+                requests.record(&mut known, &exchange(protocol, end), &ENDED);
+            }
+            assert_eq!(told.points(name), Points::from([(expected.clone(), (3, 4.5))]));
+            assert_eq!(
+                told.units(),
+                BTreeMap::from([(name.to_owned(), "s".to_owned())]),
+                "and nothing else is measured"
+            );
+        }
+    }
+}
+
+#[test]
+fn bodies_are_measured_for_those_who_ask() {
+    let told = Told::new();
+    for provider in told.providers() {
+        let settings = OtelSettings { body_sizes: true, bounds: vec![1.2] };
+        let (requests, mut known) = (Requests::new(Meters::of(&provider, settings)), Known::new());
+        let request = exchange(Protocol::Http, End::Client);
+        requests.record(&mut known, &request, &ENDED);
+        requests.record(&mut known, &request, &Ended { request_size: None, ..ENDED });
+        requests.record(&mut known, &exchange(Protocol::Grpc, End::Client), &ENDED);
+    }
+    let sum = |name| told.points(name).into_values().collect::<Vec<_>>();
+    let times = u64::try_from(told.providers().len()).expect("they are few");
+    let all = |count: u64, each: f64| {
+        vec![(count * times, f64::from(u32::try_from(count * times).expect("it is small")) * each)]
+    };
+    assert_eq!(sum("http.client.request.body.size"), all(1, 100.0), "one said how big it was");
+    assert_eq!(sum("http.client.response.body.size"), all(2, 3_000.0));
+    let units = told.units();
+    assert_eq!(units["http.client.request.body.size"], "By");
+    assert_eq!(units.len(), 4, "there are none for gRPC: {units:?}");
+    told.each(|name, _, data| {
+        if let AggregatedMetrics::F64(MetricData::Histogram(histogram)) = data {
+            let bounds: Vec<_> = histogram.data_points().next().expect("one").bounds().collect();
+            assert_eq!(bounds[9..12], [1.0, 1.2, 2.5], "{name}: the threshold is one of them");
+        }
+    });
+}
+
+#[test]
+fn there_is_room_for_so_many_series_and_no_request_is_lost() {
+    for binding in 0..Told::new().providers().len() {
+        let told = Told::new();
+        let meters = Meters::of(&told.providers()[binding], OtelSettings::default());
+        let (requests, mut known) = (Requests::new(meters), Known::new());
+        let base = exchange(Protocol::Http, End::Client);
+        let total = 10_000;
+        for port in 1..=total {
+            requests.record(&mut known, &Exchange { port: Some(port), ..base }, &ENDED);
+        }
+        let points = told.points("http.client.request.duration");
+        assert_eq!(points.len(), MOST + 1);
+        assert_eq!(points.values().map(|(count, _)| count).sum::<u64>(), u64::from(total));
+        let rest = points["otel.metric.overflow=true"].0;
+        assert_eq!(rest, u64::from(total) - MOST as u64);
+    }
+}
+
+#[test]
+fn a_series_that_exists_costs_no_allocation() {
+    for provider in Told::new().providers() {
+        let settings = OtelSettings { body_sizes: true, ..OtelSettings::default() };
+        let (requests, mut known) =
+            (Requests::new(Meters::of(&provider, settings)), Known::<Measured>::new());
+        let (request, active) = (exchange(Protocol::Http, End::Server), Active::default());
+        let mut call = || {
+            active.count(&Event::RequestStarted { exchange: request });
+            active.count(&Event::RequestFinished { exchange: request, ended: ENDED });
+            requests.record(&mut known, &request, &ENDED);
+        };
+        call();
+        assert_eq!(allocation_counter::measure(call).count_total, 0);
+    }
+}
+
+#[test]
+fn requests_under_way_are_counted_without_a_provider_and_end_on_any_thread() {
+    let active = Arc::new(Active::default());
+    let server = Event::RequestStarted { exchange: exchange(Protocol::Http, End::Server) };
+    let client = exchange(Protocol::Http, End::Client);
+    active.count(&server);
+    active.count(&server);
+    active.count(&Event::RequestStarted { exchange: client });
+    active.count(&Event::RequestStarted { exchange: exchange(Protocol::Grpc, End::Client) });
+
+    let told = Told::new();
+    let meters = Meters::of(&told.providers()[0], OtelSettings::default());
+    active.register(&meters.meter, || true);
+    let (of_server, of_client) = ("http.server.active_requests", "http.client.active_requests");
+    let value = |name| told.points(name).into_iter().map(|(labels, (_, value))| (labels, value)).next();
+    let (at_server, at_client) =
+        ("http.request.method=GET url.scheme=https", "server.address=ledger server.port=+8443");
+    assert_eq!(value(of_server), Some((at_server.to_owned(), 2.0)));
+    assert_eq!(value(of_client), Some((at_client.to_owned(), 1.0)));
+    assert_eq!(told.units()[of_server], "{request}");
+
+    let elsewhere = Arc::clone(&active);
+    let ended = Event::RequestFinished { exchange: client, ended: ENDED };
+    thread::spawn(move || elsewhere.count(&ended)).join().expect("it does not panic");
+    assert_eq!(value(of_client), Some((at_client.to_owned(), 0.0)), "back at 0, and still there");
+}
+
+#[test]
+fn more_requests_under_way_than_there_is_room_for_are_counted_together_and_go_back_to_zero() {
+    let active = Arc::new(Active::default());
+    let base = exchange(Protocol::Http, End::Client);
+    let all = || (0..3_000).map(|port| Exchange { port: Some(port), ..base });
+    for exchange in all() {
+        active.count(&Event::RequestStarted { exchange });
+    }
+    let told = Told::new();
+    let meters = Meters::of(&told.providers()[0], OtelSettings::default());
+    active.register(&meters.meter, || true);
+    let sum = || told.points("http.client.active_requests").values().map(|point| point.1).sum::<f64>();
+    assert!((sum() - 3_000.0).abs() < 0.5);
+    let elsewhere = Arc::clone(&active);
+    let finish = move || {
+        for exchange in all() {
+            elsewhere.count(&Event::RequestFinished { exchange, ended: ENDED });
+        }
+    };
+    thread::scope(|scope| scope.spawn(finish).join().expect("it does not panic"));
+    assert!(sum().abs() < 0.5);
+}
+
+#[cfg(feature = "setup")]
+#[test]
+fn only_the_provider_that_is_known_to_bind_is_bound() {
+    struct Around(Arc<dyn MeterProvider + Send + Sync>);
+    impl MeterProvider for Around {
+        fn meter_with_scope(
+            &self,
+            scope: opentelemetry::InstrumentationScope,
+        ) -> opentelemetry::metrics::Meter {
+            self.0.meter_with_scope(scope)
+        }
+    }
+    let told = Told::new();
+    let [any, binding] = &told.providers()[..] else { panic!("there are two") };
+    let around: Arc<dyn MeterProvider + Send + Sync> = Arc::new(Around(Arc::clone(binding)));
+    assert!(!super::binding::meter(any).1);
+    assert!(super::binding::meter(binding).1);
+    assert!(!super::binding::meter(&around).1, "what it makes of our meters is not known");
+    assert!(!super::binding::meter(any).1);
+}

@@ -1,0 +1,269 @@
+//! By which labels requests over a wire are measured.
+//!
+//! The labels are closed sets, and texts of which the configuration and the routes of a service have so many. Should that
+//! go wrong, there is room for [`MOST`] series of each metric and no more: what comes after them shares one.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
+
+use crate::{
+    event::{End, Ended, Exchange, Protocol},
+    telemetry::names,
+};
+
+/// How many series a metric has room for. It is the limit of OpenTelemetry's SDKs, too.
+pub(super) const MOST: usize = 2_000;
+
+/// What a series has its labels from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Series {
+    pub(super) protocol: Protocol,
+    pub(super) end: End,
+    method: Option<&'static str>,
+    route: Option<&'static str>,
+    status: Option<u16>,
+    error: Option<&'static str>,
+    version: Option<&'static str>,
+    scheme: Option<&'static str>,
+    address: Option<&'static str>,
+    port: Option<u16>,
+}
+
+/// The value of a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Label {
+    Text(&'static str),
+    Number(u16),
+}
+
+impl Series {
+    /// That of a request that ended.
+    pub(super) fn finished(exchange: &Exchange, ended: &Ended) -> Self {
+        let (server, http) = (exchange.end == End::Server, exchange.protocol == Protocol::Http);
+        Self {
+            protocol: exchange.protocol,
+            end: exchange.end,
+            method: Some(exchange.method),
+            route: exchange.route.filter(|_| server && http),
+            status: ended.status,
+            error: ended.error,
+            version: ended.version.filter(|_| http),
+            scheme: exchange.scheme.filter(|_| server && http),
+            address: exchange.address.filter(|_| !server),
+            port: exchange.port.filter(|_| !server),
+        }
+    }
+
+    /// That of a request that is under way.
+    pub(super) fn active(exchange: &Exchange) -> Self {
+        let server = exchange.end == End::Server;
+        Self {
+            protocol: exchange.protocol,
+            end: exchange.end,
+            method: server.then_some(exchange.method),
+            route: None,
+            status: None,
+            error: None,
+            version: None,
+            scheme: exchange.scheme.filter(|_| server),
+            address: exchange.address.filter(|_| !server),
+            port: exchange.port.filter(|_| !server),
+        }
+    }
+
+    /// Its labels, in the order of their names.
+    pub(super) fn labels(&self) -> Vec<(&'static str, Label)> {
+        let text = |text: Option<&'static str>| text.map(Label::Text);
+        let all: &[_] = match self.protocol {
+            Protocol::Http => &[
+                (names::ERROR_TYPE, text(self.error)),
+                (names::HTTP_METHOD, text(self.method)),
+                (names::HTTP_STATUS, self.status.map(Label::Number)),
+                (names::HTTP_ROUTE, text(self.route)),
+                (names::PROTOCOL_VERSION, text(self.version)),
+                (names::SERVER_ADDRESS, text(self.address)),
+                (names::SERVER_PORT, self.port.map(Label::Number)),
+                (names::URL_SCHEME, text(self.scheme)),
+            ],
+            Protocol::Grpc => &[
+                (names::ERROR_TYPE, text(self.error)),
+                (names::RPC_METHOD, text(self.method)),
+                (names::RPC_STATUS, text(self.status.and_then(names::grpc_code))),
+                (names::RPC_SYSTEM, text(Some("grpc"))),
+                (names::SERVER_ADDRESS, text(self.address)),
+                (names::SERVER_PORT, self.port.map(Label::Number)),
+            ],
+        };
+        all.iter().filter_map(|&(name, label)| Some((name, label?))).collect()
+    }
+
+    /// Where its texts lie, and the rest of it. What is the same here is the same series, though a series may be found in
+    /// several places; and numbers are compared faster than texts.
+    fn place(&self) -> Place {
+        let at = |text: Option<&'static str>| text.map_or([0; 2], |text| [text.as_ptr().addr(), text.len()]);
+        let number = |number: Option<u16>| number.map_or(0, |number| usize::from(number) + 1);
+        let kind = self.protocol as usize * 2 + self.end as usize;
+        let [method, route, error] = [self.method, self.route, self.error].map(at);
+        let [version, scheme, address] = [self.version, self.scheme, self.address].map(at);
+        [[kind, number(self.status)], route, method, error, address, [number(self.port), 0], version, scheme]
+    }
+}
+
+type Place = [[usize; 2]; 8];
+
+/// What one thread found for series. It finds it again by comparing numbers, and allocates nothing for that.
+pub(super) struct Known<T> {
+    places: BTreeMap<Place, Arc<T>>,
+}
+
+impl<T> Known<T> {
+    const MOST: usize = 4 * MOST;
+
+    pub(super) const fn new() -> Self {
+        Self { places: BTreeMap::new() }
+    }
+
+    /// What there is for the series; `find` knows it.
+    #[inline]
+    pub(super) fn get(&mut self, series: &Series, find: impl FnOnce() -> Arc<T>) -> &T {
+        // Of several metrics, and a series may be found in several places: all that bounds it is this.
+        let place = series.place();
+        if self.places.len() >= Self::MOST && !self.places.contains_key(&place) {
+            self.places.clear();
+        }
+        match self.places.entry(place) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(unknown) => unknown.insert(find()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use super::*;
+
+    fn exchange(protocol: Protocol, end: End) -> Exchange {
+        Exchange {
+            protocol,
+            end,
+            method: "GET",
+            scheme: Some("https"),
+            route: Some("/payments/{id}"),
+            address: Some("ledger"),
+            port: Some(8443),
+        }
+    }
+
+    fn ended(status: Option<u16>, error: Option<&'static str>) -> Ended {
+        Ended {
+            status,
+            error,
+            version: Some("1.1"),
+            elapsed: Duration::ZERO,
+            request_size: None,
+            response_size: 0,
+        }
+    }
+
+    fn labels(series: Series) -> String {
+        let label = |(name, label)| match label {
+            Label::Text(text) => format!("{name}={text}"),
+            Label::Number(number) => format!("{name}={number}"),
+        };
+        series.labels().into_iter().map(label).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_end_of_each_protocol_has_the_labels_of_the_conventions() {
+        use {End::*, Protocol::*};
+        let of = |protocol, end, error| {
+            labels(Series::finished(&exchange(protocol, end), &ended(Some(14), error)))
+        };
+        assert_eq!(
+            of(Http, Server, None),
+            "http.request.method=GET http.response.status_code=14 http.route=/payments/{id} \
+             network.protocol.version=1.1 url.scheme=https"
+        );
+        assert_eq!(
+            of(Http, Client, Some("14")),
+            "error.type=14 http.request.method=GET http.response.status_code=14 network.protocol.version=1.1 \
+             server.address=ledger server.port=8443"
+        );
+        assert_eq!(
+            of(Grpc, Server, Some("UNAVAILABLE")),
+            "error.type=UNAVAILABLE rpc.method=GET rpc.response.status_code=UNAVAILABLE rpc.system.name=grpc"
+        );
+        assert_eq!(
+            of(Grpc, Client, None),
+            "rpc.method=GET rpc.response.status_code=UNAVAILABLE rpc.system.name=grpc server.address=ledger \
+             server.port=8443"
+        );
+        assert_eq!(
+            labels(Series::active(&exchange(Http, Server))),
+            "http.request.method=GET url.scheme=https"
+        );
+        assert_eq!(labels(Series::active(&exchange(Http, Client))), "server.address=ledger server.port=8443");
+    }
+
+    #[test]
+    fn what_was_not_known_is_not_a_label() {
+        let nothing = Exchange {
+            scheme: None,
+            route: None,
+            address: None,
+            port: None,
+            ..exchange(Protocol::Http, End::Client)
+        };
+        let unanswered = Ended { version: None, ..ended(None, Some("timeout")) };
+        let series = Series::finished(&nothing, &unanswered);
+        assert_eq!(labels(series), "error.type=timeout http.request.method=GET");
+        assert_eq!(labels(Series::active(&nothing)), "");
+    }
+
+    #[test]
+    fn different_series_have_different_places() {
+        let base = Series::finished(&exchange(Protocol::Http, End::Client), &ended(Some(200), None));
+        let all = [
+            base,
+            Series { protocol: Protocol::Grpc, ..base },
+            Series { end: End::Server, ..base },
+            Series { method: Some("GE"), ..base },
+            Series { method: Some(&base.method.expect("it has one")[..2]), ..base },
+            Series { route: Some("/"), ..base },
+            Series { status: None, ..base },
+            Series { status: Some(0), ..base },
+            Series { error: Some("500"), ..base },
+            Series { version: None, ..base },
+            Series { scheme: Some("http"), ..base },
+            Series { address: None, ..base },
+            Series { port: None, ..base },
+        ];
+        let places: HashSet<_> = all.iter().map(Series::place).collect();
+        assert_eq!(places.len(), all.len());
+    }
+
+    #[test]
+    fn equal_texts_in_different_places_are_one_series() {
+        let base = Series::active(&exchange(Protocol::Http, End::Server));
+        let elsewhere: &'static str = Box::leak("GET".to_owned().into_boxed_str());
+        let other = Series { method: Some(elsewhere), ..base };
+        assert_ne!(base.place(), other.place());
+        assert_eq!(base, other);
+    }
+
+    #[test]
+    fn what_a_thread_knows_is_bounded() {
+        let mut known = Known::new();
+        let base = Series::active(&exchange(Protocol::Http, End::Client));
+        for port in 0..u16::MAX {
+            let series = Series { port: Some(port), ..base };
+            assert_eq!(*known.get(&series, || Arc::new(port)), port);
+            assert_eq!(*known.get(&series, || unreachable!("it is known")), port);
+        }
+        assert!(known.places.len() <= Known::<u16>::MOST);
+    }
+}

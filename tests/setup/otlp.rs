@@ -1,0 +1,190 @@
+use std::{env, io::Read};
+
+use moneta_resilience::{Telemetry, setup::SetupError};
+use opentelemetry_proto::tonic::{
+    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::any_value::Value,
+    resource::v1::Resource,
+};
+use prost::Message;
+
+use crate::{
+    call,
+    collector::{Collector, wait_for_an_export},
+    process,
+};
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const ONLY_TRACES: [(&str, &str); 2] = [("OTEL_METRICS_EXPORTER", "none"), ("OTEL_LOGS_EXPORTER", "none")];
+
+/// The names of the spans that arrived, and who told of them.
+fn spans(collector: &Collector) -> (Vec<String>, Vec<Resource>) {
+    let (mut names, mut resources) = (Vec::new(), Vec::new());
+    for export in collector.take("/v1/traces") {
+        for of_resource in ExportTraceServiceRequest::decode(&*export.body).unwrap().resource_spans {
+            resources.extend(of_resource.resource);
+            for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                names.push(span.name);
+            }
+        }
+    }
+    (names, resources)
+}
+
+/// A text in the attributes of who told.
+fn attribute(resource: &Resource, name: &str) -> Option<String> {
+    let attribute = resource.attributes.iter().find(|attribute| attribute.key == name)?;
+    match attribute.value.clone()?.value? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_thousand_spans_arrive_before_it_ends() {
+    let collector = Collector::new();
+    let variables = [&[(ENDPOINT, collector.endpoint())], &ONLY_TRACES[..]].concat();
+    let asked = process("otlp::a_thousand_spans_arrive_before_it_ends", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        for _ in 0..1_000 {
+            call("ledger");
+        }
+        drop(telemetry);
+    });
+    if asked {
+        let (names, resources) = spans(&collector);
+        assert_eq!(names.len(), 1_000);
+        assert!(resources.iter().all(|resource| attribute(resource, "service.name").unwrap() == "payments"));
+    }
+}
+
+#[test]
+fn a_collector_that_never_answers_holds_up_neither_a_call_nor_the_end() {
+    let hole = Collector::black_hole();
+    // With the exporter's own limit the test would tell nothing: it would all end some time.
+    let patient = [(ENDPOINT, hole.endpoint()), ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")];
+    process("otlp::a_collector_that_never_answers_holds_up_neither_a_call_nor_the_end", &patient, || {
+        let endpoint = env::var(ENDPOINT).unwrap();
+        let deadline = std::time::Duration::from_millis(50);
+        let telemetry = Telemetry::builder("payments").shutdown_deadline(deadline).init().unwrap();
+        for _ in 0..512 {
+            call("ledger");
+        }
+        wait_for_an_export(&endpoint);
+        // The exporter hangs now. Four times as many calls as its queue has room for:
+        for _ in 0..8_192 {
+            call("ledger");
+        }
+        assert!(!telemetry.shutdown(), "it says that not all was handed over");
+    });
+}
+
+#[test]
+fn a_collector_that_is_not_there_holds_up_neither_a_call_nor_the_end() {
+    let nobody = [(ENDPOINT, "http://127.0.0.1:9")];
+    process("otlp::a_collector_that_is_not_there_holds_up_neither_a_call_nor_the_end", &nobody, || {
+        let deadline = std::time::Duration::from_millis(50);
+        let telemetry = Telemetry::builder("payments").shutdown_deadline(deadline).init().unwrap();
+        for _ in 0..8_192 {
+            call("ledger");
+        }
+        assert!(!telemetry.shutdown());
+    });
+}
+
+#[test]
+fn metrics_arrive_with_the_names_of_opentelemetry() {
+    let collector = Collector::new();
+    let variables = [(ENDPOINT, collector.endpoint()), ("OTEL_TRACES_EXPORTER", "none")];
+    let asked = process("otlp::metrics_arrive_with_the_names_of_opentelemetry", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        call("ledger");
+        assert!(telemetry.shutdown());
+    });
+    if asked {
+        let mut names = Vec::new();
+        for export in collector.take("/v1/metrics") {
+            for of_resource in ExportMetricsServiceRequest::decode(&*export.body).unwrap().resource_metrics {
+                let metrics = of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
+                names.extend(metrics.map(|metric| (metric.name, metric.unit)));
+            }
+        }
+        for (name, unit) in [("resilience.calls", "{call}"), ("resilience.call.duration", "s")] {
+            assert!(names.contains(&(name.to_owned(), unit.to_owned())), "{name}: {names:?}");
+        }
+    }
+}
+
+/// What exports blocks, which may not be done on, and is not to be dropped on, the thread of a runtime. That it needs none is
+/// shown by the other tests here.
+#[test]
+fn it_begins_and_ends_inside_a_runtime() {
+    let collector = Collector::new();
+    let variables = [(ENDPOINT, collector.endpoint())];
+    let asked = process("otlp::it_begins_and_ends_inside_a_runtime", &variables, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let telemetry = Telemetry::init("payments").unwrap();
+            call("ledger");
+            drop(telemetry);
+        });
+    });
+    if asked {
+        assert_eq!(spans(&collector).0, ["ledger"]);
+    }
+}
+
+#[test]
+fn the_environment_says_how_and_how_much() {
+    let collector = Collector::new();
+    let variables = [
+        (ENDPOINT, collector.endpoint()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=abc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ONLY_TRACES[0],
+        ONLY_TRACES[1],
+    ];
+    let asked = process("otlp::the_environment_says_how_and_how_much", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        for _ in 0..1_000 {
+            call("ledger");
+        }
+        assert!(telemetry.shutdown());
+    });
+    if asked {
+        let mut count = 0;
+        for export in collector.take("/v1/traces") {
+            assert!(export.headers.contains(&"api-key: abc".to_owned()), "{:?}", export.headers);
+            assert!(export.headers.contains(&"content-encoding: gzip".to_owned()), "{:?}", export.headers);
+            let mut body = Vec::new();
+            flate2::read::GzDecoder::new(&*export.body).read_to_end(&mut body).unwrap();
+            let request = ExportTraceServiceRequest::decode(&*body).unwrap();
+            let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+            count += scopes.map(|scope| scope.spans.len()).sum::<usize>();
+        }
+        // Beyond these bounds a fair coin falls once in more than 10^20 runs.
+        assert!((350..=650).contains(&count), "{count} of 1000 at a ratio of a half");
+    }
+}
+
+#[test]
+fn a_protocol_that_it_does_not_speak_is_refused_and_changes_nothing() {
+    let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    process("otlp::a_protocol_that_it_does_not_speak_is_refused_and_changes_nothing", &variables, || {
+        for _ in 0..2 {
+            let refused = Telemetry::init("payments").unwrap_err();
+            assert!(matches!(refused, SetupError::Protocol { variable: "OTEL_EXPORTER_OTLP_PROTOCOL", .. }));
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_refused() {
+    let variables = [(ENDPOINT, "not a url")];
+    process("otlp::an_endpoint_that_is_none_is_refused", &variables, || {
+        let refused = Telemetry::init("payments").unwrap_err();
+        assert!(matches!(refused, SetupError::Exporter { .. }), "{refused}");
+    });
+}
