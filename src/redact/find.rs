@@ -25,24 +25,42 @@ pub(super) fn may_hold_something(text: &[u8]) -> bool {
         let letters = a.is_ascii_alphabetic() && b.is_ascii_alphabetic();
         let iban = letters && c.is_ascii_digit() && byte.is_ascii_digit();
         before = [b, c, byte];
-        let token = before.eq_ignore_ascii_case(b"eyj") || before.eq_ignore_ascii_case(b"rer");
-        byte == b'@' || digits == FEWEST_DIGITS || iban || token
+        let telling = before.eq_ignore_ascii_case(b"eyj") || before.eq_ignore_ascii_case(b"rer");
+        byte == b'@' || digits == FEWEST_DIGITS || iban || telling || before == *b"%40"
     })
 }
 
 /// Everything that is found, from left to right, without overlaps.
 pub(super) fn all(text: &[u8]) -> impl Iterator<Item = Found> {
-    let mut at = 0;
+    let (mut from, mut past) = (0, Past::default());
     std::iter::from_fn(move || {
-        while at < text.len() {
-            let found = [bearer, token, email, iban, card].into_iter().find_map(|find| find(text, at));
-            if let Some(found) = found {
-                at = found.end;
-                return Some(found);
-            }
-            at += 1;
-        }
-        None
+        // What was found ends a word, as what is shown in its place will.
+        let found = first(&text[from..], &mut past)?;
+        past.token = past.token.saturating_sub(found.end);
+        past.email = past.email.saturating_sub(found.end);
+        let found = Found { begin: from + found.begin, end: from + found.end, ..found };
+        from = found.end;
+        Some(found)
+    })
+}
+
+/// Up to where no token and no address begins: what follows a run that was read in vain need not be read for each of its parts.
+#[derive(Default)]
+struct Past {
+    token: usize,
+    email: usize,
+}
+
+fn first(text: &[u8], past: &mut Past) -> Option<Found> {
+    text.iter().enumerate().find_map(|(at, &byte)| {
+        // All but a number begin with a word: the inside of one is passed over quickly.
+        let begins = !(byte.is_ascii_alphanumeric() && before(text, at).is_ascii_alphanumeric());
+        let number = || if byte.is_ascii_digit() { card(text, at) } else { None };
+        let word = || {
+            let found = bearer(text, at).or_else(|| token(text, at, &mut past.token));
+            found.or_else(|| email(text, at, &mut past.email)).or_else(|| iban(text, at))
+        };
+        begins.then(word).flatten().or_else(number)
     })
 }
 
@@ -63,40 +81,60 @@ fn bearer(text: &[u8], at: usize) -> Option<Found> {
         return None;
     }
     let after = at + SCHEME.len();
-    let token = after + run(text, after, |byte| byte == b' ');
-    let end = token + run(text, token, |byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte));
+    let token = after + gap(&text[after..]);
+    // Not only what RFC 6750 lets a token be: the rest of one that has more would show.
+    let end =
+        token + run(text, token, |byte| byte.is_ascii_graphic() && !b"\"'`,;()<>[]{}\\".contains(&byte));
     (after < token && token < end).then_some(Found { begin: token, end, instead: "[token]" })
 }
 
+/// How many bytes stand between a scheme and its token: spaces as they are or as a URL has them, or what parts a name from its
+/// value.
+fn gap(text: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        at += match rest.first() {
+            Some(b' ' | b'\t' | b'+' | b':' | b'=' | b'"' | b'\'') => 1,
+            Some(b'%') if rest.starts_with(b"%20") => 3,
+            _ => return at,
+        };
+    }
+}
+
 /// Two parts or more, of which the first is the base64 of `{"`.
-fn token(text: &[u8], at: usize) -> Option<Found> {
+fn token(text: &[u8], at: usize, past: &mut usize) -> Option<Found> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    if !text[at..].starts_with(b"eyJ") || is_part(before(text, at)) {
+    if at < *past || !text[at..].starts_with(b"eyJ") {
         return None;
     }
-    let mut end = at + run(text, at, |byte| is_part(byte) || byte == b'.');
+    *past = at + run(text, at, |byte| is_part(byte) || byte == b'.');
     // The full stop of a sentence is no part of it.
-    end -= usize::from(text[end - 1] == b'.');
+    let end = *past - usize::from(text[*past - 1] == b'.');
     let parts = text[at..end].split(|&byte| byte == b'.').filter(|part| !part.is_empty());
     (parts.count() >= 2).then_some(Found { begin: at, end, instead: "[token]" })
 }
 
-fn email(text: &[u8], at: usize) -> Option<Found> {
+fn email(text: &[u8], at: usize, past: &mut usize) -> Option<Found> {
     // Letters beyond ASCII are taken whole, so that no character is cut.
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"._%+'-".contains(&byte);
     let is_domain = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b".-".contains(&byte);
-    if !is_name(text[at]) || is_name(before(text, at)) {
+    if at < *past || !is_name(text[at]) || is_name(before(text, at)) {
         return None;
     }
-    let name = run(text, at, is_name);
-    let domain = at + name + 1;
-    if text.get(domain - 1) != Some(&b'@') {
-        return None;
-    }
-    let length = run(text, domain, is_domain);
-    let host = &text[domain..domain + length];
-    let host = host.strip_suffix(b".").unwrap_or(host);
-    host.contains(&b'.').then_some(Found { begin: at, end: domain + host.len(), instead: "[email]" })
+    let end = at + run(text, at, is_name);
+    *past = end;
+    let domain = |from: usize| {
+        let host = &text[from..from + run(text, from, is_domain)];
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        host.contains(&b'.').then_some(Found { begin: at, end: from + host.len(), instead: "[email]" })
+    };
+    let plain = (text.get(end) == Some(&b'@')).then(|| domain(end + 1)).flatten();
+    // As a URL has it, which is a part of the run.
+    plain.or_else(|| {
+        let sign = text[at..end].windows(3).rposition(|three| three == b"%40").filter(|&name| name > 0)?;
+        domain(at + sign + 3)
+    })
 }
 
 fn iban(text: &[u8], at: usize) -> Option<Found> {
@@ -106,15 +144,18 @@ fn iban(text: &[u8], at: usize) -> Option<Found> {
     if !begins || before(text, at).is_ascii_alphanumeric() {
         return None;
     }
-    // Country and check digits count as if they stood at the end (ISO 7064, MOD 97-10).
-    let country = [a, b, c, d].into_iter().fold(0, append);
-    let ends = groups(text, at, *IBAN.end(), |byte| byte.is_ascii_alphanumeric());
-    let valid = ends.filter(|&(end, length)| {
-        let account = text[at..end].iter().filter(|byte| byte.is_ascii_alphanumeric()).skip(4);
-        let remainder = account.copied().fold(0, append);
-        IBAN.contains(&length) && (remainder * 1_000_000 + country) % 97 == 1
-    });
-    valid.last().map(|(end, _)| Found { begin: at, end, instead: "[iban]" })
+    let end = longest(
+        text,
+        at,
+        |byte| byte.is_ascii_alphanumeric(),
+        |iban| {
+            // Country and check digits count as if they stood at the end (ISO 7064, MOD 97-10).
+            let (country, account) = iban.split_at(4);
+            let remainder = account.iter().chain(country).copied().fold(0, append);
+            IBAN.contains(&iban.len()) && remainder == 1
+        },
+    )?;
+    Some(Found { begin: at, end, instead: "[iban]" })
 }
 
 /// The number so far, modulo 97, with one more digit, or two for a letter: A is 10, Z is 35.
@@ -127,14 +168,18 @@ fn card(text: &[u8], at: usize) -> Option<Found> {
     if !text[at].is_ascii_digit() || before(text, at).is_ascii_digit() {
         return None;
     }
-    let ends = groups(text, at, MOST_DIGITS, |byte| byte.is_ascii_digit());
-    let valid = ends.filter(|&(end, length)| length >= FEWEST_DIGITS && has_check_digit(&text[at..end]));
-    valid.last().map(|(end, _)| Found { begin: at, end, instead: "[card]" })
+    let end = longest(
+        text,
+        at,
+        |byte| byte.is_ascii_digit(),
+        |number| (FEWEST_DIGITS..=MOST_DIGITS).contains(&number.len()) && has_check_digit(number),
+    )?;
+    Some(Found { begin: at, end, instead: "[card]" })
 }
 
 /// Luhn's formula: every second digit from the right counts double, and the digits of the sums add up to a multiple of 10.
 fn has_check_digit(number: &[u8]) -> bool {
-    let digits = number.iter().rev().filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
+    let digits = number.iter().rev().map(|byte| u32::from(byte - b'0'));
     let (mut sum, mut any) = (0, 0);
     for (place, digit) in digits.enumerate() {
         any |= digit;
@@ -143,23 +188,45 @@ fn has_check_digit(number: &[u8]) -> bool {
     any > 0 && sum % 10 == 0
 }
 
-/// Where the groups of a number that begins at `at` end, each with how many characters there are up to it. Groups have a
-/// space or a dash between them; what follows a group's end belongs to no group.
-fn groups(
+/// Where the longest valid number ends that begins at `at`: at the end of one of its groups, without what is between them.
+fn longest(
     text: &[u8],
     at: usize,
-    most: usize,
     is_part: impl Fn(u8) -> bool,
-) -> impl Iterator<Item = (usize, usize)> {
-    let (mut end, mut length) = (at, 0);
-    std::iter::from_fn(move || {
-        if length > 0 {
-            let parted = matches!(text.get(end), Some(b' ' | b'-'));
-            end += usize::from(parted && text.get(end + 1).is_some_and(|&byte| is_part(byte)));
+    is_valid: impl Fn(&[u8]) -> bool,
+) -> Option<usize> {
+    let mut number = [0; *IBAN.end()];
+    let (mut end, mut length, mut found) = (at, 0, None);
+    loop {
+        let group = text[end..].iter().take(number.len() + 1).take_while(|&&byte| is_part(byte)).count();
+        let Some(place) = number.get_mut(length..length + group).filter(|place| !place.is_empty()) else {
+            return found;
+        };
+        place.copy_from_slice(&text[end..end + group]);
+        (end, length) = (end + group, length + group);
+        if is_valid(&number[..length]) {
+            found = Some(end);
         }
-        let group = text[end..].iter().take(most + 1).take_while(|&&byte| is_part(byte)).count();
-        end += group;
-        length += group;
-        (group > 0 && length <= most).then_some((end, length))
-    })
+        end += separators(&text[end..]);
+    }
+}
+
+/// How many bytes there are of what parts the groups of a number: up to three spaces or dashes, of whatever kind and width, or
+/// as a URL has them.
+fn separators(text: &[u8]) -> usize {
+    let mut at = 0;
+    for _ in 0..3 {
+        let rest = &text[at..];
+        at += match *rest {
+            [b' ' | b'-' | b'+', ..] => 1,
+            // No-break space; and soft hyphen.
+            [0xc2, 0xa0 | 0xad, ..] => 2,
+            // U+2000 to U+2015, spaces and dashes; U+202F and U+2212, another of each.
+            [b'%', b'2', b'0' | b'D' | b'd', ..]
+            | [0xe2, 0x80, 0x80..=0x95 | 0xaf, ..]
+            | [0xe2, 0x88, 0x92, ..] => 3,
+            _ => break,
+        };
+    }
+    at
 }

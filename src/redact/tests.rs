@@ -69,6 +69,8 @@ fn what_only_looks_like_it_survives() {
         "@example.com",
         "ada@",
         "1763843288",
+        "bearer [token]",
+        "a%40b and %40example.com",
         "0af7651916cd43dd8448eb211c80319c",
     ] {
         assert_eq!(text(harmless), harmless);
@@ -143,6 +145,56 @@ fn a_path_is_searched_through_its_encoding() {
     }
 }
 
+/// What stands between the groups of a number: by hand, by an office program, by a URL.
+const GAPS: [&str; 9] = ["", " ", "-", "  ", " - ", "%20", "+", "\u{a0}", "\u{2013}"];
+
+/// A card number, in digits and as somebody wrote it.
+fn card() -> impl Strategy<Value = (String, String)> {
+    let groups = prop::collection::vec(1..=6_usize, 19);
+    ("[1-9][0-9]{11,17}", groups, prop::sample::select(&GAPS[..])).prop_map(|(payload, groups, gap)| {
+        let digits = format!("{payload}{}", check_digit(&payload));
+        let written = apart(&digits, &groups, gap);
+        (digits, written)
+    })
+}
+
+/// By the book, digit by digit.
+fn check_digit(payload: &str) -> u32 {
+    let digits = payload.chars().rev().map(|digit| digit.to_digit(10).expect("a digit"));
+    let doubled = |(place, digit)| match (place % 2, digit * 2) {
+        (0, double @ 10..) => double - 9,
+        (0, double) => double,
+        _ => digit,
+    };
+    (10 - digits.enumerate().map(doubled).sum::<u32>() % 10) % 10
+}
+
+fn apart(text: &str, groups: &[usize], gap: &str) -> String {
+    let (mut rest, mut written) = (text, String::new());
+    for &group in groups {
+        let (head, tail) = rest.split_at(group.min(rest.len()));
+        written.push_str(head);
+        if !tail.is_empty() {
+            written.push_str(gap);
+        }
+        rest = tail;
+    }
+    written + rest
+}
+
+/// An IBAN as somebody wrote it.
+fn iban() -> impl Strategy<Value = String> {
+    let gap = prop::sample::select(&GAPS[..]);
+    ("[A-Z]{2}", "[A-Z0-9]{11,30}", gap).prop_map(|(country, account, gap)| {
+        let number = |text: &str| {
+            let value = |c: char| u128::from(c.to_digit(36).expect("a letter or a digit"));
+            text.chars().map(value).fold(0, |n, v| (n * if v < 10 { 10 } else { 100 } + v) % 97)
+        };
+        let check = 98 - number(&format!("{account}{country}00"));
+        apart(&format!("{country}{check:02}{account}"), &[4; 9], gap)
+    })
+}
+
 proptest! {
     #[test]
     fn any_text_is_taken_and_redacting_twice_changes_nothing(any in any::<String>()) {
@@ -161,6 +213,74 @@ proptest! {
     ) {
         let redacted = text(&format!("{before} {secret} {after}")).into_owned();
         prop_assert!(!redacted.contains(secret), "{redacted}");
+    }
+
+    #[test]
+    fn card_numbers_are_found_however_they_are_written(
+        (digits, card) in card(),
+        before in "\\PC{0,20}[^0-9]",
+        after in "[^0-9]\\PC{0,20}",
+    ) {
+        let redacted = text(&format!("{before}{card}{after}")).into_owned();
+        prop_assert!(!redacted.contains(&card), "{redacted}");
+        prop_assert_eq!(&*text(&card), "[card]", "{}", digits);
+    }
+
+    #[test]
+    fn a_number_without_a_valid_check_digit_survives(
+        (digits, _) in card(),
+        off in 1..10_u8,
+        before in "[^0-9@%]{0,20}",
+        after in "[^0-9@%]{0,20}",
+    ) {
+        let (rest, last) = digits.split_at(digits.len() - 1);
+        let last = (last.as_bytes()[0] - b'0' + off) % 10;
+        let order = format!("{rest}{last}");
+        let whole = format!("{before}{order}{after}");
+        prop_assume!(!whole.to_ascii_lowercase().contains("bearer") && !whole.contains("eyJ"));
+        // Two letters before it would make it a candidate for an IBAN.
+        prop_assume!(!before.ends_with(|c: char| c.is_ascii_alphanumeric()));
+        prop_assert_eq!(&*text(&whole), &whole);
+    }
+
+    #[test]
+    fn ibans_are_found_however_they_are_written(
+        iban in iban(),
+        before in "(\\PC{0,20}[^0-9A-Za-z])?",
+        after in "([^0-9A-Za-z]\\PC{0,20})?",
+    ) {
+        let redacted = text(&format!("{before}{iban}{after}")).into_owned();
+        prop_assert!(!redacted.contains(&iban), "{redacted}");
+        prop_assert_eq!(&*text(&iban), "[iban]");
+    }
+
+    #[test]
+    fn tokens_and_addresses_are_found_among_anything(
+        before in "(\\PC{0,20}[^0-9A-Za-z])?",
+        after in any::<String>(),
+        secret in prop_oneof![
+            "[A-Za-z0-9._+-]{1,20}(@|%40)[a-z0-9]{1,10}(\\.[a-z]{2,5}){1,3}",
+            "eyJ[A-Za-z0-9_-]{5,40}(\\.[A-Za-z0-9_-]{5,40}){1,2}",
+            "[Bb]earer( |%20|: |\t|=\")[A-Za-z0-9._~+/-]{10,60}={0,2}",
+        ],
+    ) {
+        let redacted = text(&format!("{before}{secret}{after}")).into_owned();
+        // What names the scheme stays.
+        let shown = secret.rsplit([' ', '"', '\t']).next().expect("there is a last").replace("%20", "");
+        let hidden = shown.trim_start_matches("Bearer").trim_start_matches("bearer");
+        prop_assert!(!redacted.contains(hidden), "{hidden} is in {redacted}");
+    }
+
+    #[test]
+    fn redacting_twice_changes_nothing_among_many_findings(
+        parts in prop::collection::vec(prop_oneof![
+            prop::sample::select([&CARDS[..], &IBANS[..], &EMAILS[..], &[JWT, "bearer ", "eyJ", "@", "%40", "DE89"]].concat())
+                .prop_map(str::to_owned),
+            "[0-9a-zA-Z ._:=%+-]{0,6}",
+        ], 0..12),
+    ) {
+        let once = text(&parts.join(" | ")).into_owned();
+        prop_assert_eq!(text(&once), once.as_str());
     }
 
     #[test]
