@@ -103,7 +103,7 @@ every_example() {
     done
 }
 
-# What the crate tells, heard by others. The check starts what it needs on free ports of the loopback interface, and stops
+# What the crate tells, heard by others. Each check starts what it needs on free ports of the loopback interface, and stops
 # it, whatever happens.
 prometheus_scrapes() {
     need python3 python3
@@ -111,6 +111,17 @@ prometheus_scrapes() {
     need promtool prometheus
     cargo build --release --all-features --example quickstart
     python3 -B tests/e2e/prometheus.py "$CARGO_TARGET_DIR/release/examples/quickstart"
+}
+
+collector_receives() {
+    local python="$CARGO_TARGET_DIR/e2e-python"
+    need python3 python3
+    python3 -c 'import ensurepip' || install python3-venv
+    python3 -m venv "$python"
+    "$python/bin/pip" install -q --disable-pip-version-check -r tests/e2e/requirements.txt
+    "$python/bin/python" -B -m unittest discover -s tests/e2e
+    cargo build --release --all-features --example one_trace
+    "$python/bin/python" -B tests/e2e/one_trace.py "$CARGO_TARGET_DIR/release/examples/one_trace"
 }
 
 every_interleaving() {
@@ -155,6 +166,7 @@ main() {
     check "instructions of a call" benches/instructions.sh
     check "examples" every_example
     check "a real Prometheus scrapes" prometheus_scrapes
+    check "a collector receives" collector_receives
 
     printf '\n'
     if ((${#failed[@]})); then

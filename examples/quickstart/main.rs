@@ -1,5 +1,5 @@
 //! A bad day of a small system, in under a minute:
-//! `cargo run --release --features prometheus --example quickstart`.
+//! `cargo run --release --features axum,prometheus --example quickstart`.
 //!
 //! With `-- --serve` the services go on when the day is over, until Ctrl-C or SIGTERM; with `-- --serve-for 600`, for so
 //! many seconds.

@@ -63,9 +63,11 @@ class Running:
         """Says that nothing more will come, waits for its end and gives its exit code."""
         self._process.stdin.close()
         try:
-            return self._process.wait(seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(self._report(f"did not end within {seconds} s")) from None
+        self._reader.join()
+        return code
 
     def _report(self, what):
         return f"{self.name} {what}; its last words:\n{''.join(self.output[-30:])}"

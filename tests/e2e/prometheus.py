@@ -25,6 +25,12 @@ ABSENT = {
     "resilience.rate_limiter.requests": "it has no rate limit",
     "resilience.answers.broken": "it speaks no gRPC",
     "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
+    "http.server.request.body.size": "it did not ask for sizes",
+    "http.server.response.body.size": "the same",
+    "http.client.request.body.size": "the same",
+    "http.client.response.body.size": "the same",
+    "rpc.server.call.duration": "it speaks no gRPC",
+    "rpc.client.call.duration": "the same",
 }
 
 CONFIGURATION = """
@@ -34,15 +40,17 @@ scrape_configs: [{{ job_name: quickstart, static_configs: [{{ targets: ['{target
 
 
 def documented():
-    """Every metric of the document: its kind, which is its section's, its unit and its name."""
-    kinds = {"Totals": "counter", "States": "gauge", "Durations": "histogram"}
-    kind = None
+    """Every metric of the document: its name, its unit and its kind, which its section or its unit tells."""
+    sections = {"Totals": "counter", "States": "gauge", "Durations": "histogram", "Requests over a wire": "gauge"}
+    section = None
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         if heading := re.match(r"##+ (.*)", line):
-            kind = kinds.get(heading[1])
-        elif row := re.match(r"\| `([a-z_.]+)` \| `([^`]+)` \|", line):
-            assert kind, f"what kind of metric is {row[1]}? its section is none of {[*kinds]}"
-            yield row[1], row[2], kind
+            section = heading[1]
+        elif row := re.match(r"\| (`[a-z_.`, ]+`) \| `([^`]+)` \|", line):
+            names, unit = re.findall(r"[a-z_.]+", row[1]), row[2]
+            assert section in sections, f"what kind of metric are {names}? their section is none of {[*sections]}"
+            for name in names:
+                yield name, unit, "histogram" if unit in ("s", "By") else sections[section]
 
 
 def in_prometheus(name, unit, kind):
