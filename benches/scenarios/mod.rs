@@ -60,7 +60,60 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("retry", |service| repeatable(RetryLayer::new().layer(unwrapped(service))));
     all.stack("hedge", |service| repeatable(HedgeLayer::new().layer(unwrapped(service))));
     all.stack("client", |service| repeatable(client().service(unwrapped(service))));
+    #[cfg(feature = "http")]
+    {
+        use moneta_resilience::http::ServerTelemetryLayer;
+
+        all.stack("http", |service| http::spoken(http::served(service)));
+        all.stack("http_telemetry", |service| {
+            http::spoken(ServerTelemetryLayer::new("scenario").layer(http::served(service)))
+        });
+        all.stack("http_server", |service| {
+            http::spoken(golden::server("scenario").timeout(FAR).layer().layer(http::served(service)))
+        });
+    }
     all.list
+}
+
+/// The numbers of a scenario as requests and answers of HTTP, whose bodies are read to their ends.
+#[cfg(feature = "http")]
+pub(crate) mod http {
+    use std::task::{Context, Waker};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Full};
+    use tower::{BoxError, Service, ServiceExt};
+
+    use super::Inner;
+
+    /// The service of a scenario as a server.
+    pub(crate) fn served(
+        service: Inner,
+    ) -> impl Service<Request<u64>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send> + Clone
+    {
+        service
+            .map_request(|request: Request<u64>| request.into_body())
+            .map_response(|_| Response::new(Full::from(Bytes::from_static(b"an answer"))))
+    }
+
+    /// A server as a service of a scenario.
+    pub(crate) fn spoken<S, B>(server: S) -> impl Service<u64, Response = u64, Error = BoxError>
+    where
+        S: Service<Request<u64>, Response = Response<B>, Error: Into<BoxError>>,
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        server.map_request(Request::new).map_err(Into::into).map_response(|answer: Response<B>| {
+            let mut body = answer.into_body();
+            let mut read = 0;
+            let cx = &mut Context::from_waker(Waker::noop());
+            while let std::task::Poll::Ready(Some(Ok(frame))) = std::pin::Pin::new(&mut body.frame()).poll(cx)
+            {
+                read += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            read
+        })
+    }
 }
 
 /// What it costs to say no, which is what an overload is made of. A refusal allocates its error.

@@ -72,7 +72,10 @@ pub use record::{NotReplayable, RecordBody};
 #[cfg(feature = "reqwest")]
 pub use reqwest::{Reqwest, ReqwestFuture};
 pub use stale::{KeptBody, Stale, StaleBody, StaleCache, StalePass};
-pub use telemetry::{HttpTelemetryPass, HttpTelemetryPolicy, ToldBody};
+pub use telemetry::{
+    HttpTelemetryPass, HttpTelemetryPolicy, ServerTelemetry, ServerTelemetryFuture, ServerTelemetryLayer,
+    ToldBody,
+};
 pub(crate) use telemetry::{Part, Teller, Trust};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};

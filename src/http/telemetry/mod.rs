@@ -7,6 +7,7 @@
 //! A span is only prepared where somebody would see it. Without a tracer provider a request pays for two words of its head.
 
 mod body;
+mod layer;
 mod open;
 mod policy;
 #[cfg(feature = "otel")]
@@ -17,6 +18,7 @@ mod trace;
 mod words;
 
 pub use body::ToldBody;
+pub use layer::{ServerTelemetry, ServerTelemetryFuture, ServerTelemetryLayer};
 pub(crate) use open::{Part, Teller, Trust};
 pub use policy::{HttpTelemetryPass, HttpTelemetryPolicy};
 pub(super) use trace::inject;

@@ -168,7 +168,7 @@ pub(super) struct Open {
 }
 
 /// What is known of a request before it begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     pub(super) exchange: Option<Exchange>,
     request_size: Option<u64>,

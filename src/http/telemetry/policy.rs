@@ -37,6 +37,10 @@ impl<I> HttpTelemetryPolicy<I> {
     pub(crate) fn new(teller: Arc<Teller>, inner: I) -> Self {
         Self { teller, inner }
     }
+
+    pub(super) fn teller(&self) -> &Teller {
+        &self.teller
+    }
 }
 
 pin_project! {
@@ -92,12 +96,14 @@ where
     type Pass = HttpTelemetryPass<I::Pass>;
 
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        let seen = Seen::of(&self.teller, &request);
-        let prepared = trace::prepare(&self.teller, &seen, &call, &request);
-        // Further in, functions of the user are asked about the request. A call that ends by a panic of theirs has no pass.
-        let mut panics = Panics { teller: &self.teller, seen, prepared, started: call.started };
+        // Functions of the user are asked about the request, here and further in. A call that ends by a panic of theirs has
+        // no pass.
+        let mut panics =
+            Panics { teller: &self.teller, seen: Seen::default(), prepared: None, started: call.started };
+        panics.seen = Seen::of(&self.teller, &request);
+        panics.prepared = trace::prepare(&self.teller, &panics.seen, &call, &request);
         let inner = self.inner.start(call, request);
-        let prepared = panics.prepared.take();
+        let (seen, prepared) = (panics.seen, panics.prepared.take());
         mem::forget(panics);
         HttpTelemetryPass { head_alone: seen.head_alone, progress: Progress::Waiting(seen, prepared), inner }
     }

@@ -250,7 +250,7 @@ mod rate_limited {
 mod http {
     use ::http::{Request, Response};
     use moneta_resilience::{
-        http::{BodyTimeoutLayer, Stale, StaleCache},
+        http::{BodyTimeoutLayer, ServerTelemetryLayer, Stale, StaleCache},
         respond::RespondLayer,
     };
 
@@ -265,6 +265,15 @@ mod http {
             |answer| answer.status().is_success(),
         )
         .answers_failures()
+    );
+    contract!(
+        server_telemetry,
+        Contract::with(
+            ServerTelemetryLayer::new("contract"),
+            || Request::new(()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
     );
     contract!(
         body_timeout,
