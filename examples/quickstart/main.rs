@@ -1,5 +1,4 @@
-//! A bad day of a small system, in under a minute:
-//! `cargo run --release --features axum,prometheus --example quickstart`.
+//! A bad day of a small system, in under a minute: `cargo run --release --example quickstart`.
 //!
 //! With `-- --serve` the services go on when the day is over, until Ctrl-C or SIGTERM; with `-- --serve-for 600`, for so
 //! many seconds.
@@ -19,6 +18,7 @@ mod bare;
 mod circuit;
 mod load;
 mod measure;
+mod metrics;
 mod phases;
 mod picture;
 mod process;
@@ -35,13 +35,13 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Result;
 use axum::Router;
 use http::Uri;
-use moneta_resilience::Telemetry;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     afterwards::Afterwards,
     circuit::Circuit,
     load::Load,
+    metrics::Metrics,
     process::{Process, any_port, reserve},
     transport::Calls,
     upstream::Upstream,
@@ -50,13 +50,13 @@ use crate::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
     let afterwards = Afterwards::asked()?;
-    let telemetry = Telemetry::init("portfolio")?;
+    let metrics = Metrics::install()?;
     let (golden_calls, bare_calls) = (Calls::default(), Calls::default());
     let circuit = Arc::new(Circuit::default());
 
     let mut upstream = Upstream::start()?;
     let market_data = upstream.address();
-    let app = service::app(market_data, &golden_calls, circuit.clone(), telemetry.scraper())?;
+    let app = service::app(market_data, &golden_calls, circuit.clone(), metrics)?;
     let (_golden, golden) = serve("golden", app)?;
     let (_bare, bare) = serve("bare", bare::app(market_data, &bare_calls)?)?;
     println!("{}", progress::opening(market_data, golden, bare));

@@ -2,7 +2,7 @@
 //!
 //! The file to copy from. What a team decides stands in `app`: names, limits of time, and what to say when market
 //! data says nothing. Retries, their budget, the circuit breaker, bulkheads and telemetry are on without a word; where
-//! telemetry goes is said in `main`, by `Telemetry::init`.
+//! telemetry goes is said in `metrics.rs`.
 
 use std::{
     net::SocketAddr,
@@ -26,14 +26,14 @@ use http::{HeaderName, Request, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use moneta_resilience::{
-    BoxError,
+    BoxError, Head,
     golden::{self, BoxedClient, ClientBodyOr},
     http::Degraded,
-    setup::Scraper,
 };
 
 use crate::{
     circuit::Circuit,
+    metrics::Metrics,
     transport::{Calls, http_client},
 };
 
@@ -50,7 +50,7 @@ pub(crate) fn app(
     market_data: SocketAddr,
     calls: &Calls,
     circuit: Arc<Circuit>,
-    scraper: Scraper,
+    metrics: Metrics,
 ) -> Result<Router> {
     let last = Arc::new(LastQuote::default());
     let stale = Arc::clone(&last);
@@ -66,9 +66,14 @@ pub(crate) fn app(
     Ok(Router::new()
         .route("/portfolio", get(portfolio))
         .with_state(Service { quote, quotes, last })
-        .layer(golden::server("portfolio").timeout(DEADLINE).layer())
+        .layer(golden::server("portfolio").timeout(DEADLINE).route_of(route).layer())
         // After the layer: whoever watches the service is neither refused nor counted.
-        .route("/metrics", get(async move || ([(CONTENT_TYPE, Scraper::CONTENT_TYPE)], scraper.scrape()))))
+        .route("/metrics", get(async move || ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], metrics.scrape()))))
+}
+
+/// What metrics call a request, whatever its path; with feature `axum` that is asked of the router.
+fn route(head: Head<'_>) -> Option<&'static str> {
+    (head.uri.path() == "/portfolio").then_some("/portfolio")
 }
 
 /// The client of market data. Its answers are the dependency's, or the fallback's text.
