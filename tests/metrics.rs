@@ -187,6 +187,50 @@ fn two_registries_do_not_write_over_each_others_states() {
     }
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn requests_over_the_wire_are_measured_at_both_ends() {
+    use std::{convert::Infallible, future::pending};
+
+    use http::{Request, Response};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    type Body = http_body_util::Empty<bytes::Bytes>;
+
+    let _alone = alone();
+    let _ = prometheus();
+    let page = || {
+        Registry::global().publish();
+        prometheus().render()
+    };
+    let has =
+        |page: &str, line: &str| assert!(page.lines().any(|known| known == line), "no {line} in {page}");
+    let server = golden::server("wire-server").timeout(SECOND).layer();
+    let client = golden::client("wire-client").timeout(SECOND).no_fallback();
+    let client = client.http(service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::new())) }));
+    paused(async {
+        let hangs =
+            server.layer(service_fn(|_: Request<()>| pending::<Result<Response<Body>, Infallible>>()));
+        let mut call = tokio_test::task::spawn(hangs.oneshot(Request::get("/payments/7").body(()).unwrap()));
+        assert!(call.poll().is_pending());
+        let active = r#"http_server_active_requests{http_request_method="GET",url_scheme="http"}"#;
+        has(&page(), &format!("{active} 1"));
+        drop(call);
+        has(&page(), &format!("{active} 0"));
+        client.send(Request::get("http://ledger:8080/accounts/7").body(()).unwrap()).await.unwrap();
+    });
+    let page = page();
+    has(
+        &page,
+        r#"http_server_request_duration_seconds_count{http_request_method="GET",network_protocol_version="1.1",url_scheme="http"} 1"#,
+    );
+    let labels = r#"http_request_method="GET",http_response_status_code="200",network_protocol_version="1.1",server_address="ledger",server_port="8080""#;
+    has(&page, &format!("http_client_request_duration_seconds_count{{{labels}}} 1"));
+    has(&page, r#"http_client_active_requests{server_address="ledger",server_port="8080"} 0"#);
+    has(&page, "# TYPE http_client_request_duration_seconds histogram");
+    has(&page, "# TYPE http_client_active_requests gauge");
+}
+
 #[cfg(feature = "logs")]
 #[test]
 fn lines_of_logs_that_are_lost_are_a_total_of_the_process() {

@@ -40,7 +40,6 @@ impl<K: Clone + Eq + Hash, V> Capped<K, V> {
     }
 
     /// Shows all values, and once there is no room for more, the one of all other keys.
-    #[cfg(feature = "otel")]
     pub(super) fn each(&self, mut show: impl FnMut(Option<&K>, &V)) {
         let known = self.known.load();
         for (key, value) in known.iter() {
@@ -64,7 +63,6 @@ mod tests {
         assert_eq!(capped.with(&1, || unreachable!("it is there"), |value| *value), 1);
     }
 
-    #[cfg(feature = "otel")]
     #[test]
     fn what_is_shared_is_shown_once_it_can_be() {
         let capped = Capped::new(1, 0);

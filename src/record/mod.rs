@@ -16,7 +16,11 @@ pub mod log;
 mod metrics;
 #[cfg(feature = "otel")]
 mod otel;
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "otel", feature = "metrics"))]
+#[cfg_attr(
+    not(feature = "otel"),
+    allow(dead_code, reason = "what a thread keeps is for OpenTelemetry alone")
+)]
 mod requests;
 mod tape;
 #[cfg(any(feature = "otel", feature = "metrics"))]

@@ -38,6 +38,18 @@ pub(super) enum Label {
     Number(u16),
 }
 
+/// What the durations of requests are called, and what they measure.
+pub(super) const fn duration(protocol: Protocol, end: End) -> (&'static str, &'static str) {
+    match (protocol, end) {
+        (Protocol::Http, End::Server) => {
+            (names::HTTP_SERVER_DURATION, "How long HTTP requests took to answer")
+        }
+        (Protocol::Http, End::Client) => (names::HTTP_CLIENT_DURATION, "How long HTTP requests took"),
+        (Protocol::Grpc, End::Server) => (names::RPC_SERVER_DURATION, "How long gRPC calls took to answer"),
+        (Protocol::Grpc, End::Client) => (names::RPC_CLIENT_DURATION, "How long gRPC calls took"),
+    }
+}
+
 impl Series {
     /// That of a request that ended.
     pub(super) fn finished(exchange: &Exchange, ended: &Ended) -> Self {

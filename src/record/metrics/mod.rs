@@ -5,6 +5,7 @@
 //! drops series that were idle.
 
 mod publish;
+mod requests;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -13,6 +14,7 @@ use std::{
 
 use ::metrics::{Key, Label, Level, Metadata, with_recorder};
 
+use self::requests::Requests;
 use super::capped::Capped;
 use crate::{
     event::{Event, Outcome},
@@ -33,6 +35,7 @@ const METADATA: Metadata<'static> = Metadata::new(env!("CARGO_PKG_NAME"), Level:
 ///
 /// Golden stacks and [`record::observer`](super::observer) tell it once it is [the backend of the process](super::choose).
 /// Names, units and descriptions are those of `docs/telemetry.md`; an exporter makes of the names what its system asks for.
+/// The sizes of bodies are told to OpenTelemetry alone.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,12 +58,14 @@ const METADATA: Metadata<'static> = Metadata::new(env!("CARGO_PKG_NAME"), Level:
 /// # Ok(()) }
 /// ```
 pub fn metrics() -> Arc<dyn Sink> {
-    static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
     Arc::clone(METRICS.get_or_init(Arc::default)) as Arc<dyn Sink>
 }
 
+static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
+
 struct Metrics {
     pipelines: Capped<Name, Durations>,
+    requests: Requests,
 }
 
 /// The histograms of a pipeline.
@@ -93,7 +98,10 @@ fn key(name: &'static str, pipeline: &str, labels: &[(&'static str, &'static str
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { pipelines: Capped::new(Registry::MAX_NAMES, Durations::new(Registry::OVERFLOW)) }
+        Self {
+            pipelines: Capped::new(Registry::MAX_NAMES, Durations::new(Registry::OVERFLOW)),
+            requests: Requests::default(),
+        }
     }
 }
 
@@ -109,7 +117,7 @@ impl Metrics {
 
 impl Sink for Metrics {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS
+        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
@@ -121,7 +129,7 @@ impl Sink for Metrics {
                 self.record(pipeline, elapsed, |durations| &durations.attempts[outcome as usize]);
             }
             Event::BulkheadWaited { elapsed } => self.record(pipeline, elapsed, |durations| &durations.waits),
-            _ => {}
+            _ => self.requests.record(event),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
 
 use ::metrics::{Key, Recorder, Unit, with_recorder};
 
-use super::{METADATA, key};
+use super::{METADATA, METRICS, key, requests};
 use crate::{
     name::Name,
     record::totals::{Pipeline, STATES, TOTALS, WHOLE, pipelines},
@@ -41,6 +41,9 @@ impl Registry {
                     .register_counter(&Key::from_static_name(total.name), &METADATA)
                     .absolute((total.read)());
             }
+            if let Some(metrics) = METRICS.get() {
+                metrics.requests.publish(recorder);
+            }
             for (name, pipeline) in &pipelines {
                 write_totals(recorder, name, pipeline);
                 write_states(recorder, name, pipeline);
@@ -62,6 +65,7 @@ fn describe(recorder: &dyn Recorder) {
     for (name, description) in DURATIONS {
         recorder.describe_histogram(name.into(), Some(Unit::Seconds), description.into());
     }
+    requests::describe(recorder);
 }
 
 fn write_totals(recorder: &dyn Recorder, name: &Name, pipeline: &Pipeline) {

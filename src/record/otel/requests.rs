@@ -66,16 +66,7 @@ impl Requests {
 
 impl Kind {
     fn new(meters: &Meters, protocol: Protocol, end: End) -> Self {
-        let (name, description) = match (protocol, end) {
-            (Protocol::Http, End::Server) => {
-                (names::HTTP_SERVER_DURATION, "How long HTTP requests took to answer")
-            }
-            (Protocol::Http, End::Client) => (names::HTTP_CLIENT_DURATION, "How long HTTP requests took"),
-            (Protocol::Grpc, End::Server) => {
-                (names::RPC_SERVER_DURATION, "How long gRPC calls took to answer")
-            }
-            (Protocol::Grpc, End::Client) => (names::RPC_CLIENT_DURATION, "How long gRPC calls took"),
-        };
+        let (name, description) = requests::duration(protocol, end);
         let bodies = match end {
             End::Server => [names::HTTP_SERVER_REQUEST_SIZE, names::HTTP_SERVER_RESPONSE_SIZE],
             End::Client => [names::HTTP_CLIENT_REQUEST_SIZE, names::HTTP_CLIENT_RESPONSE_SIZE],
