@@ -2,6 +2,8 @@
 #![cfg(feature = "otel")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(all(feature = "http", feature = "logs", feature = "metrics"))]
+mod canaries;
 #[cfg(feature = "http")]
 mod http_client;
 #[cfg(feature = "http")]

@@ -33,6 +33,12 @@ impl Traces {
         ]));
     }
 
+    /// Everything that was exported, in no particular form.
+    #[cfg(all(feature = "http", feature = "logs", feature = "metrics"))]
+    pub(crate) fn raw(&self) -> String {
+        format!("{:?}", self.exporter.get_finished_spans().unwrap())
+    }
+
     /// The finished spans of a pipeline, in the order of their ends.
     pub(crate) fn spans(&self, pipeline: &str) -> Vec<SpanData> {
         let spans = self.exporter.get_finished_spans().unwrap();
