@@ -7,8 +7,8 @@
 use crate::{
     error::Reason,
     event::{
-        AttemptKind, BreakerResult, CircuitState, Event, FaultKind, GaveUp, HedgeResult, Outcome,
-        RateLimitResult, RetryResult,
+        AttemptKind, BreakerResult, CircuitState, Event, FaultKind, GaveUp, HedgeResult, IdempotencyResult,
+        Outcome, RateLimitResult, RetryResult,
     },
     sync::{AtomicU64, Ordering, STRIPES, stripe},
 };
@@ -32,7 +32,9 @@ const FAULTS: usize = FALLBACKS + 2;
 const DEADLINES_MALFORMED: usize = FAULTS + FaultKind::ALL.len();
 const DEADLINES_EXPIRED: usize = DEADLINES_MALFORMED + 1;
 const PRIORITIES_MALFORMED: usize = DEADLINES_EXPIRED + 1;
-const CELLS: usize = PRIORITIES_MALFORMED + 1;
+const IDEMPOTENCY: usize = PRIORITIES_MALFORMED + 1;
+const LEASES_LOST: usize = IDEMPOTENCY + IdempotencyResult::ALL.len();
+const CELLS: usize = LEASES_LOST + 1;
 
 /// A set of counters for everything that happens in pipelines of one name.
 ///
@@ -186,6 +188,16 @@ impl Cells {
         self.sum(PRIORITIES_MALFORMED)
     }
 
+    /// Calls that carried an idempotency key, by how they were answered.
+    pub fn idempotency(&self, result: IdempotencyResult) -> u64 {
+        self.sum(IDEMPOTENCY + result as usize)
+    }
+
+    /// Handlers that lost their claim to an idempotency key while they ran.
+    pub fn leases_lost(&self) -> u64 {
+        self.sum(LEASES_LOST)
+    }
+
     fn sum(&self, index: usize) -> u64 {
         self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
     }
@@ -218,6 +230,8 @@ fn index(event: &Event) -> Option<usize> {
         Event::DeadlineMalformed => DEADLINES_MALFORMED,
         Event::DeadlineExpired => DEADLINES_EXPIRED,
         Event::PriorityMalformed => PRIORITIES_MALFORMED,
+        Event::IdempotencyCall { result } => IDEMPOTENCY + result as usize,
+        Event::LeaseLost => LEASES_LOST,
     })
 }
 
@@ -261,6 +275,7 @@ mod tests {
             Event::DeadlineMalformed,
             Event::DeadlineExpired,
             Event::PriorityMalformed,
+            Event::LeaseLost,
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
         events.extend(Outcome::ALL.map(|outcome| Event::AnswerBroken { outcome }));
@@ -276,6 +291,7 @@ mod tests {
         events.extend(HedgeResult::ALL.map(|result| Event::HedgeFinished { result }));
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
         events.extend(RateLimitResult::ALL.map(|result| Event::RateLimiterCall { result }));
+        events.extend(IdempotencyResult::ALL.map(|result| Event::IdempotencyCall { result }));
         events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
         for from in CircuitState::ALL {
             events.extend(CircuitState::ALL.map(|to| Event::BreakerTransition { from, to }));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 pub use exchange::{End, Ended, Exchange, Protocol};
 pub use words::{
-    AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, Outcome, RateLimitResult,
-    RetryResult,
+    AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, IdempotencyResult, Outcome,
+    RateLimitResult, RetryResult,
 };
 
 use crate::error::Reason;
@@ -133,6 +133,13 @@ pub enum Event {
         /// How it ended.
         ended: Ended,
     },
+    /// A call that carried an idempotency key was answered.
+    IdempotencyCall {
+        /// How.
+        result: IdempotencyResult,
+    },
+    /// A handler that runs under an idempotency key lost its claim.
+    LeaseLost,
     /// A deadline from outside could not be read and was ignored.
     DeadlineMalformed,
     /// A priority from outside could not be read and was ignored.

@@ -33,6 +33,8 @@ mod name;
 pub mod observer;
 pub mod policy;
 mod priority;
+#[cfg(feature = "http")]
+mod problem;
 mod quota;
 mod random;
 #[cfg(feature = "rate-limit")]
@@ -81,4 +83,5 @@ pub use spawn::spawn;
 #[doc = include_str!("../docs/golden-path.md")]
 #[doc = include_str!("../docs/overload.md")]
 #[doc = include_str!("../docs/telemetry.md")]
+#[cfg_attr(feature = "idempotency", doc = include_str!("../docs/idempotency.md"))]
 struct Guides;

@@ -422,13 +422,22 @@ pin_project! {
 }
 
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
-    fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
+    pub(crate) fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
         let stage = Stage::Called { request: Some(request), carried: Carried::current() };
         Self { policy, seat, state: State::Waiting, stage }
     }
 
     /// Drives the call to its answer.
     pub(crate) fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Answer<P::Response>> {
+        self.poll_reaching(task).0
+    }
+
+    /// The same, and whether the call got as far as the service in this poll. While it never did, it had no effect.
+    #[inline]
+    pub(crate) fn poll_reaching(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> (Poll<Answer<P::Response>>, bool) {
         let mut this = self.project();
         *this.state = State::Polling;
         let mut now = None;
@@ -443,14 +452,16 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         let StageProjection::Begun { pass } = this.stage.as_mut().project() else {
             panic!("a future is not polled again once it is ready")
         };
-        let poll = this.policy.poll(pass, this.seat, &mut Poller::new(task, now));
+        let mut poller = Poller::new(task, now);
+        let poll = this.policy.poll(pass, this.seat, &mut poller);
+        let reached = poller.reached();
         if poll.is_ready() {
             *this.state = State::Done;
             this.stage.set(Stage::Over);
         } else {
             *this.state = State::Waiting;
         }
-        poll
+        (poll, reached)
     }
 }
 

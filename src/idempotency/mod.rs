@@ -28,13 +28,20 @@
 //! |---|---|---|
 //! | [`MemoryStore`] | nothing | one start per key in the lifetime of the process |
 
+mod claim;
+mod config;
 mod digest;
+pub mod http;
+mod keeper;
 mod machine;
 mod memory;
+mod seal;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use claim::Claim;
 pub use digest::{Fingerprint, Identity, Owner};
 pub use memory::MemoryStore;
+pub use seal::Sealer;
 pub use store::{Ask, CompleteIn, Found, InDoubt, LeaseOver, Outcome, Store, StoreError, Verdict};

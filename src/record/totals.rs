@@ -10,8 +10,8 @@ use crate::{
     cells::Cells,
     error::Reason,
     event::{
-        AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, Outcome, RateLimitResult,
-        RetryResult,
+        AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, IdempotencyResult, Outcome,
+        RateLimitResult, RetryResult,
     },
     name::Name,
     registry::{BulkheadState, Registry},
@@ -45,7 +45,7 @@ const BROKEN: [Outcome; 5] =
     [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
 
 /// What only grows.
-pub(super) const TOTALS: [Reading<u64>; 17] = [
+pub(super) const TOTALS: [Reading<u64>; 19] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -153,6 +153,28 @@ pub(super) const TOTALS: [Reading<u64>; 17] = [
         read: |pipeline, write| {
             for reason in [Reason::Throttled, Reason::Shed] {
                 write(pipeline.cells.load_shed(reason), &[(names::REASON, reason.as_str())]);
+            }
+        },
+    },
+    Reading {
+        name: names::IDEMPOTENCY_REQUESTS,
+        unit: "{call}",
+        description: "Calls that carried an idempotency key",
+        read: |pipeline, write| {
+            if pipeline.has_idempotency() {
+                for result in IdempotencyResult::ALL {
+                    write(pipeline.cells.idempotency(result), &[(names::RESULT, result.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::IDEMPOTENCY_LEASES_LOST,
+        unit: "{lease}",
+        description: "Handlers that lost their claim to an idempotency key while they ran",
+        read: |pipeline, write| {
+            if pipeline.has_idempotency() {
+                write(pipeline.cells.leases_lost(), &[]);
             }
         },
     },
@@ -291,6 +313,11 @@ impl Pipeline {
     /// A rate limiter counts every call, so its series begin with its first one: before the first refusal.
     fn has_rate_limiter(&self) -> bool {
         RateLimitResult::ALL.iter().any(|&result| self.cells.rate_limiter(result) > 0)
+    }
+
+    fn has_idempotency(&self) -> bool {
+        self.cells.leases_lost() > 0
+            || IdempotencyResult::ALL.iter().any(|&result| self.cells.idempotency(result) > 0)
     }
 
     fn has_broken_answers(&self) -> bool {

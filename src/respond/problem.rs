@@ -1,15 +1,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::{
     class::Class,
     error::{BoxError, InjectedFault, Reason, Rejected, sources},
+    problem::{problem, whole_seconds},
     quota::Quota,
 };
 
@@ -86,32 +84,6 @@ fn policy(quota: Quota) -> String {
     format!("\"default\";q={calls};w={window}")
 }
 
-/// Rounded up, and never nothing: whoever comes back earlier is refused again.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
-}
-
 fn failed(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
     problem(status, reason, "the service failed", None)
-}
-
-fn problem(
-    status: StatusCode,
-    reason: &str,
-    title: &str,
-    retry_after: Option<Duration>,
-) -> Response<Full<Bytes>> {
-    // Every part is a text of our own without characters that JSON would have to escape.
-    let text = format!(
-        r#"{{"type":"urn:moneta-resilience:{reason}","title":"{title}","status":{},"reason":"{reason}"}}"#,
-        status.as_u16()
-    );
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(wait) = retry_after {
-        headers.insert(RETRY_AFTER, whole_seconds(wait).into());
-    }
-    response
 }

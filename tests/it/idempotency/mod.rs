@@ -1,4 +1,5 @@
 //! Idempotency keys: what every store promises, and what the protocol does with it.
 
+mod http;
 mod memory;
 mod stores;

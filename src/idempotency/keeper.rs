@@ -1,0 +1,343 @@
+//! The protocol of a key, whatever the requests are: claim, run, keep what came of it.
+//!
+//! All of it runs in a task of its own, from the claim on, so that a caller who goes away takes nothing with it. The answer is
+//! handed over as soon as it stands; what is left to do (to complete a claim that the store did not take) goes on behind it.
+
+use std::{
+    any::Any, convert::Infallible, future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{Either, select},
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    Ask, Claim, Fingerprint, Found, Identity, Outcome, Owner, Sealer, Store, StoreError,
+    claim::Grant,
+    config::IdempotencyConfig,
+    seal::{opened, sealed},
+};
+use crate::{
+    event::{Event, IdempotencyResult},
+    observer::Observer,
+};
+
+/// Keeps the promise of one effect per key, in the records of one store.
+pub(super) struct Keeper<St> {
+    pub(super) store: Arc<St>,
+    pub(super) config: IdempotencyConfig,
+    pub(super) sealer: Option<Arc<dyn Sealer>>,
+    pub(super) observer: Observer,
+    pub(super) running: Running,
+}
+
+impl<St> Clone for Keeper<St> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            config: self.config,
+            sealer: self.sealer.clone(),
+            observer: self.observer.clone(),
+            running: self.running.clone(),
+        }
+    }
+}
+
+/// How work ended.
+#[derive(Clone, Debug)]
+pub(super) enum Ended {
+    /// With this outcome.
+    Done(Outcome),
+    /// Without having begun, or without any effect.
+    NotRun,
+    /// Nobody knows.
+    InDoubt,
+}
+
+/// What the caller is told.
+pub(super) enum Reply<T> {
+    /// The work was done, by this very call.
+    Ran(T),
+    /// It was done before, and this came of it.
+    Replayed(Outcome),
+    /// Somebody is at it.
+    InProgress,
+    /// The key was used for another request.
+    Mismatch,
+    /// Nobody knows what came of it.
+    InDoubt,
+    /// The store was not there, or had no room.
+    Refused,
+    /// The work panicked.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl<St: Store> Keeper<St> {
+    /// Does `work` once, or says why not. `work` gets no claim when the store is not there and it is to be done all the same.
+    pub(super) async fn run<T, W, F>(
+        self,
+        id: Identity,
+        fingerprint: Fingerprint,
+        work: F,
+        reply: oneshot::Sender<Reply<T>>,
+    ) where
+        F: FnOnce(Option<Claim>) -> W,
+        W: Future<Output = (T, Ended)>,
+    {
+        let _running = self.running.enter();
+        let ask = Ask {
+            owner: Owner::random(),
+            fingerprint,
+            lease: self.config.lease,
+            lease_over: self.config.lease_over,
+        };
+        let (found, asked) = self.claim(id, ask).await;
+        let (told, result) = match found {
+            Ok(Found::Granted { fence, phase }) => {
+                let grant = Grant { id, fingerprint, owner: ask.owner, fence, phase };
+                let claim = Claim::new(grant, self.config.retention, &self.store, self.sealer.clone());
+                let until = asked + ask.lease;
+                return self.hold(&claim, ask, until, work(Some(claim.clone())), reply).await;
+            }
+            Ok(Found::Mismatch) => (Reply::Mismatch, IdempotencyResult::Mismatch),
+            Ok(Found::InProgress { .. }) => (Reply::InProgress, IdempotencyResult::Conflict),
+            Ok(Found::InDoubt) => (Reply::InDoubt, IdempotencyResult::InDoubt),
+            Ok(Found::Done(outcome)) => {
+                let outcome = opened(self.sealer.as_ref(), id, outcome);
+                (Reply::Replayed(outcome), IdempotencyResult::Replayed)
+            }
+            Err(StoreError::Unavailable(_)) if self.config.fail_open => {
+                self.tell(IdempotencyResult::Bypassed);
+                let worked = AssertUnwindSafe(work(None)).catch_unwind().await;
+                let (told, ended) = worked.map_or_else(panicked, ran);
+                _ = reply.send(told);
+                return self.write_behind(id, ask.owner, &ended).await;
+            }
+            Err(StoreError::Unavailable(_)) => {
+                self.tell(IdempotencyResult::Rejected);
+                _ = reply.send(Reply::Refused);
+                return self.write_behind(id, ask.owner, &Ended::NotRun).await;
+            }
+            Err(_) => (Reply::Refused, IdempotencyResult::Rejected),
+        };
+        self.tell(result);
+        _ = reply.send(told);
+    }
+
+    /// Asks the store, and asks again while somebody else is at it and there is time to wait. Says also when it asked: a lease
+    /// that was granted began after that.
+    async fn claim(&self, id: Identity, ask: Ask) -> (Result<Found, StoreError>, Instant) {
+        const LONGEST: Duration = Duration::from_millis(500);
+        let give_up = Instant::now() + self.config.max_wait;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let asked = Instant::now();
+            let found = self.in_time(self.store.claim(id, ask)).await;
+            match found {
+                Ok(Found::InProgress { .. }) if Instant::now() + pause <= give_up => {}
+                // The process stood still meanwhile: what was granted may be somebody else's by now.
+                Ok(Found::Granted { .. }) if asked.elapsed() >= ask.lease => {
+                    let late = "the lease was over before its claim was heard of";
+                    return (Err(StoreError::Unavailable(late.into())), asked);
+                }
+                found => return (found, asked),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// Does the work of a claim that was granted, and keeps what came of it.
+    async fn hold<T>(
+        &self,
+        claim: &Claim,
+        ask: Ask,
+        until: Instant,
+        work: impl Future<Output = (T, Ended)>,
+        reply: oneshot::Sender<Reply<T>>,
+    ) {
+        let worked = {
+            let work = pin!(AssertUnwindSafe(work).catch_unwind());
+            match select(work, pin!(self.heartbeat(claim, until))).await {
+                Either::Left((worked, _)) => worked,
+                Either::Right((never, _)) => match never {},
+            }
+        };
+        let (told, ended) = worked.map_or_else(panicked, ran);
+        match self.settle(claim, ask, &ended).await {
+            Ok(Settled::As(result)) => {
+                self.tell(result);
+                _ = reply.send(told);
+            }
+            Ok(Settled::Already(outcome)) => {
+                self.tell(IdempotencyResult::Executed);
+                _ = reply.send(agreeing(told, &ended, outcome));
+            }
+            Err(_) => {
+                // The answer is the handler's, and true. Only nobody will find it until the store takes it.
+                _ = reply.send(told);
+                self.settle_behind(claim, ask, &ended).await;
+            }
+        }
+    }
+
+    /// Renews the lease, which lasts `until` then, as long as it is polled, and says so when it is lost.
+    async fn heartbeat(&self, claim: &Claim, mut until: Instant) -> Infallible {
+        let lease = self.config.lease;
+        loop {
+            sleep(lease / 3).await;
+            let asked = Instant::now();
+            match self.in_time(self.store.renew(claim.id(), claim.owner(), lease)).await {
+                Ok(()) => until = asked + lease,
+                Err(StoreError::Fenced) => break,
+                // It may be held for somebody else by now, and it may not.
+                Err(_) if until <= Instant::now() => break,
+                Err(_) => {}
+            }
+        }
+        claim.lose();
+        self.observer.emit(Event::LeaseLost);
+        pending().await
+    }
+
+    /// Writes what came of it.
+    async fn settle(&self, claim: &Claim, ask: Ask, ended: &Ended) -> Result<Settled, StoreError> {
+        let (id, owner) = (claim.id(), claim.owner());
+        if claim.is_completed_in() {
+            // Whether that transaction was committed only the store knows, not even who committed it.
+            match self.in_time(self.store.claim(id, ask)).await? {
+                Found::Done(outcome) => {
+                    return Ok(Settled::Already(opened(self.sealer.as_ref(), id, outcome)));
+                }
+                // The key was free again, or to be taken over: this claim is another, of which there is nothing to run.
+                Found::Granted { fence, .. } if fence != claim.fence() => {
+                    self.write(id, owner, &Ended::NotRun).await?;
+                    return Ok(Settled::As(lost(claim)));
+                }
+                _ => {}
+            }
+        }
+        let ended = if claim.is_not_executed() { &Ended::NotRun } else { ended };
+        match self.write(id, owner, ended).await {
+            Ok(()) => Ok(Settled::As(match ended {
+                Ended::Done(_) => IdempotencyResult::Executed,
+                Ended::NotRun => IdempotencyResult::Rejected,
+                Ended::InDoubt => IdempotencyResult::InDoubt,
+            })),
+            Err(StoreError::Fenced) => Ok(Settled::As(lost(claim))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write(&self, id: Identity, owner: Owner, ended: &Ended) -> Result<(), StoreError> {
+        match ended {
+            Ended::Done(outcome) => {
+                let outcome = sealed(self.sealer.as_ref(), id, outcome.clone());
+                self.in_time(self.store.complete(id, owner, outcome, self.config.retention)).await
+            }
+            Ended::NotRun => self.in_time(self.store.release(id, owner)).await,
+            Ended::InDoubt => self.in_time(self.store.doubt(id, owner)).await,
+        }
+    }
+
+    /// Writes what came of a claim of which nobody heard whether it was granted: if it was, it stands in the way of the next
+    /// caller. Tried once, so that a store that is down is not buried under it.
+    async fn write_behind(&self, id: Identity, owner: Owner, ended: &Ended) {
+        sleep(self.config.store_timeout).await;
+        _ = self.write(id, owner, ended).await;
+    }
+
+    /// Settles behind the answer: tries until the lease must be over; after that nobody knows.
+    async fn settle_behind(&self, claim: &Claim, ask: Ask, ended: &Ended) {
+        let give_up = Instant::now() + self.config.lease;
+        let mut pause = Duration::from_millis(50);
+        while Instant::now() + pause < give_up {
+            sleep(pause).await;
+            match self.settle(claim, ask, ended).await {
+                Ok(Settled::As(result)) => return self.tell(result),
+                Ok(Settled::Already(_)) => return self.tell(IdempotencyResult::Executed),
+                Err(_) => pause = (pause * 2).min(self.config.lease / 10),
+            }
+        }
+        self.tell(IdempotencyResult::InDoubt);
+        _ = self.write(claim.id(), claim.owner(), &Ended::InDoubt).await;
+    }
+
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let answer = timeout(self.config.store_timeout, asked).await;
+        answer.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+    }
+
+    fn tell(&self, result: IdempotencyResult) {
+        self.observer.emit(Event::IdempotencyCall { result });
+    }
+}
+
+/// What became of a claim.
+enum Settled {
+    As(IdempotencyResult),
+    /// The handler's own transaction had completed it.
+    Already(Outcome),
+}
+
+fn lost(claim: &Claim) -> IdempotencyResult {
+    claim.lose();
+    IdempotencyResult::Fenced
+}
+
+fn ran<T>((answer, ended): (T, Ended)) -> (Reply<T>, Ended) {
+    (Reply::Ran(answer), ended)
+}
+
+fn panicked<T>(panic: Box<dyn Any + Send>) -> (Reply<T>, Ended) {
+    (Reply::Panicked(panic), Ended::InDoubt)
+}
+
+/// The handler's answer, unless its transaction has promised another to those who come again.
+fn agreeing<T>(told: Reply<T>, ended: &Ended, kept: Outcome) -> Reply<T> {
+    match (told, ended) {
+        (Reply::Ran(answer), Ended::Done(outcome)) if *outcome == kept || kept == Outcome::Tombstone => {
+            Reply::Ran(answer)
+        }
+        (Reply::Ran(_), _) => Reply::Replayed(kept),
+        (told, _) => told,
+    }
+}
+
+/// How many runs there are.
+#[derive(Clone, Debug)]
+pub(super) struct Running(watch::Sender<usize>);
+
+impl Running {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Waits until there is none.
+    pub(super) async fn none(&self) {
+        _ = self.0.subscribe().wait_for(|&running| running == 0).await;
+    }
+
+    fn enter(&self) -> Entered<'_> {
+        self.0.send_modify(|running| *running += 1);
+        Entered(self)
+    }
+}
+
+struct Entered<'a>(&'a Running);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|running| *running -= 1);
+    }
+}
