@@ -59,7 +59,12 @@ use std::{
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 
-use self::{environment::Environment, otlp::Otlp, prometheus::Prometheus, shutdown::Shutdown};
+use self::{
+    environment::Environment,
+    otlp::{Logs, Otlp},
+    prometheus::Prometheus,
+    shutdown::Shutdown,
+};
 use crate::{
     error::BoxError,
     random,
@@ -78,6 +83,8 @@ pub use self::prometheus::Scraper;
 pub struct Telemetry {
     #[cfg_attr(not(feature = "prometheus"), expect(dead_code, reason = "nobody scrapes"))]
     prometheus: Prometheus,
+    #[cfg_attr(not(all(feature = "otlp", feature = "logs")), expect(dead_code, reason = "there are none"))]
+    logs: Logs,
     shutdown: Shutdown,
     /// Whether everything was handed over in the end.
     flushed: OnceLock<bool>,
@@ -211,32 +218,42 @@ impl TelemetryBuilder {
         let only = Only::one()?;
         let environment = Environment::read(|name| std::env::var(name).ok());
         let mut shutdown = Shutdown::within(self.shutdown_deadline);
-        let prometheus =
-            if environment.disabled { Prometheus::none() } else { self.start(&environment, &mut shutdown)? };
+        let (prometheus, logs) = if environment.disabled {
+            (Prometheus::none(), Logs::none())
+        } else {
+            self.start(&environment, &mut shutdown)?
+        };
         global::set_text_map_propagator(environment.propagator());
-        Ok(Telemetry { prometheus, shutdown, flushed: OnceLock::new(), _only: only })
+        Ok(Telemetry { prometheus, logs, shutdown, flushed: OnceLock::new(), _only: only })
     }
 
-    fn start(&self, environment: &Environment, shutdown: &mut Shutdown) -> Result<Prometheus, SetupError> {
+    fn start(
+        &self,
+        environment: &Environment,
+        shutdown: &mut Shutdown,
+    ) -> Result<(Prometheus, Logs), SetupError> {
         let resource = self.resource(environment);
         let mut otlp = Otlp::new(environment)?;
-        if !environment.metrics.is_empty() {
+        let prometheus = if environment.metrics.is_empty() {
+            Prometheus::none()
+        } else {
             let meters = SdkMeterProvider::builder().with_resource(resource.clone());
             let (meters, prometheus) = prometheus::read(otlp.read(meters), environment)?;
-            let meters = meters.build();
-            record::otel_with(OtelSettings {
-                bounds: self.latency_thresholds.iter().map(Duration::as_secs_f64).collect(),
-                body_sizes: self.body_sizes,
-            });
-            global::set_meter_provider(Binding(meters.clone()));
-            // Its instruments are made before the first call, so that states show up without one.
-            record::otel();
-            shutdown.add(move |within| meters.shutdown_with_timeout(within).is_ok());
-            otlp.start(&resource, shutdown);
-            return Ok(prometheus);
-        }
-        otlp.start(&resource, shutdown);
-        Ok(Prometheus::none())
+            self.measure(meters.build(), shutdown);
+            prometheus
+        };
+        Ok((prometheus, otlp.start(&resource, shutdown)))
+    }
+
+    fn measure(&self, meters: SdkMeterProvider, shutdown: &mut Shutdown) {
+        record::otel_with(OtelSettings {
+            bounds: self.latency_thresholds.iter().map(Duration::as_secs_f64).collect(),
+            body_sizes: self.body_sizes,
+        });
+        global::set_meter_provider(Binding(meters.clone()));
+        // Its instruments are made before the first call, so that states show up without one.
+        record::otel();
+        shutdown.add(move |within| meters.shutdown_with_timeout(within).is_ok());
     }
 
     /// Who it is that tells. What the environment says goes before what the code does.

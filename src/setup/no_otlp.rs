@@ -18,5 +18,15 @@ impl Otlp {
     }
 
     #[expect(clippy::unused_self, reason = "its twin has something to start")]
-    pub(super) fn start(self, _: &Resource, _: &mut Shutdown) {}
+    pub(super) fn start(self, _: &Resource, _: &mut Shutdown) -> Logs {
+        Logs
+    }
+}
+
+pub(super) struct Logs;
+
+impl Logs {
+    pub(super) const fn none() -> Self {
+        Self
+    }
 }

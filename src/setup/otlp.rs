@@ -4,11 +4,15 @@ use opentelemetry_sdk::{
     Resource, logs::SdkLoggerProvider, metrics::MeterProviderBuilder, trace::SdkTracerProvider,
 };
 
+#[cfg(feature = "logs")]
+use super::Telemetry;
 use super::{
     SetupError,
     environment::{Environment, Exporter},
     shutdown::Shutdown,
 };
+#[cfg(feature = "logs")]
+use crate::record::log::LogRecords;
 
 /// What goes to a collector. The exporters read `OTEL_EXPORTER_OTLP_*` by themselves.
 pub(super) struct Otlp {
@@ -46,18 +50,50 @@ impl Otlp {
     }
 
     /// Starts what exports the spans and the logs. It comes after the metrics, which count what is dropped of them.
-    pub(super) fn start(self, resource: &Resource, shutdown: &mut Shutdown) {
+    pub(super) fn start(self, resource: &Resource, shutdown: &mut Shutdown) -> Logs {
         if let Some(exporter) = self.spans {
             let builder = SdkTracerProvider::builder().with_resource(resource.clone());
             let tracers = builder.with_batch_exporter(exporter).build();
             global::set_tracer_provider(tracers.clone());
             shutdown.add(move |within| tracers.shutdown_with_timeout(within).is_ok());
         }
-        if let Some(exporter) = self.logs {
+        let logs = self.logs.map(|exporter| {
             let builder = SdkLoggerProvider::builder().with_resource(resource.clone());
-            let loggers = builder.with_batch_exporter(exporter).build();
+            builder.with_batch_exporter(exporter).build()
+        });
+        if let Some(loggers) = logs.clone() {
             shutdown.add(move |within| loggers.shutdown_with_timeout(within).is_ok());
         }
+        Logs(logs)
+    }
+}
+
+/// Where logs go, if they are wanted.
+#[cfg_attr(not(feature = "logs"), expect(dead_code, reason = "there are none"))]
+pub(super) struct Logs(Option<SdkLoggerProvider>);
+
+impl Logs {
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+}
+
+#[cfg(feature = "logs")]
+impl Telemetry {
+    /// The layer of a `tracing` subscriber that gives the log to the collector, redacted; `None` where it is not wanted there.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use moneta_resilience::{Telemetry, record::log::JsonLines};
+    /// use tracing_subscriber::{Registry, layer::SubscriberExt, util::SubscriberInitExt};
+    ///
+    /// let telemetry = Telemetry::init("payments")?;
+    /// let (lines, _guard) = JsonLines::new("payments").write_to(std::io::stdout())?;
+    /// Registry::default().with(lines).with(telemetry.log_records()).init();
+    /// # Ok(()) }
+    /// ```
+    pub fn log_records(&self) -> Option<LogRecords> {
+        self.logs.0.as_ref().map(LogRecords::new)
     }
 }
 

@@ -2,7 +2,10 @@ use std::{env, io::Read};
 
 use moneta_resilience::{Telemetry, setup::SetupError};
 use opentelemetry_proto::tonic::{
-    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
     common::v1::any_value::Value,
     resource::v1::Resource,
 };
@@ -187,4 +190,58 @@ fn an_endpoint_that_is_none_is_refused() {
         let refused = Telemetry::init("payments").unwrap_err();
         assert!(matches!(refused, SetupError::Exporter { .. }), "{refused}");
     });
+}
+
+#[cfg(feature = "logs")]
+#[test]
+fn logs_arrive_redacted_and_belong_to_their_spans() {
+    use opentelemetry::trace::Tracer;
+    use tracing_subscriber::{Registry, layer::SubscriberExt};
+
+    let collector = Collector::new();
+    let variables = [(ENDPOINT, collector.endpoint()), ("OTEL_METRICS_EXPORTER", "none")];
+    let asked = process("otlp::logs_arrive_redacted_and_belong_to_their_spans", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        let subscriber = Registry::default().with(telemetry.log_records());
+        tracing::subscriber::with_default(subscriber, || {
+            opentelemetry::global::tracer("test").in_span("work", |_| {
+                let card = 4_111_111_111_111_111_u64;
+                tracing::warn!(card, password = "hunter2", left = 3, "refused for {}", "ada@example.com");
+            });
+        });
+        assert!(telemetry.shutdown());
+    });
+    if asked {
+        let exports = collector.take("/v1/logs");
+        let bytes: Vec<u8> = exports.iter().flat_map(|export| export.body.clone()).collect();
+        for secret in ["ada@example.com", "4111111111111111", "hunter2"] {
+            assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} got out");
+        }
+        let requests = exports.iter().map(|export| ExportLogsServiceRequest::decode(&*export.body).unwrap());
+        let scopes =
+            requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
+        let records: Vec<_> = scopes.flat_map(|scope| scope.log_records).collect();
+        let [record] = &records[..] else { panic!("one was told: {records:?}") };
+        let text = |value: &Option<opentelemetry_proto::tonic::common::v1::AnyValue>| match value {
+            Some(any) => match &any.value {
+                Some(Value::StringValue(text)) => text.clone(),
+                other => format!("{other:?}"),
+            },
+            None => "nothing".to_owned(),
+        };
+        assert_eq!(
+            (record.severity_text.as_str(), text(&record.body).as_str()),
+            ("WARN", "refused for [email]")
+        );
+        let attribute = |name: &str| {
+            let found = record.attributes.iter().find(|attribute| attribute.key == name);
+            text(&found.unwrap_or_else(|| panic!("no {name}: {record:?}")).value)
+        };
+        assert_eq!(attribute("password"), "[redacted]");
+        assert_eq!(attribute("left"), "Some(IntValue(3))");
+        let traces = collector.take("/v1/traces");
+        let request = ExportTraceServiceRequest::decode(&*traces[0].body).unwrap();
+        let span = &request.resource_spans[0].scope_spans[0].spans[0];
+        assert_eq!((&record.trace_id, &record.span_id), (&span.trace_id, &span.span_id));
+    }
 }

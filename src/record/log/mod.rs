@@ -45,6 +45,8 @@ mod correlation;
 #[path = "no_correlation.rs"]
 mod correlation;
 mod json;
+#[cfg(feature = "otlp")]
+mod records;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -52,4 +54,6 @@ mod writer;
 
 pub use calls::{CallLog, calls};
 pub use json::{JsonLayer, JsonLines};
+#[cfg(feature = "otlp")]
+pub use records::LogRecords;
 pub use writer::{LogGuard, dropped};

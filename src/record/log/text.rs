@@ -1,6 +1,9 @@
 //! Values as JSON, fit to be read by anybody: redacted, bounded, and without anything that ends a line.
 
-use std::fmt::{self, Write};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 
 use crate::redact;
 
@@ -9,19 +12,27 @@ const MAX_REDACTED: usize = 64 * 1024;
 /// So many bytes of a text are shown.
 const MAX_SHOWN: usize = 4 * 1024;
 
-/// Appends a text that comes from anywhere, in quotes.
-pub(super) fn push(line: &mut String, text: &str) {
+/// What is shown of a text that comes from anywhere.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
     if text.len() > MAX_REDACTED {
-        return push_plain(line, format_args!("[{} bytes]", text.len()));
+        return format!("[{} bytes]", text.len()).into();
     }
     let redacted = redact::text(text);
     // Cut only once it is redacted: half a card number would not be found.
     let shown = beginning(&redacted, MAX_SHOWN);
+    if shown.len() < redacted.len() { format!("{shown}…").into() } else { redacted }
+}
+
+/// What is shown of what a value says of itself.
+#[cfg(feature = "otlp")]
+pub(super) fn shown_debug(value: &dyn fmt::Debug) -> String {
+    debug(value).map_or_else(too_much, |text| shown(&text).into_owned())
+}
+
+/// Appends a text that comes from anywhere, in quotes.
+pub(super) fn push(line: &mut String, text: &str) {
     line.push('"');
-    escape(line, shown);
-    if shown.len() < redacted.len() {
-        line.push('…');
-    }
+    escape(line, &shown(text));
     line.push('"');
 }
 
@@ -36,13 +47,25 @@ pub(super) fn push_plain(line: &mut String, text: fmt::Arguments<'_>) {
 pub(super) fn push_number(line: &mut String, number: impl fmt::Display) {
     let digits = number.to_string();
     match redact::text(&digits) {
-        std::borrow::Cow::Borrowed(_) => line.push_str(&digits),
-        std::borrow::Cow::Owned(redacted) => push_plain(line, format_args!("{redacted}")),
+        Cow::Borrowed(_) => line.push_str(&digits),
+        Cow::Owned(redacted) => push_plain(line, format_args!("{redacted}")),
     }
 }
 
 /// Appends what a value says of itself.
 pub(super) fn push_debug(line: &mut String, value: &dyn fmt::Debug) {
+    match debug(value) {
+        Some(text) => push(line, &text),
+        None => push_plain(line, format_args!("{}", too_much())),
+    }
+}
+
+fn too_much() -> String {
+    format!("[more than {MAX_REDACTED} bytes]")
+}
+
+/// What a value says of itself; `None` when that is too much.
+fn debug(value: &dyn fmt::Debug) -> Option<String> {
     /// Takes what will be shown, and refuses more.
     struct Bounded(String);
     impl Write for Bounded {
@@ -56,10 +79,7 @@ pub(super) fn push_debug(line: &mut String, value: &dyn fmt::Debug) {
     }
 
     let mut text = Bounded(String::new());
-    match write!(text, "{value:?}") {
-        Ok(()) => push(line, &text.0),
-        Err(fmt::Error) => push_plain(line, format_args!("[more than {MAX_REDACTED} bytes]")),
-    }
+    write!(text, "{value:?}").ok().map(|()| text.0)
 }
 
 struct Escaping<'a>(&'a mut String);
