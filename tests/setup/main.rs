@@ -5,6 +5,8 @@
 
 #[cfg(feature = "otlp")]
 mod collector;
+#[cfg(all(feature = "prometheus", feature = "http"))]
+mod order;
 #[cfg(feature = "otlp")]
 mod otlp;
 #[cfg(feature = "prometheus")]
@@ -15,6 +17,17 @@ use std::{env, process::Command};
 use futures::FutureExt;
 use moneta_resilience::telemetry::TelemetryLayer;
 use tower::{BoxError, Layer, Service, service_fn};
+
+#[cfg(feature = "prometheus")]
+const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What is measured is scraped, and nothing goes to a collector.
+#[cfg(feature = "prometheus")]
+const SCRAPED: [(&str, &str); 3] = [
+    ("OTEL_METRICS_EXPORTER", "prometheus"),
+    ("OTEL_TRACES_EXPORTER", "none"),
+    ("OTEL_LOGS_EXPORTER", "none"),
+];
 
 /// Says to a process that it is the one of the test.
 const OWN: &str = "MONETA_TEST_HAS_A_PROCESS";

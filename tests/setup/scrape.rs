@@ -1,59 +1,51 @@
-use std::time::Duration;
-
 use moneta_resilience::{Telemetry, setup::SetupError};
 use opentelemetry::{Context, KeyValue, baggage::BaggageExt, global};
 
-use crate::{call, process};
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::{SCRAPED, SECOND, call, process};
 
 /// The value of the series whose line has all of `words` in it.
 #[track_caller]
-fn value(text: &str, words: &[&str]) -> Option<f64> {
+pub(crate) fn value(text: &str, words: &[&str]) -> Option<f64> {
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     let line = lines.find(|line| words.iter().all(|word| line.contains(word)))?;
     Some(line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
-fn is(value: Option<f64>, expected: f64) -> bool {
+pub(crate) fn is(value: Option<f64>, expected: f64) -> bool {
     value.is_some_and(|value| (value - expected).abs() < 1e-9)
 }
 
 #[test]
 fn what_is_scraped_has_the_names_of_prometheus() {
-    process(
-        "scrape::what_is_scraped_has_the_names_of_prometheus",
-        &[("OTEL_METRICS_EXPORTER", "prometheus")],
-        || {
-            call("ledger");
-            let telemetry = Telemetry::builder("payments")
-                .version("1.2.3")
-                .latency_thresholds([3 * SECOND, SECOND])
-                .init()
-                .unwrap();
-            call("ledger");
-            let text = telemetry.scrape();
-            let pipeline = r#"pipeline="ledger""#;
-            let calls = value(&text, &["resilience_calls_total{", pipeline, r#"outcome="success""#]);
-            assert!(is(calls, 2.0), "those before it are counted, too: {calls:?}");
-            let histogram = "resilience_call_duration_seconds";
-            let count = value(&text, &[&format!("{histogram}_count"), pipeline, r#"outcome="success""#]);
-            assert!(is(count, 1.0), "durations are from then on: {count:?}");
-            let bounds = text.lines().filter(|line| line.starts_with(&format!("{histogram}_bucket")));
-            let bounds: Vec<_> = bounds.map(|line| line.split("le=\"").nth(1).unwrap()).collect();
-            let bounds: Vec<_> = bounds.iter().map(|rest| rest.split('"').next().unwrap()).collect();
-            let expected = [
-                "0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "3",
-                "5", "7.5", "10", "+Inf",
-            ];
-            assert_eq!(bounds, expected, "the threshold that is new is there as well");
-            let target = [r#"service_name="payments""#, r#"service_version="1.2.3""#, "service_instance_id="];
-            assert!(value(&text, &[&["target_info"], &target[..]].concat()).is_some(), "{text}");
-            assert_eq!(telemetry.scraper().scrape().lines().count(), text.lines().count());
-            assert!(telemetry.shutdown() && telemetry.shutdown());
-            assert_eq!(telemetry.scrape(), "", "nobody reads any more");
-        },
-    );
+    process("scrape::what_is_scraped_has_the_names_of_prometheus", &SCRAPED, || {
+        call("ledger");
+        let telemetry = Telemetry::builder("payments")
+            .version("1.2.3")
+            .latency_thresholds([3 * SECOND, SECOND])
+            .init()
+            .unwrap();
+        call("ledger");
+        let text = telemetry.scrape();
+        let pipeline = r#"pipeline="ledger""#;
+        let calls = value(&text, &["resilience_calls_total{", pipeline, r#"outcome="success""#]);
+        assert!(is(calls, 2.0), "those before it are counted, too: {calls:?}");
+        let histogram = "resilience_call_duration_seconds";
+        let count = value(&text, &[&format!("{histogram}_count"), pipeline, r#"outcome="success""#]);
+        assert!(is(count, 1.0), "durations are from then on: {count:?}");
+        let bounds = text.lines().filter(|line| line.starts_with(&format!("{histogram}_bucket")));
+        let bounds: Vec<_> = bounds.map(|line| line.split("le=\"").nth(1).unwrap()).collect();
+        let bounds: Vec<_> = bounds.iter().map(|rest| rest.split('"').next().unwrap()).collect();
+        let expected = [
+            "0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "3", "5",
+            "7.5", "10", "+Inf",
+        ];
+        assert_eq!(bounds, expected, "the threshold that is new is there as well");
+        let target = [r#"service_name="payments""#, r#"service_version="1.2.3""#, "service_instance_id="];
+        assert!(value(&text, &[&["target_info"], &target[..]].concat()).is_some(), "{text}");
+        assert_eq!(telemetry.scraper().scrape().lines().count(), text.lines().count());
+        assert!(telemetry.shutdown() && telemetry.shutdown());
+        assert_eq!(telemetry.scrape(), "", "nobody reads any more");
+    });
 }
 
 #[test]
@@ -98,7 +90,7 @@ fn disabled_telemetry_exports_nothing_and_still_propagates() {
 
 #[test]
 fn there_is_one_at_a_time() {
-    process("scrape::there_is_one_at_a_time", &[("OTEL_METRICS_EXPORTER", "prometheus")], || {
+    process("scrape::there_is_one_at_a_time", &SCRAPED, || {
         let first = Telemetry::init("payments").unwrap();
         assert!(matches!(Telemetry::init("payments"), Err(SetupError::AlreadySetUp)));
         call("ledger");
