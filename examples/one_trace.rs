@@ -78,11 +78,11 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Tells the collector what the service does, and writes a line of each call to the standard error; until it is dropped.
+/// Tells the collector what the service does, and writes its log to the standard error as well; until it is dropped.
 fn watch(service: &str) -> Result<(Telemetry, LogGuard)> {
     let telemetry = Telemetry::init(service)?;
     let (lines, guard) = JsonLines::new(service).write_to(io::stderr())?;
-    tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).init();
+    tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).with(telemetry.log_records()).init();
     Ok((telemetry, guard))
 }
 

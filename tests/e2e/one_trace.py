@@ -87,11 +87,12 @@ def check(collector, printed):
     assert TRACE.count("\n") - 1 == len(collector.spans), "a span is nobody's child"
 
     spans = {span.id: span for span in collector.spans}
-    for line in printed + collector.logs:
-        assert line.span in spans, f"a line in no span: {line.body!r} of {line.service}"
-        assert line.trace in traces and spans[line.span].service == line.service, f"a line astray: {line.body!r}"
-    served = sorted(line.body for line in printed if spans[line.span].kind == "SERVER")
-    assert served == LINES, f"not a line of each served call: {served}"
+    for lines in [printed, collector.logs]:
+        for line in lines:
+            assert line.span in spans, f"a line in no span: {line.body!r} of {line.service}"
+            assert line.trace in traces and spans[line.span].service == line.service, f"a line astray: {line.body!r}"
+        served = sorted(line.body for line in lines if spans[line.span].kind == "SERVER")
+        assert served == LINES, f"not a line of each served call: {served}"
 
     for name, expected in DURATIONS.items():
         counts = {}
@@ -138,7 +139,8 @@ def main(program):
     output = gateway.output + portfolio.output + ledger.output
     lines = [Line.printed(line) for line in output if line.startswith("{")]
     check(collector, lines)
-    print(f"{len(collector.spans)} spans, {len(collector.metrics)} metrics, {len(lines)} lines; the trace:{tree(collector.spans)}")
+    received = f"{len(collector.spans)} spans, {len(collector.metrics)} metrics, {len(collector.logs)} lines of a log"
+    print(f"{received}; the trace:{tree(collector.spans)}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ SPANS = [
     (9, 8, "ledger", SERVER, "GET /balances/{id}", 200, {"url.path": "/balances/…", "url.query": "iban=REDACTED"}),
 ]
 
+# Span, service, and what it says.
+LINES = [(number, of, f"{name} {status}") for number, _, of, kind, name, status, _ in SPANS if kind == SERVER]
+LINES.append((7, "ledger", "the balance of [card] is not there yet"))
+
 
 def put(attributes, key, value):
     attribute = attributes.add(key=key)
@@ -49,10 +53,10 @@ def exports():
         for key, value in ({"http.response.status_code": status} | rest).items():
             if value is not None:
                 put(span.attributes, key, value)
-        if kind == SERVER:
-            line = scope(logs.resource_logs.add(), service, "scope_logs").log_records.add()
-            line.trace_id, line.span_id = span.trace_id, span.span_id
-            line.body.string_value = f"{name} {status}"
+    for number, service, body in LINES:
+        line = scope(logs.resource_logs.add(), service, "scope_logs").log_records.add()
+        line.trace_id, line.span_id = b"t" * 16, number.to_bytes(8, "big")
+        line.body.string_value = body
     for name, services in DURATIONS.items():
         for service, count in services.items():
             metric = scope(metrics.resource_metrics.add(), service, "scope_metrics").metrics.add(name=name, unit="s")
@@ -62,10 +66,8 @@ def exports():
 
 def printed():
     """What the three services print."""
-    bodies = [(number, of, f"{name} {status}") for number, _, of, kind, name, status, _ in SPANS if kind == SERVER]
-    bodies.append((7, "ledger", "the balance of [card] is not there yet"))
     line = '{{"service":"{}","body":"{}","trace_id":"{}","span_id":"{:016x}"}}'
-    return [Line.printed(line.format(of, body, (b"t" * 16).hex(), number)) for number, of, body in bodies]
+    return [Line.printed(line.format(of, body, (b"t" * 16).hex(), number)) for number, of, body in LINES]
 
 
 def received(exports, encoding=None):
@@ -95,7 +97,6 @@ class Check(unittest.TestCase):
     def test_what_is_right_passes_plain_and_packed(self):
         check(received(self.exports), printed())
         check(received(self.exports, "gzip"), printed())
-
 
     def test_a_trace_that_breaks_at_a_hop_is_two(self):
         self.spans[3].trace_id = b"u" * 16
@@ -134,6 +135,8 @@ class Check(unittest.TestCase):
     def test_a_call_without_a_line_is_seen(self):
         self.refused("not a line of each", printed()[1:])
         self.refused("not a line of each", [])
+        del self.exports[LOGS].resource_logs[0]
+        self.refused("not a line of each")
 
     def test_a_duration_too_few_is_seen(self):
         self.metrics[0].histogram.data_points[0].count = 2
