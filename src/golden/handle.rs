@@ -1,5 +1,7 @@
 use std::{any::Any, fmt, sync::Arc};
 
+#[cfg(feature = "idempotency")]
+use crate::idempotency::http::IdempotencyHandle;
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitHandle;
 use crate::{
@@ -42,6 +44,8 @@ pub(super) struct Parts {
     #[cfg(feature = "rate-limit")]
     pub(super) rate_limit: Option<RateLimitHandle>,
     pub(super) bulkhead: Option<BulkheadHandle>,
+    #[cfg(feature = "idempotency")]
+    pub(super) keyed: Option<IdempotencyHandle>,
     pub(super) faults: Faults,
 }
 
@@ -88,6 +92,19 @@ impl Handle {
     /// The bulkhead; `None` when the stack has none.
     pub fn bulkhead(&self) -> Option<&BulkheadHandle> {
         self.parts.bulkhead.as_ref()
+    }
+
+    /// Waits until no handler runs under an `Idempotency-Key`: they run on when their callers are gone. For a shutdown, after the
+    /// server takes no more calls and before the runtime is dropped.
+    ///
+    /// # Cancellation
+    ///
+    /// Can be dropped and asked again.
+    #[cfg(feature = "idempotency")]
+    pub async fn drain(&self) {
+        if let Some(keyed) = &self.parts.keyed {
+            keyed.drain().await;
+        }
     }
 
     /// The fault hook.

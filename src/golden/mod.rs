@@ -55,6 +55,8 @@ mod grpc_client;
 #[cfg(feature = "grpc")]
 mod grpc_server;
 mod handle;
+#[cfg(feature = "http")]
+mod keys;
 mod send;
 #[cfg(feature = "http")]
 mod server;
@@ -76,6 +78,8 @@ pub use grpc_client::{BoxedGrpcClient, GrpcClient, GrpcClientPolicy, GrpcFuture}
 #[cfg(feature = "grpc")]
 pub use grpc_server::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;
+#[cfg(feature = "http")]
+pub use keys::{KeyedOrNot, Off};
 pub use send::{Client, SendFuture};
 #[cfg(feature = "http")]
 pub use server::{Server, ServerBody, ServerBuilder, ServerFuture, ServerLayer, ServerPolicy};

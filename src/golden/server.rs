@@ -10,10 +10,12 @@ use http::{HeaderName, Request, Response};
 use tower::{Layer, Service};
 
 use super::{
-    Handle, HasTimeout, Limit, Missing,
+    Handle, HasTimeout, KeyedOrNot, Limit, Missing, Off,
     choice::positive,
     handle::{Parts, observer},
 };
+#[cfg(feature = "idempotency")]
+use crate::idempotency::{Store, http::IdempotencyLayer};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{RateLimitLayer, RateLimitPolicy};
 use crate::{
@@ -36,14 +38,16 @@ use crate::{
 };
 
 /// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
-pub type ServerPolicy<C = ByStatus> = HttpTelemetryPolicy<DeadlineHeaderPolicy<Limited<C>>>;
+pub type ServerPolicy<C = ByStatus, K = Off> = HttpTelemetryPolicy<DeadlineHeaderPolicy<Limited<C, K>>>;
 /// The body of an answer of a server, whose handler's are `B`.
-pub type ServerBody<B> = ToldBody<HeldBody<B>>;
+pub type ServerBody<B, K = Off> = ToldBody<<K as KeyedOrNot>::Body<HeldBody<B>>>;
 
 /// What stands inside the caller's deadline.
-type Limited<C> = PriorityHeaderPolicy<
-    LimitByHeadPolicy<TimeoutPolicy<RateLimited<BodyBulkheadPolicy<FaultPolicy<Leaf<C>>, ByHead>>>>,
->;
+type Limited<C, K> =
+    PriorityHeaderPolicy<LimitByHeadPolicy<TimeoutPolicy<RateLimited<<K as KeyedOrNot>::Policy<Held<C>>>>>>;
+
+/// What holds a place while it runs, whether its caller is there or not.
+type Held<C> = BodyBulkheadPolicy<FaultPolicy<Leaf<C>>, ByHead>;
 
 #[cfg(feature = "rate-limit")]
 type RateLimited<I> = RateLimitPolicy<I, ByHead>;
@@ -52,9 +56,10 @@ type RateLimited<I> = I;
 
 /// Builds the stack of a server; see [`server`](super::server).
 #[must_use = "a server's layer is built by `.layer()`"]
-pub struct ServerBuilder<T> {
+pub struct ServerBuilder<T, K = Off> {
     name: Name,
     timeout: T,
+    keys: K,
     deadline_header: HeaderName,
     trust: Trust,
     priorities: Priorities,
@@ -73,6 +78,7 @@ impl ServerBuilder<Missing> {
         Self {
             name,
             timeout: Missing,
+            keys: Off,
             deadline_header: REQUEST_TIMEOUT,
             trust: Trust::default(),
             priorities: Priorities::default(),
@@ -88,7 +94,7 @@ impl ServerBuilder<Missing> {
     }
 }
 
-impl<T> ServerBuilder<T> {
+impl<T, K> ServerBuilder<T, K> {
     /// The limit of a call: the caller gets a 504 then, over gRPC `DEADLINE_EXCEEDED`, and the handler is dropped. It has
     /// no default.
     ///
@@ -98,8 +104,8 @@ impl<T> ServerBuilder<T> {
     ///
     /// When `limit` is zero.
     #[track_caller]
-    pub fn timeout(self, limit: Duration) -> ServerBuilder<Limit> {
-        self.with(Limit(positive("a timeout", limit)))
+    pub fn timeout(self, limit: Duration) -> ServerBuilder<Limit, K> {
+        self.with(|_, keys| (Limit(positive("a timeout", limit)), keys))
     }
 
     /// Takes the limit of each call from the head of its request, in the place of one [`timeout`](Self::timeout) for all.
@@ -122,13 +128,46 @@ impl<T> ServerBuilder<T> {
     pub fn timeout_by(
         self,
         limit: impl Fn(Head<'_>) -> Duration + Send + Sync + 'static,
-    ) -> ServerBuilder<LimitByHead> {
-        self.with(LimitByHead::new(limit))
+    ) -> ServerBuilder<LimitByHead, K> {
+        self.with(|_, keys| (LimitByHead::new(limit), keys))
     }
 
-    fn with<U>(self, timeout: U) -> ServerBuilder<U> {
+    /// Runs each `Idempotency-Key` once, and keeps in `store` what came of it: see
+    /// [`idempotency::http`](crate::idempotency::http). Off unless said.
+    ///
+    /// Of a request with a key, the timeout answers its caller, and the handler runs on; only the
+    /// [run limit](crate::idempotency::http::IdempotencyLayer::run_limit) drops it. It keeps its place in the bulkhead until it has
+    /// answered. At shutdown, [`Handle::drain`] waits for it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use moneta_resilience::{golden, idempotency::MemoryStore};
+    ///
+    /// let layer = golden::server("payments")
+    ///     .timeout(Duration::from_secs(2))
+    ///     .idempotency(MemoryStore::default())
+    ///     .layer();
+    /// # let _ = layer;
+    /// ```
+    #[cfg(feature = "idempotency")]
+    pub fn idempotency<St: Store>(self, store: St) -> ServerBuilder<T, IdempotencyLayer<St>> {
+        self.idempotency_layer(IdempotencyLayer::new(store))
+    }
+
+    /// The same with rules of its own. It tells the stack's observer.
+    #[cfg(feature = "idempotency")]
+    pub fn idempotency_layer<St: Store>(
+        self,
+        layer: IdempotencyLayer<St>,
+    ) -> ServerBuilder<T, IdempotencyLayer<St>> {
+        self.with(|timeout, _| (timeout, layer))
+    }
+
+    fn with<U, L>(self, choices: impl FnOnce(T, K) -> (U, L)) -> ServerBuilder<U, L> {
+        let (timeout, keys) = choices(self.timeout, self.keys);
         ServerBuilder {
             timeout,
+            keys,
             name: self.name,
             deadline_header: self.deadline_header,
             trust: self.trust,
@@ -228,9 +267,9 @@ impl<T> ServerBuilder<T> {
     /// [`key_by_head`](RateLimitLayer::key_by_head) each caller has a quota of its own. The quota is shared with every other
     /// stack that got a clone of the layer.
     #[cfg(feature = "rate-limit")]
-    pub fn rate_limit<K>(mut self, layer: RateLimitLayer<K>) -> Self
+    pub fn rate_limit<By>(mut self, layer: RateLimitLayer<By>) -> Self
     where
-        K: Clone + Into<ByHead>,
+        By: Clone + Into<ByHead>,
     {
         self.rate_limit = Some(layer.into_by_head());
         self
@@ -249,9 +288,9 @@ impl<T> ServerBuilder<T> {
 
     /// Limits the calls that are handled at once as this layer says. Its places are shared with every other stack that
     /// got a clone of it. With [`partition_by_head`](BulkheadLayer::partition_by_head) each tenant has a share of its own.
-    pub fn bulkhead_layer<K>(mut self, layer: BulkheadLayer<ByError, K>) -> Self
+    pub fn bulkhead_layer<By>(mut self, layer: BulkheadLayer<ByError, By>) -> Self
     where
-        K: Clone + Into<ByHead>,
+        By: Clone + Into<ByHead>,
     {
         self.bulkhead = Some(layer.into_by_head());
         self
@@ -292,9 +331,10 @@ impl<T> ServerBuilder<T> {
 
     /// The layer, for axum's `Router::layer` or any service of HTTP requests. However often it is applied, to however
     /// many routes and connections, it is one stack with one state.
-    pub fn layer(self) -> ServerLayer
+    pub fn layer(self) -> ServerLayer<ByStatus, K>
     where
         T: HasTimeout,
+        K: KeyedOrNot,
     {
         let header = self.deadline_header.clone();
         self.build(ByStatus, |observer, policy| DeadlineHeaderPolicy::new(header, observer, policy))
@@ -304,10 +344,11 @@ impl<T> ServerBuilder<T> {
     pub(super) fn build<C>(
         self,
         classifier: C,
-        deadline: impl FnOnce(Observer, Limited<C>) -> DeadlineHeaderPolicy<Limited<C>>,
-    ) -> ServerLayer<C>
+        deadline: impl FnOnce(Observer, Limited<C, K>) -> DeadlineHeaderPolicy<Limited<C, K>>,
+    ) -> ServerLayer<C, K>
     where
         T: HasTimeout,
+        K: KeyedOrNot,
     {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
         let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
@@ -318,6 +359,9 @@ impl<T> ServerBuilder<T> {
         let policy = if self.sheds { policy.priorities() } else { policy };
         let bulkhead = policy.handle();
         let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
+        #[cfg(feature = "idempotency")]
+        let keyed = self.keys.handle();
+        let policy = self.keys.over(observer.clone(), policy);
         #[cfg(feature = "rate-limit")]
         let policy = match self.rate_limit {
             Some(layer) => layer.over(observer.clone(), policy),
@@ -339,41 +383,48 @@ impl<T> ServerBuilder<T> {
             #[cfg(feature = "rate-limit")]
             rate_limit,
             bulkhead,
+            #[cfg(feature = "idempotency")]
+            keyed,
             faults: self.faults,
         };
         ServerLayer { policy: Arc::new(policy), handle: Handle::enlist(parts, self.registry.as_ref()) }
     }
 }
 
-impl<T> fmt::Debug for ServerBuilder<T> {
+impl<T, K> fmt::Debug for ServerBuilder<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// The golden path in front of a server. Clones are the same stack.
-#[derive(Debug)]
 #[must_use = "a layer does nothing until it is put in front of a service"]
-pub struct ServerLayer<C = ByStatus> {
-    policy: Arc<ServerPolicy<C>>,
+pub struct ServerLayer<C = ByStatus, K: KeyedOrNot = Off> {
+    policy: Arc<ServerPolicy<C, K>>,
     handle: Handle,
 }
 
-impl<C> ServerLayer<C> {
+impl<C, K: KeyedOrNot> ServerLayer<C, K> {
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-impl<C> Clone for ServerLayer<C> {
+impl<C, K: KeyedOrNot> Clone for ServerLayer<C, K> {
     fn clone(&self) -> Self {
         Self { policy: Arc::clone(&self.policy), handle: self.handle.clone() }
     }
 }
 
-impl<C, S> Layer<S> for ServerLayer<C> {
-    type Service = Server<S, C>;
+impl<C, K: KeyedOrNot> fmt::Debug for ServerLayer<C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerLayer").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl<C, K: KeyedOrNot, S> Layer<S> for ServerLayer<C, K> {
+    type Service = Server<S, C, K>;
 
     fn layer(&self, service: S) -> Self::Service {
         Server { stack: Stack::new(Arc::clone(&self.policy), service), handle: self.handle.clone() }
@@ -381,30 +432,31 @@ impl<C, S> Layer<S> for ServerLayer<C> {
 }
 
 /// A service with the golden path in front of it.
-pub struct Server<S, C = ByStatus> {
-    pub(super) stack: Stack<ServerPolicy<C>, S>,
+pub struct Server<S, C = ByStatus, K: KeyedOrNot = Off> {
+    pub(super) stack: Stack<ServerPolicy<C, K>, S>,
     handle: Handle,
 }
 
 /// The future of a [`Server`].
-pub type ServerFuture<S, B> = RespondFuture<StackFuture<ServerPolicy, S, Request<B>>>;
+pub type ServerFuture<S, B, K = Off> = RespondFuture<StackFuture<ServerPolicy<ByStatus, K>, S, Request<B>>>;
 
-impl<S, C> Server<S, C> {
+impl<S, C, K: KeyedOrNot> Server<S, C, K> {
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-impl<S, B, RB> Service<Request<B>> for Server<S>
+impl<S, K, B, RB> Service<Request<B>> for Server<S, ByStatus, K>
 where
-    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    K: KeyedOrNot,
+    S: Service<Request<K::Body<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    ServerPolicy: Policy<S, Request<B>, Response = Response<ServerBody<RB>>>,
+    ServerPolicy<ByStatus, K>: Policy<S, Request<B>, Response = Response<ServerBody<RB, K>>>,
 {
-    type Response = Response<RespondBody<ServerBody<RB>>>;
+    type Response = Response<RespondBody<ServerBody<RB, K>>>;
     type Error = Infallible;
-    type Future = ServerFuture<S, B>;
+    type Future = ServerFuture<S, B, K>;
 
     /// Always ready: the handler's own readiness is awaited inside the call, under its deadline.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -416,13 +468,13 @@ where
     }
 }
 
-impl<S: Clone, C> Clone for Server<S, C> {
+impl<S: Clone, C, K: KeyedOrNot> Clone for Server<S, C, K> {
     fn clone(&self) -> Self {
         Self { stack: self.stack.clone(), handle: self.handle.clone() }
     }
 }
 
-impl<S, C> fmt::Debug for Server<S, C> {
+impl<S, C, K: KeyedOrNot> fmt::Debug for Server<S, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("handle", &self.handle).finish_non_exhaustive()
     }

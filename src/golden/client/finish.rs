@@ -243,6 +243,8 @@ impl Settings {
             #[cfg(feature = "rate-limit")]
             rate_limit,
             bulkhead,
+            #[cfg(feature = "idempotency")]
+            keyed: None,
             faults: self.faults,
         };
         (observer, Handle::enlist(parts, self.registry.as_ref()), policy)

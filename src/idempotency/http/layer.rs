@@ -181,6 +181,12 @@ impl<St: Store> IdempotencyLayer<St> {
         IdempotencyHandle { running: self.policy.keeper.running.clone() }
     }
 
+    /// The same layer round another policy, told to another observer.
+    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St> {
+        let keeper = Keeper { observer, ..self.policy.keeper.clone() };
+        IdempotencyPolicy::new(keeper, Arc::clone(&self.policy.face), inner)
+    }
+
     fn config(self, change: impl FnOnce(&mut IdempotencyConfig)) -> Self {
         self.keeper(|keeper| change(&mut keeper.config))
     }

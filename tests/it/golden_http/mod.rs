@@ -4,6 +4,8 @@
 
 mod client;
 mod deadline;
+#[cfg(feature = "idempotency")]
+mod keys;
 mod server;
 mod stale;
 

@@ -1,0 +1,68 @@
+//! Whether a server runs each key once: a type parameter, because what a store and a handler that runs on ask of their types is
+//! not to be asked of those who want neither.
+
+#[cfg(feature = "idempotency")]
+use crate::idempotency::{
+    Store,
+    http::{IdempotencyHandle, IdempotencyLayer, IdempotencyPolicy, KeyedBody},
+};
+use crate::observer::Observer;
+
+mod sealed {
+    #[expect(unnameable_types, reason = "that is what seals the trait")]
+    pub trait Sealed {}
+}
+
+/// Whether a server runs each `Idempotency-Key` once.
+pub trait KeyedOrNot: sealed::Sealed + Sized {
+    /// The policy that does so, round another.
+    type Policy<I>;
+    /// What becomes of the body of a request, and of an answer.
+    type Body<B>;
+
+    #[doc(hidden)]
+    fn over<I>(self, observer: Observer, inner: I) -> Self::Policy<I>;
+
+    #[cfg(feature = "idempotency")]
+    #[doc(hidden)]
+    fn handle(&self) -> Option<IdempotencyHandle>;
+}
+
+/// Keys mean nothing to the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Off;
+
+impl sealed::Sealed for Off {}
+
+#[diagnostic::do_not_recommend]
+impl KeyedOrNot for Off {
+    type Policy<I> = I;
+    type Body<B> = B;
+
+    fn over<I>(self, _observer: Observer, inner: I) -> I {
+        inner
+    }
+
+    #[cfg(feature = "idempotency")]
+    fn handle(&self) -> Option<IdempotencyHandle> {
+        None
+    }
+}
+
+#[cfg(feature = "idempotency")]
+impl<St: Store> sealed::Sealed for IdempotencyLayer<St> {}
+
+#[cfg(feature = "idempotency")]
+#[diagnostic::do_not_recommend]
+impl<St: Store> KeyedOrNot for IdempotencyLayer<St> {
+    type Policy<I> = IdempotencyPolicy<I, St>;
+    type Body<B> = KeyedBody<B>;
+
+    fn over<I>(self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St> {
+        IdempotencyLayer::over(&self, observer, inner)
+    }
+
+    fn handle(&self) -> Option<IdempotencyHandle> {
+        Some(IdempotencyLayer::handle(self))
+    }
+}

@@ -1,0 +1,99 @@
+//! `golden::server` that runs each key once.
+
+use std::time::Duration;
+
+use http::Method;
+use moneta_resilience::{
+    Registry,
+    event::{IdempotencyResult, Outcome},
+    golden::{self, Handle},
+    idempotency::{MemoryStore, http::IdempotencyLayer},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tower::ServiceExt;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// The gate's route is a GET, so keys are looked at there, too.
+fn gated(registry: &Registry) -> (Gate, Router, Handle) {
+    let (gate, slow) = Gate::new();
+    let keys = IdempotencyLayer::new(MemoryStore::default()).methods([Method::GET]);
+    let layer = golden::server("payments")
+        .registry(registry)
+        .timeout(LIMIT)
+        .bulkhead(1)
+        .idempotency_layer(keys)
+        .layer();
+    let handle = layer.handle().clone();
+    (gate, Router::new().route("/slow", slow).layer(layer), handle)
+}
+
+fn keyed(key: &str) -> Request<Body> {
+    Request::get("/slow").header("idempotency-key", key).body(Body::empty()).unwrap()
+}
+
+async fn answer(app: &Router, request: Request<Body>) -> Response<Body> {
+    app.clone().oneshot(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_handler_under_a_key_runs_on_when_its_caller_disconnects_and_holds_its_place() {
+    let registry = Registry::new();
+    let (mut gate, app, handle) = gated(&registry);
+    let address = serve(app.clone()).await;
+
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(b"GET /slow HTTP/1.1\r\nhost: payments\r\nidempotency-key: k1\r\n\r\n").await.unwrap();
+    gate.entered().await;
+    drop(caller);
+    while handle.counts().calls(Outcome::Cancelled) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(handle.state().bulkhead.unwrap().in_use, 1);
+
+    gate.let_go();
+    handle.drain().await;
+    assert_eq!(handle.state().bulkhead.unwrap().in_use, 0);
+    let again = answer(&app, keyed("k1")).await;
+    assert_eq!(header(&again, "idempotent-replayed"), Some("true"));
+    assert_eq!(text(again).await, "waited");
+    assert_eq!(handle.counts().idempotency(IdempotencyResult::Executed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_answers_the_caller_and_drops_only_what_has_no_key() {
+    let registry = Registry::new();
+    let (mut gate, app, handle) = gated(&registry);
+    let without = Request::get("/slow").body(Body::empty()).unwrap();
+    assert_eq!(answer(&app, without).await.status(), StatusCode::GATEWAY_TIMEOUT);
+    gate.left().await;
+
+    assert_eq!(answer(&app, keyed("k1")).await.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(handle.state().bulkhead.unwrap().in_use, 1);
+    assert_eq!(answer(&app, keyed("k1")).await.status(), StatusCode::CONFLICT);
+    gate.let_go();
+    handle.drain().await;
+    assert_eq!(text(answer(&app, keyed("k1")).await).await, "waited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_bulkhead_refused_is_free() {
+    let registry = Registry::new();
+    let (mut gate, app, handle) = gated(&registry);
+    let (first, ()) = tokio::join!(answer(&app, keyed("k1")), async {
+        gate.entered().await;
+        for _ in 0..2 {
+            let refused = answer(&app, keyed("k2")).await;
+            assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(text(refused).await.contains("bulkhead_full"));
+        }
+        gate.let_go();
+    });
+    assert_eq!(text(first).await, "waited");
+    gate.let_go();
+    let second = answer(&app, keyed("k2")).await;
+    assert_eq!((second.status(), header(&second, "idempotent-replayed")), (StatusCode::OK, None));
+    assert_eq!(handle.counts().idempotency(IdempotencyResult::Rejected), 2);
+}
