@@ -44,6 +44,9 @@ pub mod record;
 pub mod redact;
 mod registry;
 mod repeat;
+#[cfg(all(feature = "logs", feature = "otel"))]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "requests with an id come over HTTP"))]
+mod request_id;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;

@@ -16,8 +16,22 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const FLOORS: [&[&str]; 6] = [
     // Plain values, counts, and what stands in for the clock, randomness and atomics.
     &[
-        "cells", "class", "clock", "error", "event", "facts", "name", "observer", "priority", "quota",
-        "random", "ratio", "redact", "sync", "words",
+        "cells",
+        "class",
+        "clock",
+        "error",
+        "event",
+        "facts",
+        "name",
+        "observer",
+        "priority",
+        "quota",
+        "random",
+        "ratio",
+        "redact",
+        "request_id",
+        "sync",
+        "words",
     ],
     // What the patterns are made of.
     &[

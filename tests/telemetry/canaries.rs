@@ -1,13 +1,7 @@
 //! What must not be told, put wherever a caller, a dependency or the service itself can put it: no span, no metric and no
 //! line shows it.
 
-use std::{
-    convert::Infallible,
-    io,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, panic::AssertUnwindSafe, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -21,7 +15,7 @@ use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::{SECOND, alone, traces::Traces};
+use crate::{SECOND, alone, logs::Page, traces::Traces};
 
 /// What is hidden, and what there is of it that nobody may see.
 const CANARIES: [(&str, &str); 7] = [
@@ -33,26 +27,6 @@ const CANARIES: [(&str, &str); 7] = [
     ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N", "zI1NiJ9"),
     ("Bearer mF_9.B5f-4.1JqM", "1JqM"),
 ];
-
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
-    }
-}
-
-impl io::Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A dependency that says too much: with its error, or in a panic.
 async fn talkative(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, BoxError> {
@@ -156,6 +130,7 @@ async fn nothing_that_is_nobodys_business_leaves_the_process() {
     }
     let [(_, spans), .., (_, log)] = &told;
     assert!(spans.contains("[email]") && spans.contains("[card]"), "the spans have been through it");
+    assert!(log.contains(r#""request_id":"[card]""#), "the ids of requests have been through it");
     assert_eq!(log.matches(r#""kind":"server""#).count(), 2 * CANARIES.len());
     assert_eq!(log.matches(r#""kind":"client""#).count(), 2 * CANARIES.len());
 }

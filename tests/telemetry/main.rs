@@ -8,6 +8,8 @@ mod canaries;
 mod http_client;
 #[cfg(feature = "http")]
 mod http_server;
+#[cfg(all(feature = "http", feature = "logs"))]
+mod logs;
 mod metrics;
 mod spans;
 mod traces;

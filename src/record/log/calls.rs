@@ -185,13 +185,14 @@ macro_rules! event {
     ($level:expr, $line:expr) => {
         if tracing::enabled!(target: TARGET, $level) {
             let line = $line;
-            let trace = correlation::current();
+            let (trace, request_id) = (correlation::current(), correlation::request_id());
             tracing::event!(
                 target: TARGET,
                 $level,
                 trace_id = trace.map(Trace::trace_id),
                 span_id = trace.map(Trace::span_id),
                 trace_flags = trace.map(Trace::flags),
+                request_id = request_id.as_deref(),
                 pipeline = line.pipeline,
                 kind = if line.exchange.is_some() { "server" } else { "client" },
                 protocol = line.exchange.map(|exchange| protocol(exchange.protocol)),

@@ -6,6 +6,8 @@ use opentelemetry::{
 };
 use tracing::field::{DisplayValue, display};
 
+pub(super) use crate::request_id::current as request_id;
+
 /// The identity of a span.
 #[derive(Clone, Copy)]
 pub(super) struct Trace {

@@ -137,6 +137,9 @@ impl JsonLayer {
         line.push_str(&self.resource);
         let mut fields = Fields { line, ours: about.target() == TARGET, correlated: false, truncated: false };
         event.record(&mut fields);
+        if let (false, Some(id)) = (fields.correlated, correlation::request_id()) {
+            fields.put("request_id", |line| text::push(line, &id));
+        }
         if let (false, Some(trace)) = (fields.correlated, correlation::current()) {
             fields.put("trace_id", |line| text::push_plain(line, format_args!("{}", trace.trace_id())));
             fields.put("span_id", |line| text::push_plain(line, format_args!("{}", trace.span_id())));
@@ -168,7 +171,7 @@ impl Fields {
 
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut String)) {
         let name = field.name();
-        self.correlated |= name == "trace_id";
+        self.correlated |= name == "trace_id" || name == "request_id";
         if self.line.len() > MAX_LINE {
             self.truncated = true;
         } else if redact::is_sensitive(name) {

@@ -20,7 +20,8 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `trace_id`, `span_id`, `trace_flags` | the span of the call, also when it is not sampled; feature `otel` |
+//! | `trace_id`, `span_id`, `trace_flags` | the span of the call, also when it is not sampled; feature `otel`, as is the next |
+//! | `request_id` | the `x-request-id` of the server's request that it belongs to: up to 128 visible ASCII characters |
 //! | `pipeline` | the stack |
 //! | `kind` | `server` or `client` |
 //! | `protocol`, `method`, `route`, `status` | of the request, where there is one: words of closed or bounded sets |

@@ -1,0 +1,89 @@
+//! The lines of a log, and what they are found by.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body_util::Full;
+use moneta_resilience::{golden, record::log::JsonLines};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider};
+use tokio::time::advance;
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::{SECOND, alone};
+
+/// What was written.
+#[derive(Clone, Default)]
+pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
+    }
+}
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One request, as its server, its client and the service itself log it.
+#[tokio::test(start_paused = true)]
+async fn all_lines_of_a_request_are_found_by_its_trace_and_by_its_id_sampled_or_not() {
+    let _alone = alone().await;
+    for (sampler, flags) in [(Sampler::AlwaysOn, "01"), (Sampler::AlwaysOff, "00")] {
+        let spans = InMemorySpanExporter::default();
+        let provider = SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(spans.clone());
+        opentelemetry::global::set_tracer_provider(provider.build());
+        advance(SECOND).await;
+        let page = Page::default();
+        let (json, guard) = JsonLines::new("payments").write_to(page.clone()).unwrap();
+        let _logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(json));
+
+        let ledger = golden::client("logs-ledger").timeout(SECOND).no_fallback().http(service_fn(
+            |_: Request<Full<bytes::Bytes>>| async {
+                Err::<Response<Full<bytes::Bytes>>, _>(BoxError::from("no"))
+            },
+        ));
+        let server =
+            golden::server("logs").timeout(SECOND).layer().layer(service_fn(|_: Request<()>| async {
+                tracing::info!("of the service itself");
+                ledger.send(Request::new(Full::default())).await.unwrap_err();
+                Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))
+            }));
+        let request = Request::get("/payments").header("x-request-id", "req-7f9c").body(()).unwrap();
+        server.oneshot(request).await.unwrap();
+
+        assert!(guard.flush(Duration::from_secs(600)));
+        let lines = page.text();
+        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        // OpenTelemetry's own have nothing to do with it.
+        let ours = |line: &serde_json::Value| !line["target"].as_str().unwrap().starts_with("opentelemetry");
+        let lines: Vec<serde_json::Value> = lines.filter(ours).collect();
+        let kinds: Vec<_> = lines.iter().map(|line| line["kind"].as_str()).collect();
+        assert_eq!(kinds, [None, Some("client"), Some("server")]);
+        let [service, client, server] = &lines[..] else { panic!("{lines:?}") };
+        for line in &lines {
+            assert_eq!(
+                (&line["request_id"], &line["trace_flags"]),
+                (&"req-7f9c".into(), &flags.into()),
+                "{line}"
+            );
+            assert_eq!(line["trace_id"], server["trace_id"]);
+        }
+        assert!(server["trace_id"].is_string());
+        assert_eq!(service["span_id"], server["span_id"], "the service works in its server's span");
+        assert_ne!(client["span_id"], server["span_id"], "a call of a client has one of its own");
+    }
+}
