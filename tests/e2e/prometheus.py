@@ -25,6 +25,8 @@ ABSENT = {
     "resilience.rate_limiter.requests": "it has no rate limit",
     "resilience.answers.broken": "it speaks no gRPC",
     "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
+    "resilience.idempotency.requests": "it has no idempotency keys",
+    "resilience.idempotency.leases_lost": "the same",
     "http.server.request.body.size": "it did not ask for sizes",
     "http.server.response.body.size": "the same",
     "http.client.request.body.size": "the same",
@@ -117,7 +119,7 @@ def main(quickstart):
                 for series in in_prometheus(name, *of)
                 if not until(3, lambda: prometheus.ask(series))
             ]
-            assert not missing, f"docs/telemetry.md names them, Prometheus does not have them: {missing}"
+            assert not missing, f"in docs/telemetry.md, not in Prometheus, and ABSENT does not say why: {missing}"
 
             # What dashboards ask, and that the numbers are those of the service.
             calls = 'sum(resilience_calls_total{pipeline="portfolio"})'
