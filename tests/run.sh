@@ -2,8 +2,8 @@
 # Runs every check of the crate, from anywhere, on a machine with a Rust toolchain and a package manager.
 #
 # Nothing is skipped: what a check needs and the machine lacks is installed first (a C linker, valgrind, rustfmt and
-# clippy, Python, Prometheus). All checks run even when one fails; the last line names those that did, and the exit code
-# says the same.
+# clippy, Python, Prometheus, Postgres, Redis). All checks run even when one fails; the last line names those that did,
+# and the exit code says the same.
 #
 #   CARGO_TARGET_DIR    where to build; `target` beside the manifest by default
 set -euo pipefail
@@ -11,6 +11,8 @@ set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+source tests/need.sh
+source tests/servers.sh
 
 failed=()
 
@@ -29,43 +31,6 @@ check() {
         printf -- '--- FAILED (%s): %s, %s s\n' "$status" "$what" "$((SECONDS - began))"
     else
         printf -- '--- ok: %s, %s s\n' "$what" "$((SECONDS - began))"
-    fi
-}
-
-as_root() {
-    if ((EUID == 0)); then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        printf 'this needs root, and there is no sudo: %s\n' "$*" >&2
-        return 1
-    fi
-}
-
-# install PACKAGE, with whichever package manager there is.
-install() {
-    local package="$1"
-    if command -v apt-get >/dev/null; then
-        as_root apt-get update -q
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y "$package"
-    elif command -v dnf >/dev/null; then
-        as_root dnf install -q -y "$package"
-    elif command -v brew >/dev/null; then
-        brew install "$package"
-    fi
-}
-
-# need COMMAND PACKAGE: installs the package that brings the command, unless it is there.
-need() {
-    local command="$1" package="$2"
-    command -v "$command" >/dev/null && return
-    printf '%s is missing, installing %s\n' "$command" "$package"
-    install "$package"
-    if ! command -v "$command" >/dev/null; then
-        printf '%s is needed, and no package manager here (apt-get, dnf, brew) could bring it: install it by hand\n' \
-            "$command" >&2
-        return 1
     fi
 }
 
@@ -157,7 +122,7 @@ main() {
     check "clippy, all features" cargo clippy --all-targets --all-features -- -D warnings
     check "clippy, no features" cargo clippy --all-targets --no-default-features -- -D warnings
     check "each feature alone" each_feature_alone
-    check "tests, all features" cargo test --all-features
+    check "tests, all features" with_servers cargo test --all-features
     check "tests, no features" cargo test --no-default-features
     check "every interleaving (loom)" every_interleaving
     check "documentation" documentation

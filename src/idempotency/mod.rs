@@ -27,6 +27,10 @@
 //! | store | survives | promises |
 //! |---|---|---|
 //! | [`MemoryStore`] | nothing | one start per key in the lifetime of the process |
+#![cfg_attr(
+    feature = "postgres",
+    doc = "| [`PostgresStore`] | restarts, of the service and of the server | one start per key; *exactly one effect* in one transaction |"
+)]
 
 mod claim;
 mod config;
@@ -35,7 +39,11 @@ pub mod http;
 mod keeper;
 mod machine;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod seal;
+#[cfg(feature = "postgres")]
+mod sql;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -43,5 +51,7 @@ mod tests;
 pub use claim::Claim;
 pub use digest::{Fingerprint, Identity, Owner};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use seal::Sealer;
 pub use store::{Ask, CompleteIn, Found, InDoubt, LeaseOver, Outcome, Store, StoreError, Verdict};

@@ -2,4 +2,6 @@
 
 mod http;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod stores;
