@@ -28,6 +28,10 @@
 //! |---|---|---|
 //! | [`MemoryStore`] | nothing | one start per key in the lifetime of the process |
 #![cfg_attr(
+    feature = "sqlite",
+    doc = "| [`SqliteStore`] | `kill -9` | one start per key on one machine; *exactly one effect* in one transaction |"
+)]
+#![cfg_attr(
     feature = "postgres",
     doc = "| [`PostgresStore`] | restarts, of the service and of the server | one start per key; *exactly one effect* in one transaction |"
 )]
@@ -42,8 +46,10 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod seal;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -54,4 +60,6 @@ pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use seal::Sealer;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 pub use store::{Ask, CompleteIn, Found, InDoubt, LeaseOver, Outcome, Store, StoreError, Verdict};
