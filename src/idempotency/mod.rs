@@ -35,6 +35,10 @@
     feature = "postgres",
     doc = "| [`PostgresStore`] | restarts, of the service and of the server | one start per key; *exactly one effect* in one transaction |"
 )]
+#![cfg_attr(
+    feature = "redis",
+    doc = "| [`RedisStore`] | what the server keeps | at most one start per key, while no data is lost |"
+)]
 
 mod claim;
 mod config;
@@ -45,6 +49,8 @@ mod machine;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod seal;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
@@ -59,6 +65,8 @@ pub use digest::{Fingerprint, Identity, Owner};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use seal::Sealer;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
