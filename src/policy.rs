@@ -154,17 +154,41 @@ pub(crate) fn outcome_of(error: &BoxError, class: Class) -> Outcome {
 }
 
 /// The task that polls, and the instant of the poll, read from the clock once at most.
-#[derive(Debug)]
 pub struct Poller<'a, 'b> {
     /// The task's context.
     pub task: &'a mut Context<'b>,
     now: Option<Instant>,
     reached: bool,
+    /// Who further out hears of an attempt that begins.
+    admitted: Option<&'a mut dyn FnMut(Instant)>,
 }
 
 impl<'a, 'b> Poller<'a, 'b> {
     fn new(task: &'a mut Context<'b>, now: Option<Instant>) -> Self {
-        Self { task, now, reached: false }
+        Self { task, now, reached: false, admitted: None }
+    }
+
+    /// The same poll, in which `admitted` hears of each attempt that begins.
+    #[cfg(feature = "http")]
+    pub(crate) fn hearing<T>(
+        &mut self,
+        admitted: &mut dyn FnMut(Instant),
+        poll: impl FnOnce(&mut Poller<'_, 'b>) -> T,
+    ) -> T {
+        let mut inner =
+            Poller { task: self.task, now: self.now, reached: self.reached, admitted: Some(admitted) };
+        let result = poll(&mut inner);
+        (self.now, self.reached) = (inner.now, inner.reached);
+        result
+    }
+
+    /// Says that an attempt begins: everything that could have refused it has let it in.
+    #[inline]
+    pub(crate) fn admit(&mut self) {
+        let now = self.now();
+        if let Some(admitted) = &mut self.admitted {
+            admitted(now);
+        }
     }
 
     /// The instant of this poll; after the service has answered, the instant of its answer.
@@ -180,6 +204,12 @@ impl<'a, 'b> Poller<'a, 'b> {
     /// Whether it did in this poll. One that was refused on the way has not begun, and is nothing to count.
     pub(crate) fn reached(&self) -> bool {
         self.reached
+    }
+}
+
+impl fmt::Debug for Poller<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller").field("now", &self.now).finish_non_exhaustive()
     }
 }
 

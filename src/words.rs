@@ -29,6 +29,11 @@ impl Words {
         Self { max, known: LazyLock::new(ArcSwap::default) }
     }
 
+    /// The word itself, if it is known already.
+    pub(crate) fn find(&self, word: &str) -> Option<&'static str> {
+        self.known.load().get(word).copied()
+    }
+
     /// The word itself, or [`OTHER`]. A word that is known costs a look-up, and so does one too many.
     pub(crate) fn get(&self, word: &str) -> &'static str {
         let known = self.known.load();

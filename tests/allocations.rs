@@ -130,4 +130,6 @@ fn what_a_grpc_call_allocates_before_tonic_does() {
     assert_eq!(counted, [4 + 4 + 3, 4 + 4, 4]);
     // The future and the body of the answer.
     assert_eq!(count(builder().grpc(channel()).boxed()), whole + 2);
+    let origin = "https://quotes.internal:50051".parse().expect("a scheme and a host");
+    assert_eq!(count(builder().grpc(channel()).origin(origin)), whole, "a name for the server costs nothing");
 }

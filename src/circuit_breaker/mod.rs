@@ -114,7 +114,7 @@
 mod config;
 mod counting;
 mod handle;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "http")]
 mod late;
 mod layer;
 mod machine;
@@ -132,7 +132,7 @@ mod word;
 
 pub use config::AbandonedPolicy;
 pub use handle::CircuitBreakerHandle;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "http")]
 pub(crate) use late::Late;
 pub use layer::{CircuitBreaker, CircuitBreakerFuture, CircuitBreakerLayer};
 pub use per_key::{PerKey, PerKeyBreaker, PerKeyBreakerFuture, PerKeyHandle, PerKeyLayer};

@@ -34,7 +34,7 @@ const DETAILS: &str = "grpc-status-details-bin";
 /// or after them; a golden client looks at the first frame of the body and puts a status that comes instead of a message
 /// where this reads it ([`GrpcTransport`](crate::grpc::GrpcTransport)). A stream that breaks off later tells so at the end of
 /// its body, when the call was judged long ago: it has been a `Success`, because what came first was served, and must not
-/// be repeated. [`GrpcAnswerBody`](crate::grpc::GrpcAnswerBody) tells of it.
+/// be repeated. That end is told when it comes: see [`grpc`](crate::grpc).
 ///
 /// `grpc-retry-pushback-ms` is read as gRFC A6 says: a number is a hint how long to wait; a negative number, and anything
 /// that is not one number, forbids another attempt ([`Class::NEVER`]). Without it, a `google.rpc.RetryInfo` in the details of
@@ -53,19 +53,31 @@ impl<B> Classify<Response<B>> for ByCode {
 }
 
 fn by_headers(status: StatusCode, headers: &HeaderMap) -> Class {
-    match headers.get("grpc-status") {
-        Some(code) => by_code(Code::from_bytes(code.as_bytes()), || {
-            pushback(headers).or_else(|| retry_delay(&details(headers)?))
-        }),
-        None if status == StatusCode::OK => Class::Success,
-        None => by_code(by_http_status(status), || retry_after(headers)),
+    let Some(code) = code_of_head(status, headers) else { return Class::Success };
+    by_code(code, || match headers.get(Status::GRPC_STATUS) {
+        Some(_) => pushback(headers).or_else(|| retry_delay(&details(headers)?)),
+        None => retry_after(headers),
+    })
+}
+
+/// The verdict of a head, if it has one: it holds a status, or comes from something that knows no gRPC.
+pub(crate) fn code_of_head(status: StatusCode, headers: &HeaderMap) -> Option<Code> {
+    match headers.get(Status::GRPC_STATUS) {
+        Some(code) => Some(Code::from_bytes(code.as_bytes())),
+        None if status == StatusCode::OK => None,
+        None => Some(by_http_status(status)),
     }
 }
 
-/// What the end of an answer says. One that comes without a status was not meant by the server.
-pub(crate) fn by_trailers(trailers: Option<&HeaderMap>) -> Class {
+/// The verdict of the end of an answer. One that comes without a status was not meant by the server.
+pub(crate) fn code_of_end(trailers: Option<&HeaderMap>) -> Code {
     let code = trailers.and_then(|trailers| trailers.get(Status::GRPC_STATUS));
-    code.map_or(Class::Fault, |code| by_code(Code::from_bytes(code.as_bytes()), || None))
+    code.map_or(Code::Internal, |code| Code::from_bytes(code.as_bytes()))
+}
+
+/// What a code means, wherever it came from.
+pub(crate) fn class_of(code: Code) -> Class {
+    by_code(code, || None)
 }
 
 fn by_error(error: &BoxError) -> Class {

@@ -29,7 +29,7 @@ use crate::{
 #[cfg(feature = "grpc")]
 pub use code::ByCode;
 #[cfg(feature = "grpc")]
-pub(crate) use code::by_trailers;
+pub(crate) use code::{class_of, code_of_end, code_of_head};
 #[cfg(feature = "http")]
 pub use status::ByStatus;
 #[cfg(feature = "http")]

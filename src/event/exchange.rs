@@ -11,8 +11,8 @@ pub struct Exchange {
     pub protocol: Protocol,
     /// Which end of the wire tells of it.
     pub end: End,
-    /// The method: of HTTP one of those that are registered, else `_OTHER`; of gRPC `package.Service/Method`, else
-    /// `_OTHER`.
+    /// The method: of HTTP one of those that are registered, else `_OTHER`; of gRPC `package.Service/Method` where that is
+    /// known to be one, else `_OTHER`.
     pub method: &'static str,
     /// `http` or `https`, where it is known.
     pub scheme: Option<&'static str>,
@@ -34,6 +34,35 @@ pub enum Protocol {
     Grpc,
 }
 
+impl Protocol {
+    /// What a status is called: of gRPC `DEADLINE_EXCEEDED` and its like. HTTP calls them by their numbers: `None`.
+    pub const fn status_name(self, status: u16) -> Option<&'static str> {
+        const CODES: [&str; 17] = [
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        ];
+        match self {
+            Self::Grpc if (status as usize) < CODES.len() => Some(CODES[status as usize]),
+            _ => None,
+        }
+    }
+}
+
 /// An end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -48,9 +77,11 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
-    /// The status, of HTTP 100 to 599, of gRPC 0 to 16; `None` where none was sent or received.
+    /// The status, of HTTP 100 to 599, of gRPC 0 to 16; `None` where none was sent or received. Of gRPC there is always one:
+    /// where the other side has sent none, it is this side's.
     pub status: Option<u16>,
-    /// What kind of error it is, `None` where it is none: the status, a reason of this crate, or an outcome, as
+    /// What kind of error it is, `None` where it is none: the status, of gRPC by its name, a reason of this crate, or an
+    /// outcome, as
     /// [`Outcome::as_str`](super::Outcome::as_str) has it.
     pub error: Option<&'static str>,
     /// The version of the protocol, such as `1.1`.

@@ -1,36 +1,39 @@
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{
+    Request, Response, Uri,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
 use pin_project_lite::pin_project;
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 
-use super::{ClientBuilder, Handle, HasFallback, HasTimeout, WiredAttempts};
+use super::{ClientBuilder, Handle, HasFallback, HasTimeout, Wired, WiredAttempts};
 use crate::{
     call::Deadline,
     classify::ByCode,
     error::BoxError,
     grpc::{
-        GRPC_TIMEOUT, GrpcAnswerBody, GrpcBody, GrpcTransport, Witness, is_stream, patience, status,
+        GRPC_TIMEOUT, Grpc, GrpcAnswerBody, GrpcBody, GrpcTransport, is_stream, patience, status,
         wire_headers,
     },
     hedge::{HedgeChoice, NoHedge},
-    http::{BodyTimeoutPolicy, HttpFallbackPolicy},
+    http::{BodyTimeoutPolicy, HttpFallbackPolicy, HttpTelemetryPolicy, Part, Teller, WireHeaders},
     policy::{Lend, Policy, Stack, StackFuture},
-    telemetry::{CallTelemetryPolicy, Side},
     timeout::LimitByHeadPolicy,
 };
 
 /// The layers of a client for gRPC.
-pub type GrpcClientPolicy<F, H = NoHedge> = CallTelemetryPolicy<
-    LimitByHeadPolicy<HttpFallbackPolicy<F, BodyTimeoutPolicy<WiredAttempts<ByCode, H>>>>,
->;
+pub type GrpcClientPolicy<F, H = NoHedge> =
+    HttpTelemetryPolicy<LimitByHeadPolicy<HttpFallbackPolicy<F, HttpTelemetryPolicy<GrpcAttempts<H>>>>>;
+/// What stands inside the telemetry of a request of a client for gRPC, all of whose attempts are one.
+pub type GrpcAttempts<H = NoHedge> = BodyTimeoutPolicy<WiredAttempts<Wired<ByCode>, H>>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client over tonic's channel, to be put under a generated client in its place. Results are judged by [`ByCode`];
@@ -47,16 +50,18 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let by_head = self.limit_by_head();
         let limits = self.limits_of_bodies().or_streaming(is_stream);
-        let (fallback, observer, handle, attempts) =
-            self.wired(ByCode, |headers| headers.written(GRPC_TIMEOUT, wire_headers));
+        let wire = |headers: WireHeaders| headers.written(GRPC_TIMEOUT, wire_headers);
+        let (fallback, observer, handle, attempts) = self.wired(ByCode, wire, |_, attempt| attempt);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
+        let breaker = handle.circuit_breaker().cloned();
+        let teller = Teller::new(&Grpc, observer.clone(), Part::Client).breaking(breaker);
+        let policy = HttpTelemetryPolicy::new(teller, policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = LimitByHeadPolicy::new(by_head, policy);
-        let circuit_breaker = handle.circuit_breaker().cloned();
-        let witness = Arc::new(Witness { observer: observer.clone(), circuit_breaker });
-        let policy = CallTelemetryPolicy::new(observer, Side::Internal, policy);
+        let policy = HttpTelemetryPolicy::new(Teller::new(&Grpc, observer, Part::Call), policy);
         let stack = Stack::new(Arc::new(policy), GrpcTransport::new(channel));
-        GrpcClient { stack, handle, witness, repeatable: Arc::new(|_| false), streaming: Arc::new(|_| false) }
+        let no_method: Arc<Methods> = Arc::new(|_| false);
+        GrpcClient { stack, handle, origin: None, repeatable: Arc::clone(&no_method), streaming: no_method }
     }
 }
 
@@ -91,7 +96,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 pub struct GrpcClient<F, S, H = NoHedge> {
     stack: Stack<GrpcClientPolicy<F, H>, GrpcTransport<S>>,
     handle: Handle,
-    witness: Arc<Witness>,
+    origin: Option<(Scheme, Authority)>,
     repeatable: Arc<Methods>,
     streaming: Arc<Methods>,
 }
@@ -156,6 +161,34 @@ impl<F, S, H> GrpcClient<F, S, H> {
         Self { streaming: Arc::new(streaming), ..self }
     }
 
+    /// Says whom the channel talks to, which it keeps to itself: `https://quotes.internal:50051`.
+    ///
+    /// It is what telemetry calls the server (`server.address`, `server.port`), and the host that
+    /// [`trace_hosts`](ClientBuilder::trace_hosts) is about: where that is said and this is not, nobody is told of the trace.
+    /// Requests that name no server name this one; tonic's channel puts its own in its place.
+    ///
+    /// # Panics
+    ///
+    /// When it has no scheme or no host.
+    #[must_use]
+    #[track_caller]
+    pub fn origin(self, origin: Uri) -> Self {
+        let uri::Parts { scheme, authority, .. } = origin.into_parts();
+        let (Some(scheme), Some(authority)) = (scheme, authority) else {
+            panic!("an origin has a scheme and a host, like `https://quotes.internal:50051`")
+        };
+        Self { origin: Some((scheme, authority)), ..self }
+    }
+
+    fn address(&self, uri: &mut Uri) {
+        if let (None, Some((scheme, authority))) = (uri.authority(), &self.origin) {
+            let mut parts = mem::take(uri).into_parts();
+            (parts.scheme, parts.authority) = (Some(scheme.clone()), Some(authority.clone()));
+            parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+            *uri = Uri::from_parts(parts).expect("it has a scheme, a host and a path");
+        }
+    }
+
     /// A grip on the running stack.
     pub fn handle(&self) -> &Handle {
         &self.handle
@@ -202,7 +235,7 @@ impl<F, S: Clone, H> Clone for GrpcClient<F, S, H> {
         Self {
             stack: self.stack.clone(),
             handle: self.handle.clone(),
-            witness: Arc::clone(&self.witness),
+            origin: self.origin.clone(),
             repeatable: Arc::clone(&self.repeatable),
             streaming: Arc::clone(&self.streaming),
         }
@@ -230,7 +263,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        self.address(&mut head.uri);
         let path = head.uri.path();
         let body = GrpcBody::new(body, (self.repeatable)(path));
         let body = if (self.streaming)(path) { body.streaming(&head.headers) } else { body };
@@ -243,7 +277,7 @@ where
             }
             None => send(),
         };
-        GrpcFuture { witness: Arc::clone(&self.witness), call }
+        GrpcFuture { call }
     }
 }
 
@@ -254,7 +288,6 @@ pin_project! {
     where
         GrpcClientPolicy<F, H>: Lend<GrpcTransport<S>, Request<GrpcBody>>,
     {
-        witness: Arc<Witness>,
         #[pin]
         call: StackFuture<GrpcClientPolicy<F, H>, GrpcTransport<S>, Request<GrpcBody>>,
     }
@@ -267,9 +300,8 @@ where
     type Output = Result<Response<GrpcAnswerBody<B>>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = ready!(this.call.poll(cx));
-        Poll::Ready(result.map(|answer| GrpcAnswerBody::of(answer, this.witness)).map_err(status))
+        let result = ready!(self.project().call.poll(cx));
+        Poll::Ready(result.map(|answer| answer.map(GrpcAnswerBody::new)).map_err(status))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{HasTimeout, Server, ServerBody, ServerBuilder, ServerLayer, ServerPo
 use crate::{
     classify::ByCode,
     error::BoxError,
-    grpc::{GRPC_TIMEOUT, RefusalBody, patience, refusal},
+    grpc::{GRPC_TIMEOUT, Grpc, RefusalBody, patience, refusal},
     http::DeadlineHeaderPolicy,
     policy::{Policy, StackFuture},
     respond::RespondFuture,
@@ -35,7 +35,7 @@ impl<T> ServerBuilder<T> {
     where
         T: HasTimeout,
     {
-        self.build(ByCode, |observer, policy| {
+        self.build(&Grpc, ByCode, |observer, policy| {
             DeadlineHeaderPolicy::new(GRPC_TIMEOUT, observer, policy).reading(patience)
         })
     }

@@ -74,7 +74,7 @@ pub use client::{
     AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
 };
 #[cfg(feature = "grpc")]
-pub use grpc_client::{BoxedGrpcClient, GrpcClient, GrpcClientPolicy, GrpcFuture};
+pub use grpc_client::{BoxedGrpcClient, GrpcAttempts, GrpcClient, GrpcClientPolicy, GrpcFuture};
 #[cfg(feature = "grpc")]
 pub use grpc_server::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;

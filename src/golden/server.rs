@@ -25,8 +25,8 @@ use crate::{
     fault::{FaultPolicy, Faults},
     head::Head,
     http::{
-        BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, HttpTelemetryPolicy, Part, Priorities,
-        PriorityHeaderPolicy, REQUEST_TIMEOUT, Teller, ToldBody, Trust,
+        BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, Http, HttpTelemetryPolicy, Judge, Part,
+        Priorities, PriorityHeaderPolicy, REQUEST_TIMEOUT, Teller, ToldBody, Trust,
     },
     name::Name,
     observer::{Observer, Sink},
@@ -196,6 +196,10 @@ impl<T, K> ServerBuilder<T, K> {
     /// axum's router leaves the route with the request, and with feature `axum` it is read from there; this is for
     /// everything else. Only the first 2000 routes keep their names.
     ///
+    /// Over gRPC it says which method a request asks for, `package.Service/Method`, and `None` where there is no such method,
+    /// which is then told of as `_OTHER`. Without it, methods are known by their answers: see
+    /// `docs/telemetry.md`.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use moneta_resilience::golden;
@@ -337,12 +341,14 @@ impl<T, K> ServerBuilder<T, K> {
         K: KeyedOrNot,
     {
         let header = self.deadline_header.clone();
-        self.build(ByStatus, |observer, policy| DeadlineHeaderPolicy::new(header, observer, policy))
+        self.build(&Http, ByStatus, |observer, policy| DeadlineHeaderPolicy::new(header, observer, policy))
     }
 
-    /// Everything for one protocol: how its answers are judged, and how its callers say how long they will wait.
+    /// Everything for one protocol: what is told of its calls, how its answers are judged, and how its callers say how long
+    /// they will wait.
     pub(super) fn build<C>(
         self,
+        judge: &'static dyn Judge,
         classifier: C,
         deadline: impl FnOnce(Observer, Limited<C, K>) -> DeadlineHeaderPolicy<Limited<C, K>>,
     ) -> ServerLayer<C, K>
@@ -374,8 +380,8 @@ impl<T, K> ServerBuilder<T, K> {
         let policy = LimitByHeadPolicy::new(self.timeout.by_head().cloned(), policy);
         let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
-        let policy =
-            HttpTelemetryPolicy::new(Teller::new(observer.clone(), Part::Server, self.trust), policy);
+        let teller = Teller::new(judge, observer.clone(), Part::Server).trusting(self.trust);
+        let policy = HttpTelemetryPolicy::new(teller, policy);
         let parts = Parts {
             profile: Profile::Server,
             observer,

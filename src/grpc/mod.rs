@@ -15,8 +15,8 @@
 //! all, is not tried again, because its caller has had messages. It is counted in `resilience.answers.broken`, and as one
 //! failure more by a circuit breaker that is still closed.
 //!
-//! A server counts a call when its handler has answered: a stream that fails later has been a success there, and is told by
-//! the clients.
+//! A call ends with its answer, on both sides, and is counted then in `resilience.calls`: by its status, or as cancelled where
+//! its caller has not waited for that.
 //!
 //! # Deadlines
 //!
@@ -41,6 +41,15 @@
 //!
 //! For that the messages of a call are recorded while they stream, up to 64 KiB, as in
 //! [`RecordBody`](crate::http::RecordBody), until its answer is there; without retries they are not.
+//!
+//! # Telemetry
+//!
+//! By the conventions of OpenTelemetry: a SERVER span for each call of a server, and one CLIENT span for each call of a client
+//! of which an attempt was admitted, however many it took. Both end with the status, as the events `RequestStarted` and
+//! `RequestFinished` do. A call that is refused on this side is no request.
+//!
+//! What a caller asks for becomes a name in spans and metrics only once an answer shows that there is such a method; see
+//! `docs/telemetry.md`.
 //!
 //! # What a call pays
 //!
@@ -73,18 +82,18 @@ mod body;
 mod reply;
 mod request;
 mod status;
+mod telemetry;
 mod timeout;
 mod transport;
 
 pub use begun::BegunBody;
 pub use body::GrpcAnswerBody;
-pub(crate) use body::Witness;
 pub use reply::reply;
 pub use request::GrpcBody;
 pub(crate) use request::is_stream;
 pub(crate) use status::{refusal, status};
+pub(crate) use telemetry::Grpc;
 pub(crate) use timeout::{GRPC_TIMEOUT, patience, wire_headers};
-use transport::says_how_it_ends;
 pub use transport::{GrpcTransport, GrpcTransportFuture};
 
 /// The body of a server's answer: the handler's own, or nothing, where the status in the headers says it all.

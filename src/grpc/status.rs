@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Empty;
-use tonic::{Code, Status, TimeoutExpired, metadata::MetadataValue};
+use tonic::{Code, ConnectError, Status, TimeoutExpired, metadata::MetadataValue};
 
 use crate::{
     class::Class,
@@ -44,6 +44,39 @@ impl From<CallError> for Status {
 pub(crate) fn status(error: BoxError) -> Status {
     // Of a `CallError` what it carries: tonic looks for a status in the sources, where that does not stand.
     known(CallError::new(error).into_inner()).unwrap_or_else(Status::from_error)
+}
+
+/// The code of [`status`], of an error that is somebody else's.
+pub(super) fn client_code(error: &BoxError) -> Code {
+    if let Some(rejected) = Rejected::find(&**error) {
+        return code(rejected.reason());
+    }
+    let of_source = |source: &(dyn std::error::Error + 'static)| {
+        if let Some(status) = source.downcast_ref::<Status>() {
+            Some(status.code())
+        } else if let Some(injected) = source.downcast_ref::<InjectedFault>() {
+            Some(of_class(injected.class()).code())
+        } else if source.is::<TimeoutExpired>() {
+            Some(Code::DeadlineExceeded)
+        } else if source.is::<ConnectError>() {
+            Some(Code::Unavailable)
+        } else {
+            let reason = source.downcast_ref::<h2::Error>()?.reason()?;
+            Some(Status::from_error(h2::Error::from(reason).into()).code())
+        }
+    };
+    sources(&**error).find_map(of_source).unwrap_or(Code::Unknown)
+}
+
+/// The code of [`refusal`].
+pub(super) fn server_code(error: Option<&BoxError>) -> Code {
+    let Some(error) = error else { return Code::Internal };
+    if let Some(rejected) = Rejected::find(&**error) {
+        return code(rejected.reason());
+    }
+    let status = error.downcast_ref().map(Status::code);
+    let injected = || injected(error).map(|injected| of_class(injected.class()).code());
+    status.or_else(injected).unwrap_or(Code::Internal)
 }
 
 /// The answer of a server for an error, or for a panic: a status without a body.
@@ -224,6 +257,32 @@ mod tests {
         }
         let never = InjectedFault::new(Class::Transient { retry_after: Some(Class::NEVER) });
         assert_eq!(refused_with(never).headers()[PUSHBACK], "-1");
+    }
+
+    #[test]
+    fn what_is_told_of_an_error_is_the_code_that_its_caller_gets() {
+        let errors: [fn() -> BoxError; 11] = [
+            || rejected(Reason::Timeout).into(),
+            || rejected(Reason::RateLimited).into(),
+            || CallError::new(rejected(Reason::Shed).into()).into(),
+            || Status::from(rejected(Reason::BodyIdle)).into(),
+            || Status::not_found("no such account").into(),
+            || CallError::new(Status::data_loss("").into()).into(),
+            || InjectedFault::new(Class::THROTTLED).into(),
+            || TimeoutExpired(()).into(),
+            || ConnectError("refused".into()).into(),
+            || h2::Error::from(h2::Reason::REFUSED_STREAM).into(),
+            || "reset".into(),
+        ];
+        for error in errors {
+            let error = error();
+            let (client, server) = (client_code(&error), server_code(Some(&error)));
+            let answer = refusal(Some(&error));
+            assert_eq!(answer.headers()["grpc-status"], (server as i32).to_string().as_str(), "{error:?}");
+            let text = format!("{error:?}");
+            assert_eq!(client, status(error).code(), "{text}");
+        }
+        assert_eq!(refusal(None).headers()["grpc-status"], (server_code(None) as i32).to_string().as_str());
     }
 
     #[test]

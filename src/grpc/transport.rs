@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use pin_project_lite::pin_project;
 use tonic::{Code, Status, TimeoutExpired, body::Body};
@@ -17,6 +17,7 @@ use tower::Service;
 use super::{BegunBody, GRPC_TIMEOUT, GrpcBody, request::Stream};
 use crate::{
     call::Deadline,
+    classify::code_of_head,
     error::{BoxError, CallError, sources},
 };
 
@@ -116,7 +117,7 @@ where
                     if let Some(stream) = this.stream.take() {
                         response.extensions_mut().insert(stream);
                     }
-                    if answers_at_once || says_how_it_ends(&response) {
+                    if answers_at_once || code_of_head(response.status(), response.headers()).is_some() {
                         return Poll::Ready(Ok(response.map(BegunBody::new)));
                     }
                     this.stage.set(Stage::Beginning { response: Some(response) });
@@ -135,11 +136,6 @@ where
             }
         }
     }
-}
-
-/// Whether the head alone is the verdict: it holds a status, or comes from something that knows no gRPC.
-pub(super) fn says_how_it_ends<B>(response: &Response<B>) -> bool {
-    response.status() != StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS)
 }
 
 /// The answer whose body begins with this frame.

@@ -72,11 +72,13 @@ pub use record::{NotReplayable, RecordBody};
 #[cfg(feature = "reqwest")]
 pub use reqwest::{Reqwest, ReqwestFuture};
 pub use stale::{KeptBody, Stale, StaleBody, StaleCache, StalePass};
+pub(crate) use telemetry::{Http, Judge, Part, Teller, Trust};
 pub use telemetry::{
     HttpTelemetryPass, HttpTelemetryPolicy, ServerTelemetry, ServerTelemetryFuture, ServerTelemetryLayer,
     ToldBody,
 };
-pub(crate) use telemetry::{Part, Teller, Trust};
+#[cfg(feature = "grpc")]
+pub(crate) use telemetry::{Said, Verdict};
 pub(crate) use wire::WireHeaders;
 pub use wire::{WireHeadersPass, WireHeadersPolicy};
 

@@ -102,7 +102,7 @@ impl Series {
             Protocol::Grpc => &[
                 (names::ERROR_TYPE, text(self.error)),
                 (names::RPC_METHOD, text(self.method)),
-                (names::RPC_STATUS, text(self.status.and_then(names::grpc_code))),
+                (names::RPC_STATUS, text(self.status.and_then(|status| self.protocol.status_name(status)))),
                 (names::RPC_SYSTEM, text(Some("grpc"))),
                 (names::SERVER_ADDRESS, text(self.address)),
                 (names::SERVER_PORT, self.port.map(Label::Number)),

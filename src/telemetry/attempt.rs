@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct AttemptTelemetryPolicy<I> {
     observer: Observer,
-    /// `None` where a policy further in makes spans by the conventions of its protocol.
+    /// `None` where another policy makes spans by the conventions of its protocol.
     spans: Option<Spans>,
     inner: I,
 }
@@ -33,7 +33,7 @@ impl<I> AttemptTelemetryPolicy<I> {
         Self { spans: Some(Spans::new(&observer, Side::Client)), observer, inner }
     }
 
-    /// Without spans of its own: those are made further in, by the conventions of the protocol.
+    /// Without spans of its own: those are made by the conventions of the protocol.
     #[cfg(feature = "http")]
     pub(crate) fn without_spans(self) -> Self {
         Self { spans: None, ..self }
@@ -118,7 +118,8 @@ where
         if let Progress::Waiting = *pass.progress {
             let now = cx.now();
             *pass.progress = Progress::Started(now);
-            pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(*pass.attempt, now)));
+            cx.admit();
+            pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(*pass.attempt)));
             self.observer.emit(Event::AttemptStarted { attempt: *pass.attempt, kind: *pass.kind });
         }
         let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));

@@ -117,7 +117,7 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
         if let Some(started) = *pass.started {
-            pass.span.begin(started, || Some(self.spans.plain(1, started)));
+            pass.span.begin(started, || Some(self.spans.plain(1)));
         }
         let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
         if let Some(started) = pass.started.take() {

@@ -26,36 +26,13 @@ pub(crate) const URL_SCHEME: &str = "url.scheme";
 pub(crate) const URL_PATH: &str = "url.path";
 pub(crate) const URL_QUERY: &str = "url.query";
 pub(crate) const URL_FULL: &str = "url.full";
-pub(crate) const SERVER_ADDRESS: &str = "server.address";
-pub(crate) const SERVER_PORT: &str = "server.port";
 pub(crate) const RPC_SYSTEM: &str = "rpc.system.name";
 pub(crate) const RPC_METHOD: &str = "rpc.method";
+pub(crate) const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 pub(crate) const RPC_STATUS: &str = "rpc.response.status_code";
+pub(crate) const SERVER_ADDRESS: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
 pub(crate) const METRIC_OVERFLOW: &str = "otel.metric.overflow";
-
-/// The name of a code of gRPC, by its number.
-pub(crate) fn grpc_code(number: u16) -> Option<&'static str> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(usize::from(number)).copied()
-}
 
 // Durations, recorded one by one.
 

@@ -14,7 +14,7 @@ impl Spans {
     }
 
     #[expect(clippy::unused_self, reason = "what it stands in for has a self")]
-    pub(super) fn plain(&self, _attempt: u32, _started: Instant) -> Prepared {
+    pub(super) fn plain(&self, _attempt: u32) -> Prepared {
         Prepared
     }
 }
@@ -45,6 +45,12 @@ impl Span {
     #[inline]
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
+    }
+
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn attach(&self) -> Option<()> {
+        None
     }
 
     #[inline]

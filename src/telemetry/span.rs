@@ -1,7 +1,7 @@
-use std::{mem, sync::Arc};
+use std::{borrow::Cow, mem, sync::Arc};
 
 use opentelemetry::{
-    Context, KeyValue,
+    Context, ContextGuard, KeyValue,
     trace::{SpanBuilder, SpanKind, Status, TraceContextExt},
 };
 use tokio::time::Instant;
@@ -22,8 +22,8 @@ impl Spans {
     }
 
     /// A span that is called like the pipeline.
-    pub(crate) fn plain(&self, attempt: u32, started: Instant) -> Prepared {
-        let mut prepared = self.named(self.pipeline.to_string(), started);
+    pub(crate) fn plain(&self, attempt: u32) -> Prepared {
+        let mut prepared = self.named(self.pipeline.to_string());
         if attempt > 1 {
             prepared.note(names::RESEND_COUNT, i64::from(attempt - 1));
         }
@@ -31,7 +31,7 @@ impl Spans {
     }
 
     /// A span of this name.
-    pub(crate) fn named(&self, name: String, started: Instant) -> Prepared {
+    pub(crate) fn named(&self, name: impl Into<Cow<'static, str>>) -> Prepared {
         let mut attributes = Vec::with_capacity(12);
         attributes.push(KeyValue::new(names::PIPELINE, Arc::clone(&self.pipeline)));
         let builder = SpanBuilder::from_name(name)
@@ -40,7 +40,6 @@ impl Spans {
                 Side::Client => SpanKind::Client,
                 Side::Server => SpanKind::Server,
             })
-            .with_start_time(clock::wall(started))
             .with_attributes(attributes);
         Prepared { builder, parent: None }
     }
@@ -109,11 +108,25 @@ impl Span {
     /// Does a piece of the work inside the span.
     #[inline]
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _attached = match self {
+        let _attached = self.attach();
+        work()
+    }
+
+    /// All that this thread does is inside the span, until what is given back is dropped.
+    #[inline]
+    pub(crate) fn attach(&self) -> Option<ContextGuard> {
+        match self {
             Self::Open(context) => Some(context.clone().attach()),
             Self::Waiting | Self::Closed => None,
-        };
-        work()
+        }
+    }
+
+    /// Gives it the name that is only known now.
+    #[cfg(feature = "http")]
+    pub(crate) fn rename(&self, name: &'static str) {
+        if let Self::Open(context) = self {
+            context.span().update_name(name);
+        }
     }
 
     /// Adds an attribute that is only known now.

@@ -14,6 +14,7 @@ use opentelemetry::{
 use tokio::time::Instant;
 
 use super::span::Prepared;
+use crate::clock;
 
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -38,7 +39,7 @@ pub(super) fn open(now: Instant, prepare: impl FnOnce() -> Option<Prepared>) -> 
         }
         let Prepared { builder, parent } = prepare()?;
         let parent = parent.as_ref().unwrap_or(current);
-        let span = tracer.build_with_context(builder, parent);
+        let span = tracer.build_with_context(builder.with_start_time(clock::wall(now)), parent);
         // A span that was sampled out has an identity of its own, which its children need to be sampled out with it.
         // A no-op has none, or its parent's.
         let own = span.span_context();

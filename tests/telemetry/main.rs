@@ -4,6 +4,8 @@
 
 #[cfg(all(feature = "http", feature = "logs", feature = "metrics"))]
 mod canaries;
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod http_client;
 #[cfg(feature = "http")]

@@ -39,6 +39,12 @@ impl Traces {
         format!("{:?}", self.exporter.get_finished_spans().unwrap())
     }
 
+    /// How many spans have finished.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn all(&self) -> usize {
+        self.exporter.get_finished_spans().unwrap().len()
+    }
+
     /// The finished spans of a pipeline, in the order of their ends.
     pub(crate) fn spans(&self, pipeline: &str) -> Vec<SpanData> {
         let spans = self.exporter.get_finished_spans().unwrap();

@@ -27,8 +27,8 @@ use crate::{
 use crate::{
     classify::ByStatus,
     http::{
-        AnswerBody, BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, HttpFallbackPolicy,
-        HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, Teller, TimedBody, ToldBody, Trust, WireHeaders,
+        AnswerBody, BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, Http, HttpFallbackPolicy,
+        HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, Teller, TimedBody, ToldBody, WireHeaders,
         WireHeadersPolicy,
     },
     timeout::{LimitByHead, LimitByHeadPolicy},
@@ -69,13 +69,14 @@ pub type ClientBodyOr<B, FB> = ToldBody<AnswerBody<AttemptBody<B>, FB>>;
 pub type AttemptBody<B> = TimedBody<HeldBody<ToldBody<B>>>;
 /// What stands inside the limits on the body of a client for HTTP.
 #[cfg(feature = "http")]
-pub type HttpAttempts<H = NoHedge> = IdempotencyKeyPolicy<WiredAttempts<ByStatus, H>>;
-/// The attempts of a protocol over HTTP, whose answers `C` judges.
+pub type HttpAttempts<H = NoHedge> =
+    IdempotencyKeyPolicy<WiredAttempts<HttpTelemetryPolicy<Wired<ByStatus>>, H>>;
+/// The attempts of a protocol over HTTP; `A` is one of them.
 #[cfg(feature = "http")]
-pub type WiredAttempts<C, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<Wired<C>>>, H>;
-/// An attempt of a protocol over HTTP, with what it says and what is told of it.
+pub type WiredAttempts<A, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<A>>, H>;
+/// An attempt of a protocol over HTTP, with what it says; `C` judges its answers.
 #[cfg(feature = "http")]
-pub type Wired<C> = HttpTelemetryPolicy<TimeoutPolicy<WireHeadersPolicy<Innermost<C>>>>;
+pub type Wired<C> = TimeoutPolicy<WireHeadersPolicy<Innermost<C>>>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
@@ -90,12 +91,15 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let (keys, limits) = (self.settings.idempotency_keys, self.limits_of_bodies());
         let by_head = self.limit_by_head();
-        let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers);
+        let tell = |observer: &Observer, attempt| {
+            HttpTelemetryPolicy::new(Teller::new(&Http, observer.clone(), Part::Client), attempt)
+        };
+        let (fallback, observer, handle, attempts) = self.wired(ByStatus, |headers| headers, tell);
         let policy = IdempotencyKeyPolicy::new(keys, attempts);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), policy);
         let policy = HttpFallbackPolicy::new(fallback, observer.clone(), policy);
         let policy = LimitByHeadPolicy::new(by_head, policy);
-        let policy = HttpTelemetryPolicy::new(Teller::new(observer, Part::Call, Trust::default()), policy);
+        let policy = HttpTelemetryPolicy::new(Teller::new(&Http, observer, Part::Call), policy);
         Client::new(Stack::new(Arc::new(policy), service), handle)
     }
 
@@ -117,13 +121,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         BodyLimits { total: Some(self.timeout.limit()), ..self.settings.body_limits.clone() }
     }
 
-    /// The attempts of a protocol over HTTP: how its answers are judged, and what its attempts say.
+    /// The attempts of a protocol over HTTP: how its answers are judged, what its attempts say, and what is told of each.
     #[cfg(feature = "http")]
-    pub(in crate::golden) fn wired<D>(
+    pub(in crate::golden) fn wired<D, A>(
         self,
         classifier: D,
         wire: impl FnOnce(WireHeaders) -> WireHeaders,
-    ) -> (F, Observer, Handle, WiredAttempts<D, H>)
+        tell: impl FnOnce(&Observer, Wired<D>) -> A,
+    ) -> (F, Observer, Handle, WiredAttempts<A, H>)
     where
         T: HasTimeout,
         F: HasFallback,
@@ -135,8 +140,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let until_body_end = settings.bulkhead_until_body_end;
         let hold = |bulkhead| BodyBulkheadPolicy::new(bulkhead, until_body_end);
         let tell = |observer: Observer, attempt| {
-            let teller = Teller::new(observer.clone(), Part::Attempt, Trust::default());
-            let attempt = HttpTelemetryPolicy::new(teller, attempt);
+            let attempt = tell(&observer, attempt);
             AttemptTelemetryPolicy::new(observer, attempt).without_spans()
         };
         let (observer, handle, attempts) =

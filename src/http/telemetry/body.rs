@@ -1,15 +1,19 @@
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
+    thread,
 };
 
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::open::{Open, Part, Verdict};
+use super::{judge::Verdict, open::Open};
 use crate::{
+    circuit_breaker::Late,
     error::{BoxError, CallError},
     event::Outcome,
 };
@@ -17,8 +21,9 @@ use crate::{
 pin_project! {
     /// The body of an answer, whose end is the end of its call: it is told then, once, and the span ends.
     ///
-    /// That end is the last frame, an error, or the drop. A client that drops a body has read as much as it wanted. On a
-    /// server it means that the caller went away, unless everything that the head had promised was written.
+    /// That end is the last frame, an error, or the drop. A client that drops the body of an answer over HTTP has read as much
+    /// as it wanted. Over gRPC, before its status, that is a call that was cancelled. On a server it means that the caller went
+    /// away, unless everything that the head had promised was written.
     ///
     /// Its error is a [`CallError`]: the body's own.
     pub struct ToldBody<B> {
@@ -31,10 +36,11 @@ pin_project! {
 
     impl<B> PinnedDrop for ToldBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
+            let this = this.project();
             let Some(telling) = this.telling.take() else { return };
-            telling.open.span.enter(|| this.body.set(None));
+            let dropped = telling.drop_inside(this.body);
             telling.dropped();
+            dropped.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
 }
@@ -42,33 +48,64 @@ pin_project! {
 /// An answer whose body has not ended.
 #[derive(Debug)]
 pub(super) struct Telling {
-    pub(super) open: Open,
+    open: Open,
     /// By its head.
-    pub(super) verdict: Verdict,
+    verdict: Verdict,
+    late: Option<Late>,
     /// How long the head says that the body is.
-    pub(super) promised: Option<u64>,
+    promised: Option<u64>,
     /// How many bytes of it passed.
-    pub(super) passed: u64,
+    passed: u64,
     /// Inside a poll; found by the drop only when that poll unwinds.
-    pub(super) polling: bool,
+    polling: bool,
 }
 
 impl Telling {
-    fn end(self, verdict: Verdict) {
-        self.open.end(verdict, self.passed, Instant::now());
+    pub(super) fn new(open: Open, verdict: Verdict, promised: Option<u64>) -> Self {
+        let late = open.teller.late(&verdict);
+        Self { open, verdict, late, promised, passed: 0, polling: false }
+    }
+
+    /// Drops the body, which is somebody else's code: its panic goes on once the end was told, and costs no count.
+    fn drop_inside<B>(&self, mut body: Pin<&mut Option<B>>) -> thread::Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.open.span.enter(|| body.set(None))))
+    }
+
+    /// The body has ended, with these trailers.
+    pub(super) fn ended(self, trailers: Option<&HeaderMap>, now: Instant) {
+        let teller = &self.open.teller;
+        let verdict = teller.judge.on_end(teller.part, self.verdict, trailers);
+        self.judged(verdict, now);
+    }
+
+    fn failed(self, error: &BoxError, now: Instant) {
+        let teller = &self.open.teller;
+        let verdict = teller.judge.on_break(teller.part, self.verdict, error);
+        self.judged(verdict, now);
+    }
+
+    fn judged(mut self, verdict: Verdict, now: Instant) {
+        let late = self.late.take();
+        self.open.teller.turned_out(&self.verdict, late, &verdict);
+        self.end(verdict, now);
     }
 
     fn dropped(self) {
-        let part = self.open.teller.part;
-        let complete = self.promised.is_some_and(|promised| self.passed >= promised);
+        let teller = &self.open.teller;
         let verdict = if self.polling {
-            Verdict { status: self.verdict.status, ..Verdict::on_drop(part, Outcome::Panicked) }
-        } else if part == Part::Server && !complete && self.verdict.error.is_none() {
-            Verdict { outcome: Outcome::Cancelled, ..self.verdict }
+            let panicked = teller.judge.on_drop(teller.part, Outcome::Panicked);
+            Verdict { status: self.verdict.status.or(panicked.status), ..panicked }
         } else {
-            self.verdict
+            let whole = self.promised.is_some_and(|promised| self.passed >= promised);
+            teller.judge.on_leave(teller.part, self.verdict, whole)
         };
-        self.end(verdict);
+        self.end(verdict, Instant::now());
+    }
+
+    fn end(self, verdict: Verdict, now: Instant) {
+        // Whatever became of it: who has answered with something is there.
+        let verdict = Verdict { recognised: verdict.recognised || self.passed > 0, ..verdict };
+        self.open.end(verdict, self.passed, now);
     }
 }
 
@@ -98,22 +135,26 @@ where
         let frame = telling.open.span.enter(|| body.as_mut().poll_frame(cx));
         telling.polling = false;
         let frame = ready!(frame).map(|frame| frame.map_err(Into::into));
-        let verdict = match &frame {
+        let goes_on = match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     telling.passed += bytes::Buf::remaining(data) as u64;
                 }
                 // Whoever was told that this is the end need not ask again.
-                (frame.is_trailers() || body.is_end_stream()).then_some(telling.verdict)
+                !frame.is_trailers() && !body.is_end_stream()
             }
-            Some(Err(error)) => Some(telling.verdict.broken(telling.open.teller.part, error)),
-            None => Some(telling.verdict),
+            Some(Err(_)) | None => false,
         };
-        if let (Some(verdict), Some(telling)) = (verdict, this.telling.take_if(|_| verdict.is_some())) {
-            if !matches!(frame, Some(Ok(_))) {
-                telling.open.span.enter(|| this.body.set(None));
+        if let Some(telling) = this.telling.take_if(|_| !goes_on) {
+            let is_over = !matches!(frame, Some(Ok(_)));
+            let dropped = if is_over { telling.drop_inside(this.body) } else { Ok(()) };
+            let now = Instant::now();
+            match &frame {
+                Some(Ok(frame)) => telling.ended(frame.trailers_ref(), now),
+                Some(Err(error)) => telling.failed(error, now),
+                None => telling.ended(None, now),
             }
-            telling.end(verdict);
+            dropped.unwrap_or_else(|panic| resume_unwind(panic));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(CallError::new)))
     }

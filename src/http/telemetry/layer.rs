@@ -4,6 +4,7 @@ use tower::Layer;
 
 use super::{
     HttpTelemetryPolicy,
+    judge::Http,
     open::{Part, Teller, Trust},
 };
 use crate::{
@@ -79,7 +80,7 @@ impl ServerTelemetryLayer {
     }
 
     fn with(observer: Observer, trust: Trust) -> Self {
-        let teller = Teller::new(observer, Part::Server, trust);
+        let teller = Teller::new(&Http, observer, Part::Server).trusting(trust);
         Self { policy: Arc::new(HttpTelemetryPolicy::new(teller, Leaf::new(ByStatus))) }
     }
 

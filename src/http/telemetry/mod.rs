@@ -1,13 +1,16 @@
-//! Telemetry of HTTP: what OpenTelemetry's conventions ask, on both ends of the wire.
+//! Telemetry of HTTP, and of gRPC over it: what OpenTelemetry's conventions ask, on both ends of the wire.
 //!
-//! One policy tells of each part of a stack: of the calls of a server, of the calls of a client with all their attempts,
-//! and of each attempt by itself. What it tells of ends with the *body* of the answer (its last frame, its error, or its
-//! drop), because that is when the work is done and when it is known how it went.
+//! One policy tells of each part of a stack: of the calls of a server, of the calls of a client with all that it does for
+//! them, and of what it sends. What it tells of ends with the *body* of the answer (its last frame, its error, or its
+//! drop), because that is when the work is done and when it is known how it went. What a protocol has of its own is a
+//! [`Judge`].
 //!
 //! A span is only prepared where somebody would see it. Without a tracer provider a request pays for two words of its head.
 
 mod body;
+mod judge;
 mod layer;
+mod methods;
 mod open;
 mod policy;
 #[cfg(feature = "otel")]
@@ -18,6 +21,9 @@ mod trace;
 mod words;
 
 pub use body::ToldBody;
+pub(crate) use judge::{Http, Judge};
+#[cfg(feature = "grpc")]
+pub(crate) use judge::{Said, Verdict};
 pub use layer::{ServerTelemetry, ServerTelemetryFuture, ServerTelemetryLayer};
 pub(crate) use open::{Part, Teller, Trust};
 pub use policy::{HttpTelemetryPass, HttpTelemetryPolicy};

@@ -2,9 +2,13 @@
 
 use http::{HeaderMap, Request};
 
-use super::open::{Seen, Teller, Verdict};
+use super::{
+    judge::Verdict,
+    open::{Seen, Teller},
+};
 use crate::{
     call::Call,
+    event::Exchange,
     telemetry::{Prepared, Span},
 };
 
@@ -12,6 +16,6 @@ pub(super) fn prepare<B>(_: &Teller, _: &Seen, _: &Call, _: &Request<B>) -> Opti
     None
 }
 
-pub(super) fn note_end(_: &Span, _: &Verdict) {}
+pub(super) fn note_end(_: &Span, _: &Exchange, _: Option<&str>, _: &Verdict) {}
 
 pub(in crate::http) fn inject(_: &mut HeaderMap) {}

@@ -1,46 +1,47 @@
 use std::{fmt, sync::Arc};
 
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{Request, Version, header::CONTENT_LENGTH};
 use tokio::time::Instant;
 
-use super::words;
+use super::{
+    judge::{Judge, Verdict},
+    methods, trace, words,
+};
 use crate::{
+    circuit_breaker::{CircuitBreakerHandle, Late},
     class::Class,
-    error::BoxError,
-    event::{Ended, Event, Exchange, Outcome},
+    event::{Ended, Event, Exchange, Protocol},
     head::Head,
     observer::Observer,
-    policy::{Answer, outcome_of},
-    respond,
     telemetry::{Side, Span, SpanEnd, Spans},
 };
 
 /// Finds the pattern of paths that a request matched.
-type RouteOf = dyn Fn(Head<'_>) -> Option<&'static str> + Send + Sync;
+pub(super) type RouteOf = dyn Fn(Head<'_>) -> Option<&'static str> + Send + Sync;
 
 /// Which part of a stack tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The calls of a server.
     Server,
-    /// The calls of a client, with all their attempts.
+    /// The calls of a client, with whatever it does for them.
     Call,
-    /// The attempts of a client.
-    Attempt,
+    /// The requests of a client: over HTTP its attempts, over gRPC all the attempts of a call as one.
+    Client,
 }
 
 impl Part {
-    pub(super) fn side(self) -> Side {
+    pub(crate) fn side(self) -> Side {
         match self {
             Self::Server => Side::Server,
             Self::Call => Side::Internal,
-            Self::Attempt => Side::Client,
+            Self::Client => Side::Client,
         }
     }
 
     /// Whether it tells of calls, as the stack's observers know them.
     pub(super) fn is_call(self) -> bool {
-        self != Self::Attempt
+        self != Self::Client
     }
 }
 
@@ -48,9 +49,12 @@ impl Part {
 pub(crate) struct Teller {
     pub(super) observer: Observer,
     pub(super) part: Part,
+    pub(super) judge: &'static dyn Judge,
+    pub(super) protocol: Protocol,
     #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "there are no spans"))]
-    pub(super) spans: Spans,
+    pub(super) spans: Option<Spans>,
     pub(super) trust: Trust,
+    breaker: Option<CircuitBreakerHandle>,
 }
 
 /// What a server makes of what its callers say.
@@ -63,20 +67,71 @@ pub(crate) struct Trust {
 }
 
 impl Teller {
-    pub(crate) fn new(observer: Observer, part: Part, trust: Trust) -> Arc<Self> {
-        Arc::new(Self { spans: Spans::new(&observer, part.side()), observer, part, trust })
+    pub(crate) fn new(judge: &'static dyn Judge, observer: Observer, part: Part) -> Self {
+        let protocol = judge.protocol();
+        // Over gRPC a call has one span, that of its requests.
+        let has_span = (protocol, part) != (Protocol::Grpc, Part::Call);
+        let spans = has_span.then(|| Spans::new(&observer, part.side()));
+        Self { observer, part, judge, protocol, spans, trust: Trust::default(), breaker: None }
     }
 
-    /// What the conventions ask about a request, where it goes over the wire here.
-    pub(super) fn exchange(&self, head: Head<'_>) -> Option<Exchange> {
-        match self.part {
-            Part::Server => {
-                let told = self.trust.route_of.as_ref().and_then(|route_of| route_of(head));
-                let route = told.or_else(|| words::matched_route(head));
-                Some(words::served(head, route))
+    pub(crate) fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Tells this breaker of answers that begin well and end badly.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn breaking(self, breaker: Option<CircuitBreakerHandle>) -> Self {
+        Self { breaker, ..self }
+    }
+
+    /// Whether what it tells of begins with an attempt that is let in, and not before.
+    pub(super) fn awaits_attempt(&self) -> bool {
+        (self.protocol, self.part) == (Protocol::Grpc, Part::Client)
+    }
+
+    /// What the conventions ask about a request, where it goes over the wire here. Beside it the method that is asked for,
+    /// where only the answer tells whether there is one of that name.
+    fn exchange(&self, head: Head<'_>) -> (Option<Exchange>, Option<Box<str>>) {
+        let route_of = self.trust.route_of.as_deref();
+        let exchange = match (self.part, self.protocol) {
+            (Part::Call, _) => return (None, None),
+            (Part::Server, Protocol::Http) => {
+                let told = route_of.and_then(|route_of| route_of(head));
+                words::served(head, told.or_else(|| words::matched_route(head)))
             }
-            Part::Attempt => Some(words::sent(head)),
-            Part::Call => None,
+            (Part::Server, Protocol::Grpc) => {
+                let (exchange, asked) = methods::served(head, route_of);
+                return (Some(exchange), asked);
+            }
+            (Part::Client, Protocol::Http) => words::sent(head),
+            (Part::Client, Protocol::Grpc) => methods::sent(head),
+        };
+        (Some(exchange), None)
+    }
+
+    /// The version of HTTP that a server was asked in, where the conventions ask for it.
+    fn version(&self, version: Version) -> Option<&'static str> {
+        let told = (self.protocol, self.part) == (Protocol::Http, Part::Server);
+        told.then(|| words::version(version)).flatten()
+    }
+
+    /// Leave to tell the breaker later of an answer with such a head, if that is not all there is to say.
+    pub(super) fn late(&self, head: &Verdict) -> Option<Late> {
+        let goes_on = self.part == Part::Client && head.status.is_none();
+        self.breaker.as_ref().filter(|_| goes_on).and_then(CircuitBreakerHandle::late)
+    }
+
+    /// An answer has ended otherwise than its head said, by which it was counted.
+    pub(super) fn turned_out(&self, head: &Verdict, late: Option<Late>, end: &Verdict) {
+        if self.part != Part::Client || head.status.is_some() || end.class == Class::Success {
+            return;
+        }
+        self.observer.emit(Event::AnswerBroken { outcome: end.outcome });
+        // It knows of the call already, as one that the dependency has answered.
+        if let (Some(breaker), Some(late)) = (&self.breaker, late.filter(|_| end.class != Class::CallerFault))
+        {
+            breaker.record_late(late, end.class);
         }
     }
 }
@@ -86,75 +141,8 @@ impl fmt::Debug for Teller {
         f.debug_struct("Teller")
             .field("observer", &self.observer)
             .field("part", &self.part)
+            .field("judge", &self.judge)
             .finish_non_exhaustive()
-    }
-}
-
-/// How a call or a request ends, as far as is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Verdict {
-    pub(super) outcome: Outcome,
-    /// What kind of error that is to this side, if it is one.
-    pub(super) error: Option<&'static str>,
-    pub(super) status: Option<u16>,
-    pub(super) version: Option<&'static str>,
-}
-
-impl Verdict {
-    /// By the head of an answer, or what came instead.
-    pub(super) fn on<B>(part: Part, answer: &Answer<Response<B>>) -> Self {
-        match &answer.result {
-            Ok(response) => Self::on_head(part, answer.outcome, response),
-            Err(error) => Self::on_error(part, answer.outcome, error),
-        }
-    }
-
-    fn on_head<B>(part: Part, outcome: Outcome, response: &Response<B>) -> Self {
-        let status = response.status();
-        let error = match part {
-            Part::Server => status.as_u16() >= 500,
-            Part::Attempt => status.as_u16() >= 400,
-            Part::Call => false,
-        };
-        Self {
-            outcome,
-            error: match part {
-                Part::Call => part.side().error_type(outcome, None),
-                _ => error.then(|| words::error(status)),
-            },
-            status: (part != Part::Call).then(|| status.as_u16()),
-            // A server has it from the request.
-            version: (part == Part::Attempt).then(|| words::version(response.version())).flatten(),
-        }
-    }
-
-    fn on_error(part: Part, outcome: Outcome, error: &BoxError) -> Self {
-        let kind = part.side().error_type(outcome, Some(error));
-        // A server's caller gets a status nevertheless.
-        let status = (part == Part::Server).then(|| respond::status(Some(error)));
-        Self {
-            outcome,
-            // Over the limit of its rate, or at fault otherwise: that is no error of the server.
-            error: kind.filter(|_| status.is_none_or(|status| status.is_server_error())),
-            status: status.map(|status| status.as_u16()),
-            version: None,
-        }
-    }
-
-    /// By how it ended without an answer.
-    pub(super) fn on_drop(part: Part, outcome: Outcome) -> Self {
-        let status =
-            (part == Part::Server && outcome == Outcome::Panicked).then(|| respond::status(None).as_u16());
-        Self { outcome, error: part.side().error_type(outcome, None), status, version: None }
-    }
-
-    /// By what came of the body, after a head that said otherwise.
-    pub(super) fn broken(self, part: Part, error: &BoxError) -> Self {
-        let outcome = match part {
-            Part::Server => Outcome::Fault,
-            Part::Call | Part::Attempt => outcome_of(error, Class::TRANSIENT),
-        };
-        Self { outcome, error: part.side().error_type(outcome, Some(error)), ..self }
     }
 }
 
@@ -168,9 +156,11 @@ pub(super) struct Open {
 }
 
 /// What is known of a request before it begins.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) exchange: Option<Exchange>,
+    /// The method that a gRPC server is asked for, where only the answer tells whether there is one of that name.
+    pub(super) asked: Option<Box<str>>,
     request_size: Option<u64>,
     /// On a server.
     version: Option<&'static str>,
@@ -180,10 +170,12 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn of<B>(teller: &Teller, request: &Request<B>) -> Self {
+        let (exchange, asked) = teller.exchange(Head::of(request));
         Self {
-            exchange: teller.exchange(Head::of(request)),
+            exchange,
+            asked,
             request_size: length(request.headers()),
-            version: (teller.part == Part::Server).then(|| words::version(request.version())).flatten(),
+            version: teller.version(request.version()),
             head_alone: request.method() == http::Method::HEAD,
         }
     }
@@ -195,31 +187,37 @@ pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
 }
 
 impl Open {
-    pub(super) fn begin(teller: &Arc<Teller>, seen: &Seen, span: Span, started: Instant) -> Self {
+    pub(super) fn begin(teller: &Arc<Teller>, seen: Seen, span: Span, started: Instant) -> Self {
         if let Some(exchange) = seen.exchange {
             span.enter(|| teller.observer.emit(Event::RequestStarted { exchange }));
         }
-        Self { teller: Arc::clone(teller), span, started, seen: *seen }
+        Self { teller: Arc::clone(teller), span, started, seen }
     }
 
     /// Tells how it ended, `response_size` bytes of body later.
-    pub(super) fn end(mut self, verdict: Verdict, response_size: u64, now: Instant) {
-        let Verdict { outcome, error, status, version } = verdict;
-        let elapsed = now.saturating_duration_since(self.started);
+    pub(super) fn end(self, verdict: Verdict, response_size: u64, now: Instant) {
+        let Self { teller, mut span, started, seen } = self;
+        let Verdict { outcome, error, status, recognised, .. } = verdict;
+        let elapsed = now.saturating_duration_since(started);
+        let exchange = seen.exchange.map(|exchange| match &seen.asked {
+            Some(asked) if recognised => Exchange { method: methods::learn(asked), ..exchange },
+            _ => exchange,
+        });
         // Inside the span, so that a line in a log is found by it.
-        self.span.enter(|| {
-            let observer = &self.teller.observer;
-            let Seen { exchange, request_size, .. } = self.seen;
+        span.enter(|| {
+            let observer = &teller.observer;
             if let Some(exchange) = exchange {
-                let version = self.seen.version.or(version);
+                let (version, request_size) = (seen.version.or(verdict.version), seen.request_size);
                 let ended = Ended { status, error, version, elapsed, request_size, response_size };
                 observer.emit(Event::RequestFinished { exchange, ended });
             }
-            if self.teller.part.is_call() {
+            if teller.part.is_call() {
                 observer.emit(Event::CallFinished { outcome, elapsed });
             }
         });
-        super::trace::note_end(&self.span, &verdict);
-        self.span.end(SpanEnd { outcome, error, now });
+        if let Some(exchange) = exchange {
+            trace::note_end(&span, &exchange, seen.asked.as_deref(), &verdict);
+        }
+        span.end(SpanEnd { outcome, error, now });
     }
 }

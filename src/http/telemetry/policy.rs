@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     body::{Telling, ToldBody},
-    open::{Open, Seen, Teller, Verdict, length},
+    open::{Open, Seen, Teller, length},
     trace,
 };
 use crate::{
@@ -34,8 +34,8 @@ pub struct HttpTelemetryPolicy<I> {
 }
 
 impl<I> HttpTelemetryPolicy<I> {
-    pub(crate) fn new(teller: Arc<Teller>, inner: I) -> Self {
-        Self { teller, inner }
+    pub(crate) fn new(teller: Teller, inner: I) -> Self {
+        Self { teller: Arc::new(teller), inner }
     }
 
     pub(super) fn teller(&self) -> &Teller {
@@ -56,35 +56,55 @@ pin_project! {
 
 #[derive(Debug)]
 enum Progress {
-    /// Never polled.
-    Waiting(Seen, Option<Box<Prepared>>),
+    /// Never polled, or no attempt was let in.
+    Waiting(Ahead),
     /// Begun, and not answered.
     Begun(Open),
     /// Its end was told, or is told by the body of its answer.
     Over,
 }
 
+/// What is known of what is to begin.
+#[derive(Debug, Default)]
+struct Ahead {
+    seen: Seen,
+    prepared: Option<Box<Prepared>>,
+}
+
+impl Ahead {
+    fn begin(self, teller: &Arc<Teller>, now: Instant) -> Open {
+        let mut span = Span::new();
+        span.begin(now, || self.prepared.map(|prepared| *prepared));
+        Open::begin(teller, self.seen, span, now)
+    }
+}
+
 /// Tells of a call that panics before it has a pass.
 struct Panics<'a> {
     teller: &'a Arc<Teller>,
-    seen: Seen,
-    prepared: Option<Box<Prepared>>,
+    ahead: Ahead,
     started: Instant,
 }
 
 impl Drop for Panics<'_> {
     fn drop(&mut self) {
         if self.teller.part.is_call() {
-            let open = begin(self.teller, &self.seen, self.prepared.take(), self.started);
-            open.end(Verdict::on_drop(self.teller.part, Outcome::Panicked), 0, Instant::now());
+            let open = mem::take(&mut self.ahead).begin(self.teller, self.started);
+            let verdict = self.teller.judge.on_drop(self.teller.part, Outcome::Panicked);
+            open.end(verdict, 0, Instant::now());
         }
     }
 }
 
-fn begin(teller: &Arc<Teller>, seen: &Seen, prepared: Option<Box<Prepared>>, now: Instant) -> Open {
-    let mut span = Span::new();
-    span.begin(now, || prepared.map(|prepared| *prepared));
-    Open::begin(teller, seen, span, now)
+impl Progress {
+    /// Begins what has not begun.
+    fn begin(&mut self, teller: &Arc<Teller>, now: Instant) -> Option<&Open> {
+        *self = match mem::replace(self, Self::Over) {
+            Self::Waiting(ahead) => Self::Begun(ahead.begin(teller, now)),
+            begun => begun,
+        };
+        if let Self::Begun(open) = self { Some(open) } else { None }
+    }
 }
 
 impl<I> Sealed for HttpTelemetryPolicy<I> {}
@@ -98,14 +118,13 @@ where
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
         // Functions of the user are asked about the request, here and further in. A call that ends by a panic of theirs has
         // no pass.
-        let mut panics =
-            Panics { teller: &self.teller, seen: Seen::default(), prepared: None, started: call.started };
-        panics.seen = Seen::of(&self.teller, &request);
-        panics.prepared = trace::prepare(&self.teller, &panics.seen, &call, &request);
+        let mut panics = Panics { teller: &self.teller, ahead: Ahead::default(), started: call.started };
+        panics.ahead.seen = Seen::of(&self.teller, &request);
+        panics.ahead.prepared = trace::prepare(&self.teller, &panics.ahead.seen, &call, &request);
         let inner = self.inner.start(call, request);
-        let (seen, prepared) = (panics.seen, panics.prepared.take());
+        let ahead = mem::take(&mut panics.ahead);
         mem::forget(panics);
-        HttpTelemetryPass { head_alone: seen.head_alone, progress: Progress::Waiting(seen, prepared), inner }
+        HttpTelemetryPass { head_alone: ahead.seen.head_alone, progress: Progress::Waiting(ahead), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -116,7 +135,7 @@ where
                 let inner = catch_unwind(AssertUnwindSafe(|| {
                     open.span.enter(|| self.inner.abandon(pass.inner, ending, now));
                 }));
-                open.end(Verdict::on_drop(self.teller.part, outcome_of(ending)), 0, now);
+                open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), 0, now);
                 inner.unwrap_or_else(|panic| resume_unwind(panic));
             }
             Progress::Waiting(..) => self.inner.abandon(pass.inner, ending, now),
@@ -139,27 +158,43 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        if let Progress::Waiting(seen, prepared) = pass.progress {
-            let open = begin(&self.teller, seen, prepared.take(), cx.now());
-            *pass.progress = Progress::Begun(open);
-        }
-        let Progress::Begun(open) = &*pass.progress else {
-            panic!("a call is not polled again once it was answered")
+        let teller = &self.teller;
+        let inner = |cx: &mut Poller<'_, '_>| self.inner.poll(pass.inner, seat, cx);
+        let answer = match pass.progress {
+            Progress::Waiting(_) if teller.awaits_attempt() => {
+                let (mut entered, progress) = (None, &mut *pass.progress);
+                let mut begin = |now| {
+                    // Whatever follows in this poll is inside.
+                    if entered.is_none() {
+                        entered = progress.begin(teller, now).map(|open| open.span.attach());
+                    }
+                };
+                cx.hearing(&mut begin, inner)
+            }
+            Progress::Waiting(_) => {
+                let open = pass.progress.begin(teller, cx.now()).expect("it has just begun");
+                open.span.enter(|| inner(cx))
+            }
+            Progress::Begun(open) => open.span.enter(|| inner(cx)),
+            Progress::Over => panic!("a call is not polled again once it was answered"),
         };
-        let answer = ready!(open.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
+        let answer = ready!(answer);
         let Progress::Begun(open) = mem::replace(pass.progress, Progress::Over) else {
-            unreachable!("nobody else has the pass")
+            // No attempt was let in, and there is nothing to tell.
+            return Poll::Ready(answer.map(|response| response.map(|body| ToldBody::new(body, None))));
         };
-        let verdict = Verdict::on(self.teller.part, &answer);
-        let has_body = answer.result.as_ref().is_ok_and(|response| !*pass.head_alone && goes_on(response));
-        if !has_body {
+        let verdict = teller.judge.on_answer(teller.part, &answer);
+        if answer.result.is_err() {
             open.end(verdict, 0, cx.now());
             return Poll::Ready(answer.map(|response| response.map(|body| ToldBody::new(body, None))));
         }
         Poll::Ready(answer.map(|response| {
-            let promised = length(response.headers());
-            let telling = Telling { open, verdict, promised, passed: 0, polling: false };
-            response.map(|body| ToldBody::new(body, Some(telling)))
+            let telling = Telling::new(open, verdict, length(response.headers()));
+            if !*pass.head_alone && goes_on(&response) {
+                return response.map(|body| ToldBody::new(body, Some(telling)));
+            }
+            telling.ended(None, cx.now());
+            response.map(|body| ToldBody::new(body, None))
         }))
     }
 

@@ -1,4 +1,4 @@
-//! The spans of HTTP, and how a trace goes on over the wire.
+//! The spans of HTTP and gRPC, and how a trace goes on over the wire.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use opentelemetry::{
@@ -8,15 +8,20 @@ use opentelemetry::{
 };
 
 use super::{
-    open::{Part, Seen, Teller, Verdict},
+    judge::Verdict,
+    open::{Part, Seen, Teller},
     words,
 };
 use crate::{
     call::Call,
+    event::{Exchange, Protocol},
     redact,
-    telemetry::{Prepared, Span, has_tracer, names},
+    telemetry::{Prepared, Span, Spans, has_tracer, names},
     words::OTHER,
 };
+
+/// What gRPC is called, and a span of it whose method nobody knows.
+const GRPC: &str = "grpc";
 
 /// The longest value of an attribute that comes from outside, in bytes.
 const MAX_LEN: usize = 1_024;
@@ -28,41 +33,71 @@ pub(super) fn prepare<B>(
     call: &Call,
     request: &Request<B>,
 ) -> Option<Box<Prepared>> {
-    has_tracer(call.started).then(|| Box::new(prepared(teller, seen, call, request)))
-}
-
-fn prepared<B>(teller: &Teller, seen: &Seen, call: &Call, request: &Request<B>) -> Prepared {
-    let Some(exchange) = &seen.exchange else { return teller.spans.plain(1, call.started) };
-    let method = if exchange.method == OTHER { "HTTP" } else { exchange.method };
-    let name = match exchange.route {
-        Some(route) => format!("{method} {route}"),
-        None => method.to_owned(),
+    let spans = teller.spans.as_ref().filter(|_| has_tracer(call.started))?;
+    let Some(exchange) = &seen.exchange else { return Some(Box::new(spans.plain(1))) };
+    let mut span = match exchange.protocol {
+        Protocol::Http => over_http(spans, exchange, teller.part, call, request),
+        Protocol::Grpc => over_grpc(spans, exchange, seen.asked.is_some(), request.uri()),
     };
-    let mut span = teller.spans.named(name, call.started);
-    span.note(names::HTTP_METHOD, exchange.method);
-    if exchange.method == OTHER {
-        span.note(names::HTTP_METHOD_ORIGINAL, cut(redact::text(request.method().as_str()).into_owned()));
-    }
-    match teller.part {
-        Part::Server => serve(&mut span, teller, request),
-        _ => send(&mut span, call, request.uri()),
-    }
-    for (key, value) in [
-        (names::URL_SCHEME, exchange.scheme),
-        (names::HTTP_ROUTE, exchange.route),
-        (names::SERVER_ADDRESS, exchange.address),
-    ] {
-        if let Some(value) = value {
-            span.note(key, value);
-        }
+    if let Some(address) = exchange.address {
+        span.note(names::SERVER_ADDRESS, address);
     }
     if let Some(port) = exchange.port {
         span.note(names::SERVER_PORT, i64::from(port));
     }
+    if teller.part == Part::Server {
+        go_on(&mut span, teller, request);
+    }
+    Some(Box::new(span))
+}
+
+fn over_http<B>(
+    spans: &Spans,
+    exchange: &Exchange,
+    part: Part,
+    call: &Call,
+    request: &Request<B>,
+) -> Prepared {
+    let method = if exchange.method == OTHER { "HTTP" } else { exchange.method };
+    let mut span = match exchange.route {
+        Some(route) => spans.named(format!("{method} {route}")),
+        None => spans.named(method),
+    };
+    span.note(names::HTTP_METHOD, exchange.method);
+    if exchange.method == OTHER {
+        span.note(names::HTTP_METHOD_ORIGINAL, cut(redact::text(request.method().as_str()).into_owned()));
+    }
+    match part {
+        Part::Server => serve(&mut span, request),
+        _ => send(&mut span, call, request.uri()),
+    }
+    for (key, value) in [(names::URL_SCHEME, exchange.scheme), (names::HTTP_ROUTE, exchange.route)] {
+        if let Some(value) = value {
+            span.note(key, value);
+        }
+    }
     span
 }
 
-fn serve<B>(span: &mut Prepared, teller: &Teller, request: &Request<B>) {
+/// `awaits`: only the answer tells whether there is a method of that name.
+fn over_grpc(spans: &Spans, exchange: &Exchange, awaits: bool, uri: &Uri) -> Prepared {
+    let mut span = spans.named(if exchange.method == OTHER { GRPC } else { exchange.method });
+    span.note(names::RPC_SYSTEM, GRPC);
+    if !awaits {
+        span.note(names::RPC_METHOD, exchange.method);
+        if exchange.method == OTHER {
+            span.note(names::RPC_METHOD_ORIGINAL, original(uri.path()));
+        }
+    }
+    span
+}
+
+/// What a method is called that nobody knows.
+fn original(path: &str) -> String {
+    cut(redact::path(path.strip_prefix('/').unwrap_or(path)).into_owned())
+}
+
+fn serve<B>(span: &mut Prepared, request: &Request<B>) {
     span.note(names::URL_PATH, cut(redact::path(request.uri().path()).into_owned()));
     if let Some(query) = request.uri().query() {
         span.note(names::URL_QUERY, cut(redact::query(query)));
@@ -70,6 +105,10 @@ fn serve<B>(span: &mut Prepared, teller: &Teller, request: &Request<B>) {
     if let Some(version) = words::version(request.version()) {
         span.note(names::PROTOCOL_VERSION, version);
     }
+}
+
+/// Goes on with the trace of the caller, or begins one beside it.
+fn go_on<B>(span: &mut Prepared, teller: &Teller, request: &Request<B>) {
     let here = Context::current();
     let named = with_request_id(request.headers(), &here);
     let here = named.as_ref().unwrap_or(&here);
@@ -136,10 +175,21 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Adds to a span what only its end tells.
-pub(super) fn note_end(span: &Span, verdict: &Verdict) {
+/// Adds to a span what only its end tells. `asked`: the method, where that is known only now.
+pub(super) fn note_end(span: &Span, exchange: &Exchange, asked: Option<&str>, verdict: &Verdict) {
+    if let Some(asked) = asked {
+        span.note(names::RPC_METHOD, exchange.method);
+        if exchange.method == OTHER {
+            span.note(names::RPC_METHOD_ORIGINAL, original(asked));
+        } else {
+            span.rename(exchange.method);
+        }
+    }
     if let Some(status) = verdict.status {
-        span.note(names::HTTP_STATUS, i64::from(status));
+        match exchange.protocol.status_name(status) {
+            Some(name) => span.note(names::RPC_STATUS, name),
+            None => span.note(names::HTTP_STATUS, i64::from(status)),
+        }
     }
     if let Some(version) = verdict.version {
         span.note(names::PROTOCOL_VERSION, version);

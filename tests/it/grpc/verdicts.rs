@@ -201,10 +201,12 @@ async fn an_answer_that_breaks_off_is_told_and_fails_once_more() {
         let mut prices = QuotesClient::new(client).stream(CHAT, no_messages()).await.unwrap();
         assert_eq!(prices.next().await.unwrap().unwrap(), "9311");
         assert_eq!(handle.counts().answers_broken(outcome), 0);
+        assert_eq!(Outcome::ALL.map(|outcome| handle.counts().calls(outcome)), [0; Outcome::ALL.len()]);
         end.unbounded_send(()).unwrap();
         while prices.next().await.is_some() {}
         assert_eq!(handle.counts().answers_broken(outcome), 1, "{outcome:?}");
-        assert_eq!(handle.counts().calls(Outcome::Success), 1);
+        assert_eq!(handle.counts().calls(outcome), 1, "as it ended, and not as it began");
+        assert_eq!(handle.counts().calls(Outcome::Success), 0);
         let breaker = handle.circuit_breaker().unwrap().snapshot();
         assert_eq!((breaker.calls, breaker.failures), (2, 1), "{outcome:?}");
     }
