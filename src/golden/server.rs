@@ -105,7 +105,8 @@ impl<T, K> ServerBuilder<T, K> {
     /// When `limit` is zero.
     #[track_caller]
     pub fn timeout(self, limit: Duration) -> ServerBuilder<Limit, K> {
-        self.with(|_, keys| (Limit(positive("a timeout", limit)), keys))
+        let limit = Limit(positive("a timeout", limit));
+        self.with(|_, keys| (limit, keys))
     }
 
     /// Takes the limit of each call from the head of its request, in the place of one [`timeout`](Self::timeout) for all.

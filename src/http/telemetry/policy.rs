@@ -25,7 +25,8 @@ use crate::{
     telemetry::{Prepared, Span, outcome_of},
 };
 
-/// Tells of a part of a stack over HTTP, until the bodies of the answers end: the spans and requests by the conventions for HTTP, the ends of calls.
+/// Tells of a part of a stack over HTTP, until the bodies of the answers end: the spans and requests that the conventions ask
+/// for, and the ends of calls.
 #[derive(Clone, Debug)]
 pub struct HttpTelemetryPolicy<I> {
     /// Shared by the bodies, which outlive their calls.
