@@ -28,7 +28,8 @@ struct Held {
     completed_in: AtomicBool,
 }
 
-/// The part of a store that a handler needs without naming its type.
+/// The part of a store that a handler needs without naming its type, which is why its future is boxed: beside the write of a
+/// record, that is nothing.
 trait Checkpoints: Send + Sync {
     fn checkpoint(&self, id: Identity, owner: Owner, phase: u32) -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -4,10 +4,7 @@ use std::{
     convert::Infallible,
     future::pending,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use bytes::Bytes;
@@ -17,21 +14,17 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use moneta_resilience::{
     BoxError, Registry,
-    event::{Event, Outcome},
+    event::Outcome,
     fallback::NoFallback,
     golden::{self, ClientBuilder},
-    record::Tape,
     retry::{Backoff, RetryLayer},
 };
 use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
-use tokio::time::{advance, sleep};
+use tokio::time::sleep;
 use tower::service_fn;
 
-use crate::{
-    SECOND, alone,
-    traces::{Traces, words},
-};
+use crate::{SECOND, seen::Seen, traces::words};
 
 type Body = BoxBody<Bytes, io::Error>;
 
@@ -47,22 +40,7 @@ fn get() -> Request<()> {
     Request::get("http://ada:secret@quotes.internal:8080/quotes/ACME?card=4111111111111111").body(()).unwrap()
 }
 
-struct Seen {
-    tape: Arc<Tape>,
-    traces: Traces,
-    _alone: tokio::sync::MutexGuard<'static, ()>,
-}
-
 impl Seen {
-    async fn new() -> Self {
-        let alone = alone().await;
-        let traces = Traces::new();
-        traces.set();
-        // That is noticed within a second.
-        advance(SECOND).await;
-        Self { tape: Arc::default(), traces, _alone: alone }
-    }
-
     fn client(&self) -> ClientBuilder<golden::Limit, NoFallback> {
         golden::client("quotes")
             .timeout(8 * SECOND)
@@ -72,38 +50,17 @@ impl Seen {
             .sink(self.tape.clone())
     }
 
-    fn spans(&self) -> Vec<SpanData> {
-        self.traces.spans("quotes")
-    }
-
     /// The statuses and errors of the requests that ended; as many began.
-    fn ended(&self) -> Vec<(Option<u16>, Option<&'static str>)> {
-        let events = self.tape.events();
-        let begun = events.iter().filter(|event| matches!(event, Event::RequestStarted { .. })).count();
-        let ended: Vec<_> = events
-            .iter()
-            .filter_map(|event| match event {
-                Event::RequestFinished { ended, .. } => Some((ended.status, ended.error)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(begun, ended.len());
-        ended
-    }
-
-    fn outcomes(&self) -> Vec<Outcome> {
-        let events = self.tape.events();
-        let outcome = |event: &Event| match event {
-            Event::CallFinished { outcome, .. } => Some(*outcome),
-            _ => None,
-        };
-        events.iter().filter_map(outcome).collect()
+    fn results(&self) -> Vec<(Option<u16>, Option<&'static str>)> {
+        let (begun, ended) = self.requests();
+        assert_eq!(begun.len(), ended.len());
+        ended.into_iter().map(|(_, ended)| (ended.status, ended.error)).collect()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_attempt_is_a_request_of_its_own_under_the_span_of_the_call() {
-    let (seen, attempts) = (Seen::new().await, AtomicU16::new(0));
+    let (seen, attempts) = (Seen::new("quotes").await, AtomicU16::new(0));
     let sent: &std::sync::Mutex<Vec<HeaderMap>> = Box::leak(Box::default());
     let attempts: &AtomicU16 = Box::leak(Box::new(attempts));
     let client = seen.client().http(service_fn(async |request: Request<()>| {
@@ -164,13 +121,13 @@ async fn every_attempt_is_a_request_of_its_own_under_the_span_of_the_call() {
     }
     let took = |span: &SpanData| span.end_time.duration_since(span.start_time).unwrap();
     assert_eq!((took(first), took(second)), (SECOND / 2, SECOND / 2 + SECOND));
-    assert_eq!(seen.ended(), [(Some(503), Some("503")), (Some(200), None)]);
+    assert_eq!(seen.results(), [(Some(503), Some("503")), (Some(200), None)]);
     assert_eq!(seen.outcomes(), [Outcome::Success]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_refused_on_this_side_makes_no_request() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client =
         seen.client().http(service_fn(async |_: Request<()>| Ok::<_, BoxError>(answer(200, full("")))));
     client.handle().circuit_breaker().unwrap().force_open();
@@ -181,7 +138,7 @@ async fn a_call_that_is_refused_on_this_side_makes_no_request() {
         words(call),
         ["quotes INTERNAL error", "error.type=circuit_open", "outcome=rejected", "pipeline=quotes"]
     );
-    assert_eq!(seen.ended(), []);
+    assert_eq!(seen.results(), []);
     assert_eq!(seen.outcomes(), [Outcome::Rejected]);
 }
 
@@ -190,7 +147,7 @@ async fn what_comes_instead_of_an_answer_is_told_without_its_text() {
     let refused = || -> Result<Response<Body>, BoxError> {
         Err(io::Error::new(io::ErrorKind::ConnectionRefused, "card 4111 1111 1111 1111").into())
     };
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client =
         seen.client().without_retry().http(service_fn(move |_: Request<()>| async move { refused() }));
     client.send(get()).await.expect_err("nobody listens");
@@ -204,34 +161,34 @@ async fn what_comes_instead_of_an_answer_is_told_without_its_text() {
             "{told:?}"
         );
     }
-    assert_eq!(seen.ended(), [(None, Some("transient"))]);
+    assert_eq!(seen.results(), [(None, Some("transient"))]);
     drop(seen);
 
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client = seen.client().without_retry().attempt_timeout(SECOND);
     let client = client.http(service_fn(async |_: Request<()>| {
         pending::<()>().await;
         Ok::<_, BoxError>(answer(200, full("")))
     }));
     client.send(get()).await.expect_err("it hangs");
-    assert_eq!(seen.ended(), [(None, Some("timeout"))]);
+    assert_eq!(seen.results(), [(None, Some("timeout"))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_at_fault_is_an_error_of_its_attempt_alone() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client = seen
         .client()
         .http(service_fn(async |_: Request<()>| Ok::<_, BoxError>(answer(404, full("no such quote")))));
     drop(client.send(get()).await.unwrap());
     let told: Vec<_> = seen.spans().iter().map(|span| words(span)[0].clone()).collect();
     assert_eq!(told, ["GET CLIENT error", "quotes INTERNAL unset"]);
-    assert_eq!(seen.ended(), [(Some(404), Some("404"))]);
+    assert_eq!(seen.results(), [(Some(404), Some("404"))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_after_a_good_head_is_an_error_of_attempt_and_call() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client = seen.client().http(service_fn(async |_: Request<()>| {
         let frames =
             [Ok(Frame::data(Bytes::from_static(b"a"))), Err(io::Error::from(io::ErrorKind::BrokenPipe))];
@@ -240,13 +197,13 @@ async fn a_body_that_breaks_after_a_good_head_is_an_error_of_attempt_and_call() 
     client.send(get()).await.unwrap().into_body().collect().await.expect_err("it breaks");
     let told: Vec<_> = seen.spans().iter().map(|span| words(span)[0].clone()).collect();
     assert_eq!(told, ["GET CLIENT error", "quotes INTERNAL error"]);
-    assert_eq!(seen.ended(), [(Some(200), Some("transient"))]);
+    assert_eq!(seen.results(), [(Some(200), Some("transient"))]);
     assert_eq!(seen.outcomes(), [Outcome::Transient]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalls_is_told_with_the_limit_that_cut_it() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client = seen.client().http(service_fn(async |_: Request<()>| {
         let silence = stream::pending::<Result<Frame<Bytes>, io::Error>>();
         Ok::<_, BoxError>(answer(200, BodyExt::boxed(StreamBody::new(silence))))
@@ -260,18 +217,18 @@ async fn a_body_that_stalls_is_told_with_the_limit_that_cut_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_has_read_enough_of_a_good_answer_is_no_error() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client =
         seen.client().http(service_fn(async |_: Request<()>| Ok::<_, BoxError>(answer(200, full("quote")))));
     drop(client.send(get()).await.unwrap());
     let told: Vec<_> = seen.spans().iter().map(|span| words(span)[0].clone()).collect();
     assert_eq!(told, ["GET CLIENT unset", "quotes INTERNAL unset"]);
-    assert_eq!((seen.ended(), seen.outcomes()), (vec![(Some(200), None)], vec![Outcome::Success]));
+    assert_eq!((seen.results(), seen.outcomes()), (vec![(Some(200), None)], vec![Outcome::Success]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_ends_its_spans_and_requests_once() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let client = seen.client().http(service_fn(async |_: Request<()>| {
         pending::<()>().await;
         Ok::<_, BoxError>(answer(200, full("")))
@@ -279,12 +236,12 @@ async fn a_call_that_is_dropped_ends_its_spans_and_requests_once() {
     tokio::time::timeout(SECOND, client.send(get())).await.expect_err("it hangs");
     let told: Vec<_> = seen.spans().iter().map(|span| words(span)[0].clone()).collect();
     assert_eq!(told, ["GET CLIENT unset", "quotes INTERNAL unset"]);
-    assert_eq!((seen.ended(), seen.outcomes()), (vec![(None, None)], vec![Outcome::Cancelled]));
+    assert_eq!((seen.results(), seen.outcomes()), (vec![(None, None)], vec![Outcome::Cancelled]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_the_hosts_that_are_named_are_told_of_the_trace() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("quotes").await;
     let told: &std::sync::Mutex<Vec<bool>> = Box::leak(Box::default());
     let transport = service_fn(async |request: Request<()>| {
         told.lock().unwrap().push(request.headers().contains_key("traceparent"));

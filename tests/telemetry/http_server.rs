@@ -1,6 +1,6 @@
 //! The conventions for HTTP, on a server: what is told of each call, exactly.
 
-use std::{convert::Infallible, future::pending, io, sync::Arc};
+use std::{convert::Infallible, future::pending, io};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::join, stream};
@@ -9,24 +9,19 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use moneta_resilience::{
     Class, Registry,
-    event::{Ended, Event, Exchange, Outcome},
+    event::{Ended, Exchange, Outcome},
     fault::{Fault, Faults},
     golden::{self, ServerBuilder},
-    record::Tape,
 };
 use opentelemetry::{
     Context,
     baggage::BaggageExt,
     trace::{SpanId, TraceContextExt, TraceId},
 };
-use opentelemetry_sdk::trace::SpanData;
 use tokio::time::{advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{
-    SECOND, alone,
-    traces::{Traces, words},
-};
+use crate::{SECOND, seen::Seen, traces::words};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -52,23 +47,7 @@ fn get(path: &str) -> Request<()> {
     Request::get(path).body(()).unwrap()
 }
 
-/// A server whose handler answers as `answer` says, and what was told of it.
-struct Seen {
-    tape: Arc<Tape>,
-    traces: Traces,
-    _alone: tokio::sync::MutexGuard<'static, ()>,
-}
-
 impl Seen {
-    async fn new() -> Self {
-        let alone = alone().await;
-        let traces = Traces::new();
-        traces.set();
-        // That is noticed within a second.
-        advance(SECOND).await;
-        Self { tape: Arc::default(), traces, _alone: alone }
-    }
-
     fn server(&self) -> ServerBuilder<golden::Limit> {
         golden::server("accounts")
             .timeout(SECOND)
@@ -77,50 +56,18 @@ impl Seen {
             .route_of(|head| head.uri.path().starts_with("/accounts/").then_some("/accounts/{id}"))
     }
 
-    /// The one span that ended.
-    fn span(&self) -> SpanData {
-        let mut spans = self.traces.spans("accounts");
-        assert_eq!(spans.len(), 1, "{spans:?}");
-        spans.remove(0)
-    }
-
     /// The one request, and how it ended; that it began, and that nothing was told twice.
-    fn ended(&self) -> (Exchange, Ended) {
-        let events = self.tape.events();
-        let begun: Vec<_> = events
-            .iter()
-            .filter_map(|event| match event {
-                Event::RequestStarted { exchange } => Some(*exchange),
-                _ => None,
-            })
-            .collect();
-        let ended: Vec<_> = events
-            .iter()
-            .filter_map(|event| match event {
-                Event::RequestFinished { exchange, ended } => Some((*exchange, *ended)),
-                _ => None,
-            })
-            .collect();
-        let ([begun], [ended]) = (&begun[..], &ended[..]) else { panic!("{events:?}") };
+    fn request(&self) -> (Exchange, Ended) {
+        let (begun, ended) = self.requests();
+        let ([begun], [ended]) = (&begun[..], &ended[..]) else { panic!("{:?}", self.tape) };
         assert_eq!(*begun, ended.0);
         *ended
-    }
-
-    fn outcomes(&self) -> Vec<Outcome> {
-        self.tape
-            .events()
-            .iter()
-            .filter_map(|event| match event {
-                Event::CallFinished { outcome, .. } => Some(*outcome),
-                _ => None,
-            })
-            .collect()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_told_by_the_conventions_as_a_child_of_its_caller() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         let here = Context::current();
         assert_eq!(here.span().span_context().trace_id(), TraceId::from_hex(TRACE).unwrap());
@@ -157,7 +104,7 @@ async fn a_call_is_told_by_the_conventions_as_a_child_of_its_caller() {
     assert_eq!(span.parent_span_id, SpanId::from_hex(CALLER).unwrap());
     assert!(span.parent_span_is_remote);
     assert_eq!(span.end_time.duration_since(span.start_time).unwrap(), SECOND / 2);
-    let (exchange, ended) = seen.ended();
+    let (exchange, ended) = seen.request();
     assert_eq!(
         (exchange.method, exchange.route, exchange.scheme),
         ("GET", Some("/accounts/{id}"), Some("http"))
@@ -172,7 +119,7 @@ async fn a_call_is_told_by_the_conventions_as_a_child_of_its_caller() {
 async fn the_route_is_the_one_that_axum_matched_and_an_unmatched_path_has_none() {
     use axum::{Router, routing::get as route};
 
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let layer = golden::server("accounts").timeout(SECOND).registry(&Registry::new()).layer();
     let inner = Router::new().route("/{id}/cards", route(async || "none"));
     let app = Router::new().nest("/accounts", inner).fallback(async || StatusCode::NOT_FOUND).layer(layer);
@@ -188,7 +135,7 @@ async fn the_route_is_the_one_that_axum_matched_and_an_unmatched_path_has_none()
 
 #[tokio::test(start_paused = true)]
 async fn a_method_that_nobody_knows_is_other_everywhere_but_in_the_original() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::builder().status(405).body(full("")).unwrap())
     }));
@@ -199,7 +146,7 @@ async fn a_method_that_nobody_knows_is_other_everywhere_but_in_the_original() {
     assert_eq!(words[0], "HTTP SERVER unset");
     assert!(words.contains(&"http.request.method=_OTHER".to_owned()));
     assert!(words.contains(&"http.request.method_original=FROB".to_owned()));
-    assert_eq!(seen.ended().0.method, "_OTHER");
+    assert_eq!(seen.request().0.method, "_OTHER");
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +158,7 @@ async fn a_server_is_at_fault_from_500_on() {
         (500, Some("500"), Outcome::Transient),
         (501, Some("501"), Outcome::Fault),
     ] {
-        let seen = Seen::new().await;
+        let seen = Seen::new("accounts").await;
         let server = seen.server().layer().layer(service_fn(move |_: Request<()>| async move {
             Ok::<_, Infallible>(Response::builder().status(status).body(full("")).unwrap())
         }));
@@ -220,7 +167,7 @@ async fn a_server_is_at_fault_from_500_on() {
         assert_eq!(words[0] == "GET SERVER error", error.is_some(), "{words:?}");
         let told = words.iter().find_map(|word| word.strip_prefix("error.type="));
         assert_eq!(told, error);
-        let ended = seen.ended().1;
+        let ended = seen.request().1;
         assert_eq!((ended.status, ended.error), (Some(status), error));
         assert_eq!(seen.outcomes(), [outcome]);
     }
@@ -228,7 +175,7 @@ async fn a_server_is_at_fault_from_500_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_call_has_the_status_of_its_refusal_and_the_reason() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().bulkhead(1).layer().layer(service_fn(async |_: Request<()>| {
         pending::<()>().await;
         Ok::<_, Infallible>(Response::new(full("")))
@@ -247,7 +194,7 @@ async fn a_refused_call_has_the_status_of_its_refusal_and_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_an_error_of_its_own_and_is_told_once() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(
         async |_: Request<()>| -> Result<Response<Body>, Infallible> { panic!("card 4111 1111 1111 1111") },
     ));
@@ -268,13 +215,13 @@ async fn a_panic_is_an_error_of_its_own_and_is_told_once() {
             "url.scheme=http",
         ]
     );
-    assert_eq!(seen.ended().1.error, Some("panic"));
+    assert_eq!(seen.request().1.error, Some("panic"));
     assert_eq!(seen.outcomes(), [Outcome::Panicked]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_is_no_error_whenever_it_goes() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         pending::<()>().await;
         Ok::<_, Infallible>(Response::new(full("")))
@@ -286,11 +233,11 @@ async fn a_caller_that_goes_away_is_no_error_whenever_it_goes() {
     let told = words(&seen.span());
     assert_eq!(told[0], "GET SERVER unset");
     assert!(told.contains(&"outcome=cancelled".to_owned()));
-    assert_eq!((seen.ended().1.status, seen.ended().1.error), (None, None));
-    assert_eq!(seen.ended().1.elapsed, SECOND / 2);
+    assert_eq!((seen.request().1.status, seen.request().1.error), (None, None));
+    assert_eq!(seen.request().1.elapsed, SECOND / 2);
     drop(seen);
 
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::new(frames([Ok("a"), Ok("b")])))
     }));
@@ -302,7 +249,7 @@ async fn a_caller_that_goes_away_is_no_error_whenever_it_goes() {
     let told = words(&seen.span());
     assert_eq!(told[0], "GET SERVER unset");
     assert!(told.contains(&"outcome=cancelled".to_owned()));
-    let ended = seen.ended().1;
+    let ended = seen.request().1;
     assert_eq!((ended.status, ended.error, ended.response_size), (Some(200), None, 1));
     assert_eq!(seen.outcomes(), [Outcome::Cancelled]);
 }
@@ -310,7 +257,7 @@ async fn a_caller_that_goes_away_is_no_error_whenever_it_goes() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_was_written_as_promised_is_a_success_though_nobody_saw_its_end() {
     // What hyper does: it drops a body of a known length once all of it was written.
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(
             Response::builder().header("content-length", "2").body(frames([Ok("a"), Ok("b")])).unwrap(),
@@ -327,7 +274,7 @@ async fn a_body_that_was_written_as_promised_is_a_success_though_nobody_saw_its_
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_head_is_over_with_its_head() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(
             Response::builder().header("content-length", "1000").body(frames([Ok("a")])).unwrap(),
@@ -343,7 +290,7 @@ async fn an_answer_to_head_is_over_with_its_head() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_after_a_good_head_is_an_error() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::new(frames([Ok("a"), Err(io::ErrorKind::BrokenPipe)])))
     }));
@@ -358,7 +305,7 @@ async fn a_body_that_breaks_after_a_good_head_is_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_panics_is_told_as_a_panic() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
         let bug =
             stream::once(async { panic!("a bug") }).map(|()| Ok::<_, io::Error>(Frame::data(Bytes::new())));
@@ -373,7 +320,7 @@ async fn a_body_that_panics_is_told_as_a_panic() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_at_the_edge_begins_a_trace_with_a_link_and_takes_no_baggage() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen.server().edge().layer().layer(service_fn(async |_: Request<()>| {
         assert!(Context::current().baggage().is_empty());
         Ok::<_, Infallible>(Response::new(full("")))
@@ -393,7 +340,7 @@ async fn a_server_at_the_edge_begins_a_trace_with_a_link_and_takes_no_baggage() 
 #[tokio::test(start_paused = true)]
 async fn a_hostile_trace_context_begins_a_new_trace() {
     for value in ["", "00", "zz-zz-zz-zz", &format!("00-{TRACE}-0000000000000000-01"), &"0".repeat(10_000)] {
-        let seen = Seen::new().await;
+        let seen = Seen::new("accounts").await;
         let server = seen
             .server()
             .layer()
@@ -410,7 +357,7 @@ async fn a_hostile_trace_context_begins_a_new_trace() {
 async fn a_span_that_is_open_already_is_the_parent() {
     use opentelemetry::trace::{FutureExt as _, Tracer, TracerProvider as _};
 
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let server = seen
         .server()
         .layer()
@@ -425,7 +372,7 @@ async fn a_span_that_is_open_already_is_the_parent() {
 
 #[tokio::test(start_paused = true)]
 async fn an_injected_fault_is_told_as_what_its_caller_gets() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     let faults = Faults::new();
     faults.arm(Fault::error(Class::TRANSIENT));
     let server = seen
@@ -435,12 +382,12 @@ async fn an_injected_fault_is_told_as_what_its_caller_gets() {
         .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
     let Ok(answer) = server.oneshot(get("/")).await;
     assert_eq!(answer.status(), 503);
-    assert_eq!((seen.ended().1.status, seen.ended().1.error), (Some(503), Some("transient")));
+    assert_eq!((seen.request().1.status, seen.request().1.error), (Some(503), Some("transient")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_told_without_a_provider_is_the_same_but_for_the_span() {
-    let seen = Seen::new().await;
+    let seen = Seen::new("accounts").await;
     opentelemetry::global::set_tracer_provider(opentelemetry::trace::noop::NoopTracerProvider::new());
     advance(2 * SECOND).await;
     let server = seen
@@ -450,5 +397,5 @@ async fn what_was_told_without_a_provider_is_the_same_but_for_the_span() {
     let Ok(answer) = server.oneshot(get("/accounts/7")).await;
     answer.into_body().collect().await.unwrap();
     assert_eq!(seen.traces.spans("accounts").len(), 0);
-    assert_eq!(seen.ended().1.status, Some(200));
+    assert_eq!(seen.request().1.status, Some(200));
 }

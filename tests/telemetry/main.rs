@@ -13,6 +13,8 @@ mod http_server;
 #[cfg(all(feature = "http", feature = "logs"))]
 mod logs;
 mod metrics;
+#[cfg(feature = "http")]
+mod seen;
 mod spans;
 mod traces;
 

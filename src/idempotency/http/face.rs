@@ -262,6 +262,7 @@ fn is_stream(headers: &HeaderMap) -> bool {
     media_type.eq_ignore_ascii_case("text/event-stream")
 }
 
+/// In a box only to be named: this is the rest of a body that was longer than what is read.
 fn unread<B>(body: B) -> ReadBody
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,

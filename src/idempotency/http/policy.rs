@@ -71,7 +71,8 @@ pin_project! {
         Refused { refusal: Refusal },
         /// There is one, and nothing was done yet.
         Keyed { call: Call, id: Identity, request: Option<Request<B>> },
-        /// The body is read, and after that a task is at it.
+        /// The body is read, and after that a task is at it. In a box: a call with a key asks a store and has a task of its
+        /// own, which costs more; one without is not boxed.
         Running { answer: BoxFuture<'static, Answer<Response<ReadBody>>> },
     }
 }

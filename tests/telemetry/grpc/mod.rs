@@ -7,26 +7,18 @@ mod trace;
 #[path = "../../it/grpc/wire.rs"]
 mod wire;
 
-use std::{io, sync::Arc};
+use std::io;
 
 use bytes::Bytes;
 use futures::stream;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
-use moneta_resilience::{
-    event::{Ended, Event, Exchange, Outcome},
-    record::Tape,
-};
-use opentelemetry_sdk::trace::SpanData;
-use tokio::{sync::MutexGuard, time::advance};
+use moneta_resilience::event::{Ended, Outcome};
 use tonic::Code;
 
 use self::wire::{framed, trailers};
-use crate::{
-    SECOND, alone,
-    traces::{Traces, words},
-};
+use crate::seen::Seen;
 
 type Body = BoxBody<Bytes, io::Error>;
 
@@ -92,68 +84,11 @@ fn trailers_only(code: Code) -> Response<Body> {
     Response::builder().header("grpc-status", code as i32).body(body([])).unwrap()
 }
 
-/// What is told.
-struct Seen {
-    pipeline: &'static str,
-    tape: Arc<Tape>,
-    traces: Traces,
-    _alone: MutexGuard<'static, ()>,
-}
-
 impl Seen {
-    async fn new(pipeline: &'static str) -> Self {
-        let alone = alone().await;
-        let traces = Traces::new();
-        traces.set();
-        // That is noticed within a second.
-        advance(SECOND).await;
-        Self { pipeline, tape: Arc::default(), traces, _alone: alone }
-    }
-
-    fn spans(&self) -> Vec<SpanData> {
-        self.traces.spans(self.pipeline)
-    }
-
-    /// The one span that ended.
-    fn span(&self) -> SpanData {
-        let mut spans = self.spans();
-        assert_eq!(spans.len(), 1, "{spans:?}");
-        spans.remove(0)
-    }
-
-    fn words(&self) -> Vec<String> {
-        words(&self.span())
-    }
-
-    /// The requests over the wire, as they began, and as they ended.
-    fn requests(&self) -> (Vec<Exchange>, Vec<(Exchange, Ended)>) {
-        let (mut begun, mut ended) = (Vec::new(), Vec::new());
-        for event in self.tape.events() {
-            match event {
-                Event::RequestStarted { exchange } => begun.push(exchange),
-                Event::RequestFinished { exchange, ended: how } => ended.push((exchange, how)),
-                _ => {}
-            }
-        }
-        (begun, ended)
-    }
-
     /// How the one request ended that began.
     fn ended(&self) -> Ended {
         let (begun, ended) = self.requests();
         assert_eq!((begun.len(), ended.len()), (1, 1), "{:?}", self.tape);
         ended[0].1
-    }
-
-    /// How its calls ended.
-    fn outcomes(&self) -> Vec<Outcome> {
-        self.told(|event| match event {
-            Event::CallFinished { outcome, .. } => Some(outcome),
-            _ => None,
-        })
-    }
-
-    fn told<T>(&self, pick: impl Fn(Event) -> Option<T>) -> Vec<T> {
-        self.tape.events().into_iter().filter_map(pick).collect()
     }
 }
