@@ -4,15 +4,17 @@
 //! answer of the first time; the handler is not run twice. What a [`Store`] keeps of a key is in one of four states:
 //!
 //! ```text
-//!                  claim                     complete
-//!        Absent ───────────▶ InProgress ─────────────────▶ Done
-//!          ▲ ▲                │  │   │                       │
-//!          │ └────────────────┘  │   │ lease over, claim:    │ retention over
-//!          │   release: provably │   │ InDoubt (default),    │
-//!          │   not run           │   │ Reexecute, Resume     │
-//!          │                     ▼   ▼                       │
-//!          │ reconcile         InDoubt ── reconcile ──▶ Done │
-//!          └───────────────────────┴─────────────────────────┘
+//!                 claim                              complete
+//!       Absent ────────────▶ InProgress ──────────────────────────────▶ Done
+//!        ▲ ▲                  │  │  ▲ │                                 ▲ │
+//!        │ └───── release ────┘  │  └─┘ renew, or the lease is over:    │ │
+//!        │     provably not run  │      Reexecute, Resume               │ │
+//!        │                       │                                      │ │
+//!        │      panic, error, run limit; the lease is over and          │ │
+//!        │      somebody comes (default)                                │ │
+//!        │                       ▼                                      │ │
+//!        ├───── reconcile ─── InDoubt ───────── reconcile ──────────────┘ │
+//!        └─────────────────── the retention is over ──────────────────────┘
 //! ```
 //!
 //! * Whoever comes with the key of another request is told so (`Mismatch`), before anything else is looked at.

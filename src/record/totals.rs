@@ -157,13 +157,13 @@ pub(super) const TOTALS: [Reading<u64>; 19] = [
         },
     },
     Reading {
-        name: names::IDEMPOTENCY_REQUESTS,
+        name: names::IDEMPOTENCY_OUTCOMES,
         unit: "{call}",
-        description: "Calls that carried an idempotency key",
+        description: "Calls that carried an idempotency key, by what became of them",
         read: |pipeline, write| {
             if pipeline.has_idempotency() {
                 for result in IdempotencyResult::ALL {
-                    write(pipeline.cells.idempotency(result), &[(names::RESULT, result.as_str())]);
+                    write(pipeline.cells.idempotency(result), &[(names::OUTCOME, result.as_str())]);
                 }
             }
         },

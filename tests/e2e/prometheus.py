@@ -25,7 +25,7 @@ ABSENT = {
     "resilience.rate_limiter.requests": "it has no rate limit",
     "resilience.answers.broken": "it speaks no gRPC",
     "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
-    "resilience.idempotency.requests": "it has no idempotency keys",
+    "resilience.idempotency.outcomes": "it has no idempotency keys",
     "resilience.idempotency.leases_lost": "the same",
     "http.server.request.body.size": "it did not ask for sizes",
     "http.server.response.body.size": "the same",

@@ -49,7 +49,7 @@
 //!
 //! # Telemetry
 //!
-//! `resilience.idempotency.requests`, by result, and `resilience.idempotency.leases_lost`.
+//! `resilience.idempotency.outcomes`, and `resilience.idempotency.leases_lost`.
 //!
 //! # Cancellation
 //!
