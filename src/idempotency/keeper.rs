@@ -193,8 +193,9 @@ impl<St: Store> Keeper<St> {
         loop {
             sleep(lease / 3).await;
             let asked = Instant::now();
-            match self.in_time(self.store.renew(claim.id(), claim.owner(), lease)).await {
-                Ok(()) => until = asked + lease,
+            match self.renew(claim).await {
+                Ok(Renewed::Goes) => until = asked + lease,
+                Ok(Renewed::Completed) => return pending().await,
                 Err(StoreError::Fenced) => break,
                 // It may be held for somebody else by now, and it may not.
                 Err(_) if until <= Instant::now() => break,
@@ -204,6 +205,20 @@ impl<St: Store> Keeper<St> {
         claim.lose();
         self.observer.emit(Event::LeaseLost);
         pending().await
+    }
+
+    async fn renew(&self, claim: &Claim) -> Result<Renewed, StoreError> {
+        let (id, owner) = (claim.id(), claim.owner());
+        let renewed = self.in_time(self.store.renew(id, owner, self.config.lease)).await;
+        match renewed {
+            // There is nothing to renew once the handler's transaction is committed, nor when the claim is lost. To complete it
+            // a second time is fine for its owner alone, and writes nothing: in progress it will not be again.
+            Err(StoreError::Fenced) if claim.is_completed_in() => {
+                let again = self.store.complete(id, owner, Outcome::Tombstone, self.config.retention);
+                self.in_time(again).await.map(|()| Renewed::Completed)
+            }
+            renewed => renewed.map(|()| Renewed::Goes),
+        }
     }
 
     /// Writes what came of it.
@@ -277,6 +292,13 @@ impl<St: Store> Keeper<St> {
     fn tell(&self, result: IdempotencyResult) {
         self.observer.emit(Event::IdempotencyCall { result });
     }
+}
+
+/// What a claim is that is not lost.
+enum Renewed {
+    Goes,
+    /// By the handler's own transaction.
+    Completed,
 }
 
 /// What became of a claim.

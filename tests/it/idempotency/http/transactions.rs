@@ -3,13 +3,17 @@
 use axum::{Extension, body::Body, response::IntoResponse};
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use moneta_resilience::idempotency::{
-    Claim, StoreError,
-    http::{IdempotencyLayer, KeptAnswer},
+use moneta_resilience::{
+    Name, Registry,
+    idempotency::{
+        Claim, Store, StoreError, Verdict,
+        http::{IdempotencyLayer, KeptAnswer},
+    },
 };
+use tokio::time::{advance, sleep};
 
 use super::{
-    Runs, app,
+    Answer, LEASE, Runs, app,
     faulty::{Faulty, Transaction},
     pay, send,
 };
@@ -82,11 +86,8 @@ async fn a_claim_that_is_lost_cannot_be_completed_in_a_transaction() {
         let (store, ledger) = (records.clone(), booked.clone());
         async move {
             // An operator has decided meanwhile, because the process stood still for longer than its lease.
-            tokio::time::advance(super::LEASE).await;
-            let verdict = moneta_resilience::idempotency::Verdict::Absent;
-            moneta_resilience::idempotency::Store::reconcile(&store, claim.id(), claim.fence(), verdict)
-                .await
-                .unwrap();
+            advance(LEASE).await;
+            store.reconcile(claim.id(), claim.fence(), Verdict::Absent).await.unwrap();
             let mut tx = Transaction::default();
             let answer = KeptAnswer::of(&Response::new("paid".into()));
             match claim.complete_in(&store, &mut tx, answer).await {
@@ -104,4 +105,64 @@ async fn a_claim_that_is_lost_cannot_be_completed_in_a_transaction() {
         send(&app, pay("k1")).await.is(200, "rolled back");
     }
     assert_eq!(ledger.count(), 0);
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    CommitsAndGoesOn,
+    GoesOnAndCommits,
+    /// It rolls back, stands still for a lease, and an operator gives the key free.
+    RollsBackAndLoses,
+}
+
+/// What a handler says of its claim that wrote its record into a transaction, and how many leases were lost.
+async fn after_the_record(then: Then) -> (Answer, u64) {
+    let (registry, name) = (Registry::new(), Name::new("payments").unwrap());
+    let store = Faulty::new();
+    let layer = IdempotencyLayer::new(store.clone()).observer(registry.observer(&name));
+    let layer = layer.run_limit(LEASE * 4).retention(LEASE);
+    let app = app(layer, move |Extension(claim): Extension<Claim>| {
+        let store = store.clone();
+        async move {
+            let mut tx = Transaction::default();
+            let answer = KeptAnswer::of(&Response::new("kept".into()));
+            claim.complete_in(&store, &mut tx, answer).await.unwrap();
+            match then {
+                Then::CommitsAndGoesOn => {
+                    tx.commit(&store).await;
+                    sleep(LEASE / 2).await;
+                }
+                Then::GoesOnAndCommits => {
+                    sleep(LEASE * 3).await;
+                    tx.commit(&store).await;
+                }
+                Then::RollsBackAndLoses => {
+                    drop(tx);
+                    advance(LEASE).await;
+                    store.reconcile(claim.id(), claim.fence(), Verdict::Absent).await.unwrap();
+                    claim.lost().await;
+                }
+            }
+            // Without a content type, as it was kept: an answer that differs would be replaced.
+            Response::new(Body::from(if claim.is_lost() { "lost" } else { "kept" }))
+        }
+    });
+    let answer = send(&app, pay("k1")).await;
+    (answer, registry.cells_by_name()[0].1.leases_lost())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_a_transaction_completed_is_not_lost() {
+    for then in [Then::CommitsAndGoesOn, Then::GoesOnAndCommits] {
+        let (answer, leases_lost) = after_the_record(then).await;
+        answer.is(200, "kept");
+        assert_eq!(leases_lost, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_transaction_was_rolled_back_can_be_lost() {
+    let (answer, leases_lost) = after_the_record(Then::RollsBackAndLoses).await;
+    answer.is(200, "lost");
+    assert_eq!(leases_lost, 1);
 }
