@@ -52,6 +52,8 @@ pub mod respond;
 pub mod retry;
 #[cfg(feature = "setup")]
 pub mod setup;
+#[cfg(feature = "slo")]
+pub mod slo;
 mod spawn;
 mod sync;
 pub mod telemetry;
