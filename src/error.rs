@@ -108,6 +108,8 @@ pub enum Reason {
     Throttled,
     /// What room there is was kept for more important calls.
     Shed,
+    /// A call with an idempotency key was neither run nor answered from what is kept.
+    IdempotencyKey(KeyRefusal),
 }
 
 impl Reason {
@@ -123,14 +125,16 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::Throttled => "throttled",
             Self::Shed => "shed",
+            Self::IdempotencyKey(refusal) => refusal.as_str(),
         }
     }
 
     /// What the rejection means to the layers outside: an attempt's timeout and a silent body are the dependency's
-    /// failure, everything else was decided on this side.
+    /// failure, the use of an idempotency key is the caller's, everything else was decided on this side.
     pub const fn class(self) -> Class {
         match self {
             Self::Timeout | Self::BodyIdle => Class::TRANSIENT,
+            Self::IdempotencyKey(refusal) => refusal.class(),
             Self::DeadlineExceeded
             | Self::CircuitOpen
             | Self::BulkheadFull
@@ -154,7 +158,104 @@ impl fmt::Display for Reason {
             Self::RateLimited => "the rate limit is reached",
             Self::Throttled => "the dependency refuses too many calls",
             Self::Shed => "the room is kept for more important calls",
+            Self::IdempotencyKey(refusal) => refusal.sentence(),
         })
+    }
+}
+
+/// Why a call with an idempotency key, or one that should have one, was neither run nor answered from what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyRefusal {
+    /// The call needs a key and has none.
+    Missing,
+    /// What it has cannot be read as one key.
+    Invalid,
+    /// The request is too long to be compared with another.
+    TooLarge,
+    /// The request broke off while it was read.
+    Unreadable,
+    /// The request is a stream of messages, and a key is for one.
+    Streamed,
+    /// An earlier call with this key is being worked on: come again.
+    InProgress,
+    /// The key was used for another request.
+    Mismatch,
+    /// An earlier call with this key was begun, and nobody knows what came of it.
+    InDoubt,
+    /// An earlier call with this key was done, and its answer was not kept, or cannot be read any more.
+    NotReplayable,
+    /// The store of keys cannot be reached, or is full. Decided on this side: [`Class::Neutral`].
+    Unavailable,
+}
+
+impl KeyRefusal {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Missing,
+        Self::Invalid,
+        Self::TooLarge,
+        Self::Unreadable,
+        Self::Streamed,
+        Self::InProgress,
+        Self::Mismatch,
+        Self::InDoubt,
+        Self::NotReplayable,
+        Self::Unavailable,
+    ];
+
+    /// A stable identifier, fit for metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "key_missing",
+            Self::Invalid => "key_invalid",
+            Self::TooLarge => "key_request_too_large",
+            Self::Unreadable => "key_request_unreadable",
+            Self::Streamed => "key_request_streamed",
+            Self::InProgress => "key_in_progress",
+            Self::Mismatch => "key_mismatch",
+            Self::InDoubt => "key_in_doubt",
+            Self::NotReplayable => "key_not_replayable",
+            Self::Unavailable => "key_store_unavailable",
+        }
+    }
+
+    /// What the refusal means to the layers outside: see [`Reason::class`].
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Unavailable => Class::Neutral,
+            _ => Class::CallerFault,
+        }
+    }
+
+    /// When it makes sense to ask again.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn come_again(self) -> Option<Duration> {
+        matches!(self, Self::InProgress | Self::Unavailable).then_some(Duration::from_secs(1))
+    }
+
+    /// A text without characters that JSON would have to escape.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Missing => "the request needs an idempotency key",
+            Self::Invalid => "the idempotency key cannot be read",
+            Self::TooLarge => "the request is too long to have an idempotency key",
+            Self::Unreadable => "the request could not be read",
+            Self::Streamed => "a stream of messages cannot have an idempotency key",
+            Self::InProgress => "a request with this idempotency key is being worked on",
+            Self::Mismatch => "the idempotency key was used for another request",
+            Self::InDoubt => "it is not known what came of the request with this idempotency key",
+            Self::NotReplayable => {
+                "the request with this idempotency key was done, and its answer was not kept"
+            }
+            Self::Unavailable => "the idempotency key cannot be looked up for now",
+        }
+    }
+}
+
+impl fmt::Display for KeyRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
     }
 }
 

@@ -67,7 +67,7 @@ pub use budget::RetryBudget;
 pub use call::{Call, Deadline};
 pub use cells::Cells;
 pub use class::{Class, Ending};
-pub use error::{BoxError, CallError, InjectedFault, Reason, Rejected};
+pub use error::{BoxError, CallError, InjectedFault, KeyRefusal, Reason, Rejected};
 pub use facts::Record;
 #[cfg(feature = "http")]
 pub use head::Head;

@@ -9,6 +9,8 @@ use http::{
 };
 use http_body_util::Full;
 
+use crate::error::KeyRefusal;
+
 /// A problem of the crate's own: `reason` and `title` are texts without characters that JSON would have to escape.
 pub(crate) fn problem(
     status: StatusCode,
@@ -28,6 +30,36 @@ pub(crate) fn problem(
         headers.insert(RETRY_AFTER, whole_seconds(wait).into());
     }
     response
+}
+
+/// The problem of a call that was refused for its idempotency key, or for having none.
+pub(crate) fn key_problem(refusal: KeyRefusal, retry_after: Option<Duration>) -> Response<Full<Bytes>> {
+    let word = match refusal {
+        KeyRefusal::Missing => "idempotency-key-missing",
+        KeyRefusal::Invalid => "idempotency-key-invalid",
+        KeyRefusal::TooLarge => "idempotency-body-too-large",
+        KeyRefusal::Unreadable => "idempotency-body-unreadable",
+        KeyRefusal::Streamed => "idempotency-body-streamed",
+        KeyRefusal::InProgress => "idempotency-in-progress",
+        KeyRefusal::Mismatch => "idempotency-key-reused",
+        KeyRefusal::InDoubt => "outcome-unknown",
+        KeyRefusal::NotReplayable => "not-replayable",
+        KeyRefusal::Unavailable => "idempotency-unavailable",
+    };
+    problem(key_status(refusal), word, &refusal.to_string(), retry_after)
+}
+
+/// The status of [`key_problem`].
+pub(crate) fn key_status(refusal: KeyRefusal) -> StatusCode {
+    match refusal {
+        KeyRefusal::Missing | KeyRefusal::Invalid | KeyRefusal::Unreadable | KeyRefusal::Streamed => {
+            StatusCode::BAD_REQUEST
+        }
+        KeyRefusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        KeyRefusal::InProgress | KeyRefusal::InDoubt | KeyRefusal::NotReplayable => StatusCode::CONFLICT,
+        KeyRefusal::Mismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        KeyRefusal::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 /// Rounded up, and never nothing: whoever comes back earlier is refused again.

@@ -84,6 +84,7 @@ impl From<Reason> for Outcome {
     fn from(reason: Reason) -> Self {
         match reason {
             Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => Self::Timeout,
+            Reason::IdempotencyKey(refusal) => refusal.class().into(),
             _ => Self::Rejected,
         }
     }

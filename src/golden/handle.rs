@@ -1,7 +1,7 @@
 use std::{any::Any, fmt, sync::Arc};
 
 #[cfg(feature = "idempotency")]
-use crate::idempotency::http::IdempotencyHandle;
+use crate::idempotency::IdempotencyHandle;
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitHandle;
 use crate::{

@@ -3,8 +3,8 @@
 
 #[cfg(feature = "idempotency")]
 use crate::idempotency::{
-    Store,
-    http::{IdempotencyHandle, IdempotencyLayer, IdempotencyPolicy, KeyedBody},
+    IdempotencyHandle, IdempotencyLayer, IdempotencyPolicy, Store,
+    http::{Http, KeyedBody},
 };
 use crate::observer::Observer;
 
@@ -55,10 +55,10 @@ impl<St: Store> sealed::Sealed for IdempotencyLayer<St> {}
 #[cfg(feature = "idempotency")]
 #[diagnostic::do_not_recommend]
 impl<St: Store> KeyedOrNot for IdempotencyLayer<St> {
-    type Policy<I> = IdempotencyPolicy<I, St>;
+    type Policy<I> = IdempotencyPolicy<I, St, Http>;
     type Body<B> = KeyedBody<B>;
 
-    fn over<I>(self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St> {
+    fn over<I>(self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St, Http> {
         IdempotencyLayer::over(&self, observer, inner)
     }
 

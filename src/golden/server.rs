@@ -12,7 +12,7 @@ use super::{
     handle::{Parts, observer},
 };
 #[cfg(feature = "idempotency")]
-use crate::idempotency::{Store, http::IdempotencyLayer};
+use crate::idempotency::{IdempotencyLayer, Store};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{RateLimitLayer, RateLimitPolicy};
 use crate::{
@@ -133,7 +133,7 @@ impl<T, K> ServerBuilder<T, K> {
     /// [`idempotency::http`](crate::idempotency::http). Off unless said.
     ///
     /// Of a request with a key, the timeout answers its caller, and the handler runs on; only the
-    /// [run limit](crate::idempotency::http::IdempotencyLayer::run_limit) drops it. It keeps its place in the bulkhead until it has
+    /// [run limit](crate::idempotency::IdempotencyLayer::run_limit) drops it. It keeps its place in the bulkhead until it has
     /// answered. At shutdown, [`Handle::drain`] waits for it.
     ///
     /// ```

@@ -64,6 +64,10 @@
 //! |---|---|---|
 //! | [`Rejected`], `Timeout`, `DeadlineExceeded` or `BodyIdle` | `DEADLINE_EXCEEDED` | – |
 //! | [`Rejected`], `RateLimited` | `RESOURCE_EXHAUSTED` | when there is room in the quota again |
+//! | [`Rejected`], `IdempotencyKey`: missing, unreadable, used for another request | `INVALID_ARGUMENT` | – |
+//! | [`Rejected`], `IdempotencyKey`: in progress | `ABORTED` | 1000 |
+//! | [`Rejected`], `IdempotencyKey`: in doubt | `FAILED_PRECONDITION` | – |
+//! | [`Rejected`], `IdempotencyKey`: done, and its answer was not kept | `ALREADY_EXISTS` | – |
 //! | [`Rejected`], any other reason | `UNAVAILABLE` | what the policy knows, else 1000 |
 //! | [`InjectedFault`] | as what it stands for: `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE` | its hint |
 //! | a [`tonic::Status`] | its own | its own |

@@ -7,7 +7,7 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired, metadata::MetadataValue}
 
 use crate::{
     class::Class,
-    error::{BoxError, CallError, InjectedFault, Reason, Rejected, sources},
+    error::{BoxError, CallError, InjectedFault, KeyRefusal, Reason, Rejected, sources},
 };
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -120,8 +120,9 @@ fn known(error: BoxError) -> Result<Status, BoxError> {
 fn refused(rejected: &Rejected) -> Status {
     let reason = rejected.reason();
     let mut status = Status::new(code(reason), reason.to_string());
-    if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) {
-        push_back(&mut status, rejected.retry_after().unwrap_or(DEFAULT_PUSHBACK));
+    let default = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+    if let Some(wait) = rejected.retry_after().or(default.then_some(DEFAULT_PUSHBACK)) {
+        push_back(&mut status, wait);
     }
     status
 }
@@ -130,7 +131,24 @@ fn code(reason: Reason) -> Code {
     match reason {
         Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle => Code::DeadlineExceeded,
         Reason::RateLimited => Code::ResourceExhausted,
+        Reason::IdempotencyKey(refusal) => key_code(refusal),
         _ => Code::Unavailable,
+    }
+}
+
+/// `ABORTED` says that to try again is right, `FAILED_PRECONDITION` that it is not before somebody has done something.
+fn key_code(refusal: KeyRefusal) -> Code {
+    match refusal {
+        KeyRefusal::Missing
+        | KeyRefusal::Invalid
+        | KeyRefusal::TooLarge
+        | KeyRefusal::Unreadable
+        | KeyRefusal::Streamed
+        | KeyRefusal::Mismatch => Code::InvalidArgument,
+        KeyRefusal::InProgress => Code::Aborted,
+        KeyRefusal::InDoubt => Code::FailedPrecondition,
+        KeyRefusal::NotReplayable => Code::AlreadyExists,
+        KeyRefusal::Unavailable => Code::Unavailable,
     }
 }
 
@@ -222,6 +240,32 @@ mod tests {
         }
         let open = rejected(Reason::CircuitOpen).retry_after_some(Duration::from_micros(2_500_001));
         assert_eq!(refused_with(open).headers()[PUSHBACK], "2501");
+    }
+
+    #[test]
+    fn a_refusal_of_a_key_says_whether_to_come_again() {
+        for (refusal, code) in [
+            (KeyRefusal::Missing, Code::InvalidArgument),
+            (KeyRefusal::Invalid, Code::InvalidArgument),
+            (KeyRefusal::TooLarge, Code::InvalidArgument),
+            (KeyRefusal::Unreadable, Code::InvalidArgument),
+            (KeyRefusal::Streamed, Code::InvalidArgument),
+            (KeyRefusal::InProgress, Code::Aborted),
+            (KeyRefusal::Mismatch, Code::InvalidArgument),
+            (KeyRefusal::InDoubt, Code::FailedPrecondition),
+            (KeyRefusal::NotReplayable, Code::AlreadyExists),
+            (KeyRefusal::Unavailable, Code::Unavailable),
+        ] {
+            let refused = || rejected(Reason::IdempotencyKey(refusal));
+            let status = Status::from(refused());
+            assert_eq!(status.code(), code, "{refusal:?}");
+            assert_eq!(Rejected::find(&status).map(Rejected::reason), Some(refused().reason()));
+            let busy = refused_with(refused().retry_after_some(Duration::from_secs(1)));
+            assert_eq!(busy.headers()["grpc-status"], (code as i32).to_string().as_str());
+            assert_eq!(busy.headers()[PUSHBACK], "1000");
+            let pushback = refused_with(refused()).headers().contains_key(PUSHBACK);
+            assert_eq!(pushback, code == Code::Unavailable, "{refusal:?}");
+        }
     }
 
     #[test]

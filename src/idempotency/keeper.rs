@@ -49,14 +49,14 @@ impl<St> Clone for Keeper<St> {
     }
 }
 
-/// How work ended.
-#[derive(Clone, Debug)]
-pub(super) enum Ended {
-    /// With this outcome.
+/// How the work under a key ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was done, and this is kept of it: whoever comes again gets it.
     Done(Outcome),
-    /// Without having begun, or without any effect.
+    /// It provably did not begin, or had no effect: the key is free again.
     NotRun,
-    /// Nobody knows.
+    /// Nobody knows what it has done: the key is in doubt.
     InDoubt,
 }
 

@@ -24,6 +24,9 @@
 //!   refused, so that a process that slept through its lease cannot spoil what came after.
 //! * `Done` is kept for its *retention*, a different time than the lease.
 //!
+//! [`IdempotencyLayer`] puts this in front of a service: of [HTTP](http), or of [any other](IdempotencyLayer::by) whose requests
+//! are [identified](Identify) and whose outcomes are [replayed](Replay).
+//!
 //! # What a store promises
 //!
 //! | store | survives | promises |
@@ -42,13 +45,17 @@
     doc = "| [`RedisStore`] | what the server keeps | at most one start per key, while no data is lost |"
 )]
 
+mod by;
 mod claim;
 mod config;
 mod digest;
+mod face;
 pub mod http;
 mod keeper;
+mod layer;
 mod machine;
 mod memory;
+mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -62,9 +69,14 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use by::{By, Identify, Keyed, Replay};
 pub use claim::Claim;
 pub use digest::{Fingerprint, Identity, Owner};
+pub use face::{Converse, Face};
+pub use keeper::Ended;
+pub use layer::{Idempotency, IdempotencyFuture, IdempotencyHandle, IdempotencyLayer};
 pub use memory::MemoryStore;
+pub use policy::{IdempotencyPass, IdempotencyPolicy};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]

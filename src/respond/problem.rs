@@ -7,7 +7,7 @@ use http_body_util::Full;
 use crate::{
     class::Class,
     error::{BoxError, InjectedFault, Reason, Rejected, sources},
-    problem::{problem, whole_seconds},
+    problem::{key_problem, key_status, problem, whole_seconds},
     quota::Quota,
 };
 
@@ -20,6 +20,7 @@ pub(crate) fn status(error: Option<&BoxError>) -> StatusCode {
     match Rejected::find(&**error).map(Rejected::reason) {
         Some(Reason::Timeout | Reason::DeadlineExceeded | Reason::BodyIdle) => StatusCode::GATEWAY_TIMEOUT,
         Some(Reason::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
+        Some(Reason::IdempotencyKey(refusal)) => key_status(refusal),
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,
         None => match injected(error).map(InjectedFault::class) {
             Some(Class::CallerFault) => StatusCode::BAD_REQUEST,
@@ -45,6 +46,7 @@ pub(super) fn answer(error: Option<&BoxError>) -> Response<Full<Bytes>> {
                 problem(status, reason.as_str(), "the call was not finished in time", None)
             }
             Reason::RateLimited => too_many(rejected),
+            Reason::IdempotencyKey(refusal) => key_problem(refusal, rejected.retry_after()),
             _ => {
                 let wait = rejected.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
                 problem(status, reason.as_str(), "refused for now", Some(wait))

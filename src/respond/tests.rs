@@ -42,6 +42,30 @@ async fn each_reason_has_its_status_and_a_wait_where_one_helps() {
     }
 }
 
+#[tokio::test]
+async fn a_refusal_of_a_key_is_the_same_problem_wherever_it_comes_from() {
+    use crate::KeyRefusal;
+
+    for (refusal, status, word) in [
+        (KeyRefusal::Missing, 400, "idempotency-key-missing"),
+        (KeyRefusal::Invalid, 400, "idempotency-key-invalid"),
+        (KeyRefusal::TooLarge, 413, "idempotency-body-too-large"),
+        (KeyRefusal::Unreadable, 400, "idempotency-body-unreadable"),
+        (KeyRefusal::Streamed, 400, "idempotency-body-streamed"),
+        (KeyRefusal::InProgress, 409, "idempotency-in-progress"),
+        (KeyRefusal::Mismatch, 422, "idempotency-key-reused"),
+        (KeyRefusal::InDoubt, 409, "outcome-unknown"),
+        (KeyRefusal::NotReplayable, 409, "not-replayable"),
+        (KeyRefusal::Unavailable, 503, "idempotency-unavailable"),
+    ] {
+        let answer = answer_to(rejected(Reason::IdempotencyKey(refusal))).await;
+        assert_eq!(answer.status().as_u16(), status, "{refusal:?}");
+        let body = answer.into_body().collect().await.expect("it is there").to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.contains(&format!("urn:moneta-resilience:{word}\"")), "{text}");
+    }
+}
+
 #[cfg(feature = "rate-limit")]
 #[tokio::test]
 async fn a_rate_limit_says_which_quota_is_used_up_and_until_when() {

@@ -31,9 +31,9 @@ pin_project! {
     }
 }
 
-/// What was read of a body, and what was not.
+/// What was read of a body, and what was not: what answers to calls with a key are made of.
 #[derive(Default)]
-pub(super) struct ReadBody {
+pub struct ReadBody {
     pub(super) data: Bytes,
     pub(super) trailers: Option<HeaderMap>,
     pub(super) rest: Option<UnsyncBoxBody<Bytes, BoxError>>,

@@ -1,10 +1,10 @@
 //! What the face of HTTP decides: who needs a key, what a request is, and what is kept of an answer.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{AUTHORIZATION, CONTENT_TYPE, LINK},
 };
 use http_body::Body;
@@ -12,19 +12,23 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{
     answer::KeptAnswer,
-    body::ReadBody,
+    body::{KeyedBody, ReadBody},
     key::{InvalidKey, key_of},
 };
 use crate::{
-    error::BoxError,
+    classify::{ByStatus, Classify},
+    error::{BoxError, KeyRefusal},
     head::Head,
-    idempotency::{Fingerprint, Identity, Outcome, keeper::Ended},
-    problem::problem,
+    idempotency::{
+        Claim, Ended, Fingerprint, Identity, Outcome,
+        face::{Converse, Decision, Face},
+    },
+    name::Name,
+    policy::{Answer, sealed::Sealed},
+    problem::key_problem,
 };
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// When a caller should come again whose first call is still being worked on, or while the store is down.
-const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether a request is to carry a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,9 +55,9 @@ pub enum OnServerError {
 type Of<T> = Arc<dyn Fn(Head<'_>) -> T + Send + Sync>;
 type Meaning = Arc<dyn Fn(Head<'_>, &[u8]) -> Vec<u8> + Send + Sync>;
 
-/// The rules of the face.
+/// Keys that come over HTTP, and the rules for them.
 #[derive(Clone)]
-pub(super) struct Face {
+pub struct Http {
     pub(super) need: Of<Need>,
     pub(super) scope: Of<Vec<u8>>,
     pub(super) operation: Of<Vec<u8>>,
@@ -67,7 +71,7 @@ pub(super) struct Face {
     pub(super) documentation: Option<HeaderValue>,
 }
 
-impl Default for Face {
+impl Default for Http {
     fn default() -> Self {
         Self {
             need: Arc::new(|head| needed_by(head.method, Need::Optional)),
@@ -83,83 +87,44 @@ impl Default for Face {
     }
 }
 
-/// What the head of a request says.
-pub(super) enum Decision {
-    /// There is no key to look at.
-    Pass,
-    Refuse(Refusal),
-    Keyed(Identity),
+impl Sealed for Http {}
+
+impl<B> Face<Request<B>> for Http
+where
+    B: Send + 'static,
+{
+    type Inner = Request<KeyedBody<B>>;
+    type Keyed = Request<B>;
+    type Answered = Response<ReadBody>;
+
+    fn decide(&self, request: Request<B>) -> Decision<Self::Inner, Request<B>> {
+        match self.key_of(Head::of(&request)) {
+            Ok(Some(id)) => Decision::Keyed(id, request),
+            Ok(None) => Decision::Pass(request.map(KeyedBody::passed)),
+            Err(refusal) => Decision::Refuse(refusal),
+        }
+    }
 }
 
-/// Why a request with a key is not answered by the handler, or by what is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Missing,
-    Invalid,
-    TooLarge,
-    Unreadable,
-    InProgress,
-    Mismatch,
-    InDoubt,
-    NotReplayable,
-    Unavailable,
-}
+impl<B, RB> Converse<Request<B>, Response<RB>> for Http
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    RB: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<KeyedBody<RB>>;
 
-impl Face {
-    pub(super) fn decide(&self, head: Head<'_>) -> Decision {
-        let need = (self.need)(head);
-        if need == Need::Ignored {
-            return Decision::Pass;
-        }
-        match key_of(head.headers, self.strict) {
-            Ok(Some(key)) => {
-                Decision::Keyed(Identity::of(&(self.scope)(head), &(self.operation)(head), &key))
-            }
-            Ok(None) if need == Need::Optional => Decision::Pass,
-            Ok(None) => Decision::Refuse(Refusal::Missing),
-            Err(InvalidKey) => Decision::Refuse(Refusal::Invalid),
-        }
+    async fn read(&self, request: Request<B>) -> Result<(Fingerprint, Self::Inner), KeyRefusal> {
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, self.read_body(body).await?);
+        Ok((self.fingerprint(&request), request.map(KeyedBody::from)))
     }
 
-    /// Reads the body of a request, as far as it may go.
-    pub(super) async fn read<B>(&self, body: B) -> Result<ReadBody, Refusal>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
-        if body.size_hint().lower() > self.max_request as u64 {
-            return Err(Refusal::TooLarge);
-        }
-        match Limited::new(body, self.max_request).collect().await {
-            Ok(collected) => {
-                let trailers = collected.trailers().cloned();
-                Ok(ReadBody { data: collected.to_bytes(), trailers, rest: None })
-            }
-            Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-            Err(_) => Err(Refusal::Unreadable),
-        }
+    fn hand_over(&self, request: &mut Self::Inner, claim: Claim) {
+        request.extensions_mut().insert(claim);
     }
 
-    pub(super) fn fingerprint(&self, request: &Request<ReadBody>) -> Fingerprint {
-        let head = Head::of(request);
-        let body = &request.body().data;
-        if let Some(meaning) = &self.meaning {
-            return Fingerprint::of([&meaning(head, body)[..]]);
-        }
-        let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-        let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        Fingerprint::of([head.method.as_str().as_bytes(), target.as_bytes(), content_type, body])
-    }
-
-    /// Reads an answer, as far as it is kept. What there is beyond that is left in its body.
-    ///
-    /// # Errors
-    ///
-    /// That of the body: the handler has acted, and what it meant to say is not known.
-    pub(super) async fn keep<B>(&self, answer: Response<B>) -> Result<(Response<ReadBody>, Ended), BoxError>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        let (head, body) = answer.into_parts();
+    async fn keep(&self, response: Response<RB>) -> Result<(Response<ReadBody>, Ended), BoxError> {
+        let (head, body) = response.into_parts();
         let long = is_stream(&head.headers) || body.size_hint().lower() > self.max_answer as u64;
         let read = if long { unread(body) } else { read_up_to(body, self.max_answer).await? };
         let ended = if head.status.is_server_error() && self.on_server_error == OnServerError::Reexecute {
@@ -173,74 +138,85 @@ impl Face {
         Ok((Response::from_parts(head, read), ended))
     }
 
-    /// What is kept under a key, as an answer.
-    pub(super) fn replay(&self, outcome: Outcome) -> Response<ReadBody> {
-        let kept = match outcome {
-            Outcome::Answer(bytes) => KeptAnswer::try_from(bytes).ok(),
-            Outcome::Tombstone => None,
-        };
-        let Some(kept) = kept else { return self.refuse(Refusal::NotReplayable) };
-        let mut response = kept.into_response();
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        response
+    /// An error says nothing about what the handler did before.
+    fn failed(&self, _error: &BoxError) -> Ended {
+        Ended::InDoubt
     }
 
-    pub(super) fn refuse(&self, refusal: Refusal) -> Response<ReadBody> {
-        let (status, word, title) = refusal.words();
-        let again = matches!(refusal, Refusal::InProgress | Refusal::Unavailable).then_some(COME_AGAIN);
-        let response = problem(status, word, title, again);
+    fn replay(&self, kept: Bytes) -> Option<Result<Response<ReadBody>, BoxError>> {
+        let mut response = KeptAnswer::try_from(kept).ok()?.into_response();
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        Some(Ok(response))
+    }
+
+    fn refuse(&self, _by: &Name, refusal: KeyRefusal) -> Result<Response<ReadBody>, BoxError> {
+        let response = key_problem(refusal, refusal.come_again());
         let mut response = response.map(|body| ReadBody {
             data: body.into_inner().expect("a problem has a body"),
             ..ReadBody::default()
         });
-        if let (Refusal::Missing, Some(link)) = (refusal, &self.documentation) {
+        if let (KeyRefusal::Missing, Some(link)) = (refusal, &self.documentation) {
             response.headers_mut().insert(LINK, link.clone());
         }
-        response
+        Ok(response)
+    }
+
+    fn judged(&self, result: Result<Response<ReadBody>, BoxError>) -> Answer<Response<ReadBody>> {
+        let class = ByStatus.classify(result.as_ref());
+        Answer::judged(result, class)
+    }
+
+    fn passed(response: Response<RB>) -> Self::Response {
+        response.map(KeyedBody::passed)
+    }
+
+    fn answered(answered: Response<ReadBody>) -> Self::Response {
+        answered.map(KeyedBody::from)
     }
 }
 
-impl Refusal {
-    fn words(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Missing => {
-                (StatusCode::BAD_REQUEST, "idempotency-key-missing", "this request needs an Idempotency-Key")
-            }
-            Self::Invalid => {
-                (StatusCode::BAD_REQUEST, "idempotency-key-invalid", "the Idempotency-Key cannot be read")
-            }
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "idempotency-body-too-large",
-                "the body is too long for a request with an Idempotency-Key",
-            ),
-            Self::Unreadable => {
-                (StatusCode::BAD_REQUEST, "idempotency-body-unreadable", "the body could not be read")
-            }
-            Self::InProgress => (
-                StatusCode::CONFLICT,
-                "idempotency-in-progress",
-                "a request with this Idempotency-Key is being worked on",
-            ),
-            Self::Mismatch => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "this Idempotency-Key was used for another request",
-            ),
-            Self::InDoubt => (
-                StatusCode::CONFLICT,
-                "outcome-unknown",
-                "it is not known what came of the request with this Idempotency-Key",
-            ),
-            Self::NotReplayable => (
-                StatusCode::CONFLICT,
-                "not-replayable",
-                "the request with this Idempotency-Key was done, and its answer was not kept",
-            ),
-            Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "idempotency-unavailable", "refused for now")
-            }
+impl Http {
+    /// Under which the key of a request is kept, if it has one that means something.
+    fn key_of(&self, head: Head<'_>) -> Result<Option<Identity>, KeyRefusal> {
+        let need = (self.need)(head);
+        if need == Need::Ignored {
+            return Ok(None);
         }
+        match key_of(head.headers, self.strict) {
+            Ok(Some(key)) => Ok(Some(Identity::of(&(self.scope)(head), &(self.operation)(head), &key))),
+            Ok(None) if need == Need::Optional => Ok(None),
+            Ok(None) => Err(KeyRefusal::Missing),
+            Err(InvalidKey) => Err(KeyRefusal::Invalid),
+        }
+    }
+
+    /// Reads the body of a request, as far as it may go.
+    async fn read_body<B>(&self, body: B) -> Result<ReadBody, KeyRefusal>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        if body.size_hint().lower() > self.max_request as u64 {
+            return Err(KeyRefusal::TooLarge);
+        }
+        match Limited::new(body, self.max_request).collect().await {
+            Ok(collected) => {
+                let trailers = collected.trailers().cloned();
+                Ok(ReadBody { data: collected.to_bytes(), trailers, rest: None })
+            }
+            Err(error) if error.is::<LengthLimitError>() => Err(KeyRefusal::TooLarge),
+            Err(_) => Err(KeyRefusal::Unreadable),
+        }
+    }
+
+    fn fingerprint(&self, request: &Request<ReadBody>) -> Fingerprint {
+        let head = Head::of(request);
+        let body = &request.body().data;
+        if let Some(meaning) = &self.meaning {
+            return Fingerprint::of([&meaning(head, body)[..]]);
+        }
+        let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        Fingerprint::of([head.method.as_str().as_bytes(), target.as_bytes(), content_type, body])
     }
 }
 

@@ -1,49 +1,21 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request};
-use tower::Layer;
+use http::{HeaderValue, Method};
 
 use super::{
     Need, OnServerError,
-    face::{Face, needed_by},
-    policy::IdempotencyPolicy,
+    face::{Http, needed_by},
 };
 use crate::{
-    classify::ByStatus,
     head::Head,
-    idempotency::{
-        LeaseOver, Sealer, Store,
-        config::IdempotencyConfig,
-        keeper::{Keeper, Running},
-    },
-    observer::Observer,
-    policy::{Leaf, Stack, StackFuture},
+    idempotency::{IdempotencyLayer, Store},
 };
 
-/// A service that runs each key once.
-pub type Idempotency<S, St> = Stack<IdempotencyPolicy<Leaf<ByStatus>, St>, S>;
-/// The future of an [`Idempotency`].
-pub type IdempotencyFuture<S, B, St> = StackFuture<IdempotencyPolicy<Leaf<ByStatus>, St>, S, Request<B>>;
-
-/// Runs each key once; see the [module](super).
-///
-/// The records belong to the store: all layers with the same store, in all processes, share them.
-#[must_use = "a layer does nothing until it is put in front of a service"]
-pub struct IdempotencyLayer<St> {
-    policy: Arc<IdempotencyPolicy<Leaf<ByStatus>, St>>,
-}
-
+/// Over HTTP, and over gRPC.
 impl<St: Store> IdempotencyLayer<St> {
-    /// Keeps what came of a key in `store`.
+    /// Keeps in `store` what came of the requests that carry an `Idempotency-Key`; see [`http`](super).
     pub fn new(store: St) -> Self {
-        let keeper = Keeper {
-            store: Arc::new(store),
-            config: IdempotencyConfig::default(),
-            sealer: None,
-            observer: Observer::unnamed("idempotency"),
-            running: Running::new(),
-        };
-        Self::with(keeper, Face::default())
+        Self::over_face(store, Http::default())
     }
 
     /// Refuses POST and PATCH requests without a key, with a link to `documentation`, an absolute URL that says how to make one.
@@ -119,134 +91,5 @@ impl<St: Store> IdempotencyLayer<St> {
     /// What becomes of a key whose handler answered with 5xx. Default: the answer is kept.
     pub fn on_server_error(self, then: OnServerError) -> Self {
         self.face(|face| face.on_server_error = then)
-    }
-
-    /// For how long a claim is held unless it is renewed, which it is as long as the handler runs. Default 60 s.
-    ///
-    /// It is how long a retry is put off after a process died, and how long a process may stand still without losing its
-    /// claims.
-    ///
-    /// # Panics
-    ///
-    /// When it is shorter than 3 ms.
-    #[track_caller]
-    pub fn lease(self, lease: Duration) -> Self {
-        assert!(lease >= Duration::from_millis(3), "a lease of {lease:?} is over before it can be renewed");
-        self.config(|config| config.lease = lease)
-    }
-
-    /// What becomes of a key whose lease is over. Default: it is in doubt, and never run again by itself.
-    pub fn lease_over(self, then: LeaseOver) -> Self {
-        self.config(|config| config.lease_over = then)
-    }
-
-    /// For how long an answer is kept. Default 24 h. Callers must not try again after that.
-    pub fn retention(self, retention: Duration) -> Self {
-        self.config(|config| config.retention = retention)
-    }
-
-    /// How long a handler may run, whether its caller waits or not. Then it is dropped, and the key is in doubt. Default 30 s.
-    pub fn run_limit(self, limit: Duration) -> Self {
-        self.config(|config| config.run_limit = limit)
-    }
-
-    /// How long a call waits for the answer of an earlier one that is still at it, instead of being refused. Default 0.
-    pub fn max_wait(self, wait: Duration) -> Self {
-        self.config(|config| config.max_wait = wait)
-    }
-
-    /// How long the store may take for each of its answers. Default 1 s. One that takes longer counts as down.
-    pub fn store_timeout(self, limit: Duration) -> Self {
-        self.config(|config| config.store_timeout = limit)
-    }
-
-    /// Runs handlers without a claim while the store is down. Their callers who come again are run again: **money moves twice**.
-    /// By default they are refused with a 503. A store that is full refuses all the same.
-    pub fn fail_open(self) -> Self {
-        self.config(|config| config.fail_open = true)
-    }
-
-    /// Passes answers through `sealer` on their way into the store and out of it.
-    pub fn sealer(self, sealer: impl Sealer) -> Self {
-        self.keeper(|keeper| keeper.sealer = Some(Arc::new(sealer)))
-    }
-
-    /// Tells this observer; by default the layer has one of its own, named `idempotency`.
-    pub fn observer(self, observer: Observer) -> Self {
-        self.keeper(|keeper| keeper.observer = observer)
-    }
-
-    /// What runs under keys of this layer.
-    pub fn handle(&self) -> IdempotencyHandle {
-        IdempotencyHandle { running: self.policy.keeper.running.clone() }
-    }
-
-    /// The same layer round another policy, told to another observer.
-    pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St> {
-        let keeper = Keeper { observer, ..self.policy.keeper.clone() };
-        IdempotencyPolicy::new(keeper, Arc::clone(&self.policy.face), inner)
-    }
-
-    fn config(self, change: impl FnOnce(&mut IdempotencyConfig)) -> Self {
-        self.keeper(|keeper| change(&mut keeper.config))
-    }
-
-    fn keeper(self, change: impl FnOnce(&mut Keeper<St>)) -> Self {
-        let mut keeper = Keeper { running: Running::new(), ..self.policy.keeper.clone() };
-        change(&mut keeper);
-        Self::with(keeper, Face::clone(&self.policy.face))
-    }
-
-    fn face(self, change: impl FnOnce(&mut Face)) -> Self {
-        let mut face = Face::clone(&self.policy.face);
-        change(&mut face);
-        Self::with(Keeper { running: Running::new(), ..self.policy.keeper.clone() }, face)
-    }
-
-    fn with(keeper: Keeper<St>, face: Face) -> Self {
-        Self { policy: Arc::new(IdempotencyPolicy::new(keeper, Arc::new(face), Leaf::new(ByStatus))) }
-    }
-}
-
-impl<St> Clone for IdempotencyLayer<St> {
-    /// The clone is the same layer.
-    fn clone(&self) -> Self {
-        Self { policy: Arc::clone(&self.policy) }
-    }
-}
-
-impl<St> fmt::Debug for IdempotencyLayer<St> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdempotencyLayer").field("config", &self.policy.keeper.config).finish_non_exhaustive()
-    }
-}
-
-impl<S, St> Layer<S> for IdempotencyLayer<St> {
-    type Service = Idempotency<S, St>;
-
-    fn layer(&self, service: S) -> Self::Service {
-        Stack::new(Arc::clone(&self.policy), service)
-    }
-}
-
-/// What runs under the keys of a layer, also for callers who are gone. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct IdempotencyHandle {
-    running: Running,
-}
-
-impl IdempotencyHandle {
-    /// How many calls with a key are being worked on.
-    pub fn running(&self) -> usize {
-        self.running.count()
-    }
-
-    /// Waits until none is: for a shutdown, after the server takes no more calls and before the runtime is dropped.
-    ///
-    /// # Cancellation
-    ///
-    /// Can be dropped and asked again.
-    pub async fn drain(&self) {
-        self.running.none().await;
     }
 }

@@ -84,15 +84,13 @@ mod body;
 mod face;
 mod key;
 mod layer;
-mod policy;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerTooOld, KeptAnswer};
-pub use body::KeyedBody;
-pub use face::{Need, OnServerError};
-pub use layer::{Idempotency, IdempotencyFuture, IdempotencyHandle, IdempotencyLayer};
-pub use policy::{IdempotencyPass, IdempotencyPolicy};
+pub use body::{KeyedBody, ReadBody};
+pub use face::{Http, Need, OnServerError};
 
 #[cfg(doc)]
 use super::Claim;
+pub use super::IdempotencyLayer;

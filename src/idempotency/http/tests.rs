@@ -8,16 +8,12 @@ use http_body_util::Full;
 use tokio::sync::Notify;
 use tower::{Service, ServiceExt, service_fn};
 
-use super::{KeyedBody, face::Face, policy::IdempotencyPolicy};
+use super::{IdempotencyLayer, KeyedBody};
 use crate::{
     bulkhead::BulkheadLayer,
     classify::ByStatus,
     error::{Reason, Rejected},
-    idempotency::{
-        MemoryStore,
-        config::IdempotencyConfig,
-        keeper::{Keeper, Running},
-    },
+    idempotency::MemoryStore,
     observer::Observer,
     policy::{Leaf, Stack},
 };
@@ -29,17 +25,11 @@ fn pay(key: &str) -> Request<Full<Bytes>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_our_own_bulkhead_refused_frees_its_key() {
-    let keeper = Keeper {
-        store: Arc::new(MemoryStore::new()),
-        config: IdempotencyConfig::default(),
-        sealer: None,
-        observer: Observer::unnamed("idempotency"),
-        running: Running::new(),
-    };
-    let running = keeper.running.clone();
+    let layer = IdempotencyLayer::new(MemoryStore::new());
+    let handle = layer.handle();
     let bulkhead = BulkheadLayer::new(1).max_queue(0);
     let inner = bulkhead.over(Observer::unnamed("bulkhead"), Leaf::new(ByStatus));
-    let policy = IdempotencyPolicy::new(keeper, Arc::new(Face::default()), inner);
+    let policy = layer.over(Observer::unnamed("idempotency"), inner);
 
     let go = Arc::new(Notify::new());
     let gate = Arc::clone(&go);
@@ -57,7 +47,7 @@ async fn a_call_that_our_own_bulkhead_refused_frees_its_key() {
     tokio::task::yield_now().await;
     first.abort();
     assert!(first.await.is_err());
-    assert_eq!(running.count(), 1);
+    assert_eq!(handle.running(), 1);
     for _ in 0..2 {
         let refused = stack.ready().await.expect("it is ready").call(pay("k2")).await;
         let error = refused.expect_err("there is one place");
@@ -65,7 +55,7 @@ async fn a_call_that_our_own_bulkhead_refused_frees_its_key() {
     }
 
     go.notify_one();
-    running.none().await;
+    handle.drain().await;
     go.notify_one();
     let answer = stack.ready().await.expect("it is ready").call(pay("k2")).await.expect("there is a place");
     assert_eq!(answer.status(), StatusCode::OK);

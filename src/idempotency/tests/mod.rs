@@ -1,3 +1,4 @@
+mod by;
 mod machine;
 mod memory;
 mod model;

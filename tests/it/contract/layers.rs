@@ -392,3 +392,67 @@ mod grpc {
         ]
     );
 }
+
+/// A handler under a key runs on when its caller leaves, which two of the laws would not have.
+#[cfg(feature = "idempotency")]
+mod idempotency {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bytes::Bytes;
+    use moneta_resilience::{
+        KeyRefusal,
+        idempotency::{
+            By, Ended, Fingerprint, IdempotencyLayer, Identify, Identity, Keyed, MemoryStore, Replay,
+        },
+    };
+
+    use super::*;
+
+    const RUN: Duration = Duration::from_secs(30);
+
+    /// Each call has a key of its own, or none has one.
+    struct Keys {
+        given: Option<AtomicU32>,
+    }
+
+    impl Identify<Ask> for Keys {
+        fn identify(&self, _: &Ask) -> Result<Option<Keyed>, KeyRefusal> {
+            Ok(self.given.as_ref().map(|given| {
+                let key = given.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                Keyed { id: Identity::of(b"", b"ask", &key), fingerprint: Fingerprint::of([]) }
+            }))
+        }
+    }
+
+    impl Replay for Keys {
+        type Response = u32;
+
+        fn capture(&self, result: Result<&u32, &BoxError>) -> Ended {
+            result.map_or(Ended::InDoubt, |number| {
+                Ended::Done(Bytes::copy_from_slice(&number.to_be_bytes()).into())
+            })
+        }
+
+        fn replay(&self, kept: Bytes) -> Option<Result<u32, BoxError>> {
+            kept[..].try_into().ok().map(|number| Ok(u32::from_be_bytes(number)))
+        }
+    }
+
+    fn layer(given: Option<AtomicU32>) -> IdempotencyLayer<MemoryStore, By<Keys>> {
+        IdempotencyLayer::by(MemoryStore::new(), Keys { given }).run_limit(RUN)
+    }
+
+    contract!(without_keys, Contract::new(layer(None)));
+    contract!(
+        with_keys,
+        Contract::new(layer(Some(AtomicU32::new(0)))).ends_by(RUN),
+        [
+            the_service_is_ready_before_each_call
+            a_service_that_never_gets_ready_holds_nobody
+            a_service_that_hangs_is_let_go
+            one_place_inside_is_enough
+            a_panic_inside_wedges_nothing
+            the_services_error_passes_unchanged
+        ]
+    );
+}

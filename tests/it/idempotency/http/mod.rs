@@ -1,19 +1,12 @@
 //! The protocol over HTTP, from the outside: requests with keys, answers, and what the handler did.
 
 mod claims;
-mod faulty;
 mod keys;
 mod leaving;
 mod outcomes;
 mod transactions;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{Router, body::Body, handler::Handler, response::IntoResponse, routing::any};
 use bytes::Bytes;
@@ -25,22 +18,9 @@ use moneta_resilience::{
 };
 use tower::{ServiceBuilder, ServiceExt};
 
+use super::{Runs, faulty, settle};
+
 const LEASE: Duration = Duration::from_secs(60);
-
-/// How often a handler ran.
-#[derive(Clone, Default)]
-struct Runs(Arc<AtomicUsize>);
-
-impl Runs {
-    /// One more; which it is, from 1.
-    fn run(&self) -> usize {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// A server with the layer in front of a handler of every path and method.
 fn app<St: Store, H: Handler<T, ()>, T: 'static>(layer: IdempotencyLayer<St>, handler: H) -> Router {
@@ -108,11 +88,4 @@ async fn send(app: &Router, request: Request<Body>) -> Answer {
     let body = body.collect().await.unwrap();
     let trailers = body.trailers().cloned();
     Answer { status: head.status, headers: head.headers, body: body.to_bytes(), trailers }
-}
-
-/// Lets everything run that can.
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
 }

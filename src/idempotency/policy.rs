@@ -1,0 +1,245 @@
+use std::{
+    mem,
+    panic::resume_unwind,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::future::{BoxFuture, poll_fn};
+use pin_project_lite::pin_project;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Claim, Ended, Identity, Outcome, Store,
+    face::{Converse, Decision, Face},
+    keeper::{Keeper, Reply},
+};
+use crate::{
+    call::{Call, Carried},
+    class::Ending,
+    error::{BoxError, KeyRefusal, Reason, Rejected},
+    event::Event,
+    policy::{Answer, Lend, Policy, Poller, Seat, StackFuture, sealed::Sealed},
+    spawn::spawn,
+};
+
+/// The policy of an [`IdempotencyLayer`](super::IdempotencyLayer).
+pub struct IdempotencyPolicy<I, St, F> {
+    pub(super) keeper: Keeper<St>,
+    pub(super) face: Arc<F>,
+    /// Shared, because what stands behind a key outlives its caller.
+    inner: Arc<I>,
+}
+
+impl<I, St, F> IdempotencyPolicy<I, St, F> {
+    pub(super) fn new(keeper: Keeper<St>, face: Arc<F>, inner: I) -> Self {
+        Self { keeper, face, inner: Arc::new(inner) }
+    }
+}
+
+impl<I, St, F> Clone for IdempotencyPolicy<I, St, F> {
+    fn clone(&self) -> Self {
+        Self { keeper: self.keeper.clone(), face: Arc::clone(&self.face), inner: Arc::clone(&self.inner) }
+    }
+}
+
+pin_project! {
+    /// The pass of an [`IdempotencyPolicy`]: that of a call without a key, or what becomes of one with a key.
+    pub struct IdempotencyPass<P, K, A> {
+        #[pin]
+        stage: Stage<P, K, A>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<P, K, A> {
+        /// There is no key.
+        Passed { #[pin] inner: P },
+        Refused { refusal: KeyRefusal },
+        /// There is one, and nothing was done yet.
+        Keyed { call: Call, id: Identity, keyed: Option<K> },
+        /// The request is read, and after that a task is at it. In a box: a call with a key asks a store and has a task of its
+        /// own, which costs more; one without is not boxed.
+        Running { answer: BoxFuture<'static, Answer<A>> },
+    }
+}
+
+/// What the service behind a face is called with.
+type InnerOf<F, Req> = <F as Face<Req>>::Inner;
+
+impl<I, St, F> Sealed for IdempotencyPolicy<I, St, F> {}
+
+impl<I, St, F, S, Req> Lend<S, Req> for IdempotencyPolicy<I, St, F>
+where
+    F: Face<Req>,
+    I: Lend<S, F::Inner>,
+{
+    type Pass = IdempotencyPass<I::Pass, F::Keyed, F::Answered>;
+
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        let stage = match self.face.decide(request) {
+            Decision::Pass(request) => Stage::Passed { inner: self.inner.start(call, request) },
+            Decision::Refuse(refusal) => Stage::Refused { refusal },
+            Decision::Keyed(id, keyed) => Stage::Keyed { call, id, keyed: Some(keyed) },
+        };
+        IdempotencyPass { stage }
+    }
+
+    /// A handler that runs under a key runs on.
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        if let StageProjection::Passed { inner } = pass.project().stage.project() {
+            self.inner.abandon(inner, ending, now);
+        }
+    }
+}
+
+impl<I, St, F, S, Req, Res> Policy<S, Req> for IdempotencyPolicy<I, St, F>
+where
+    F: Converse<Req, Res> + Face<Req, Inner: Send, Keyed: Send + 'static>,
+    I: Policy<S, InnerOf<F, Req>, Pass: Send, Response = Res> + Send + Sync + 'static,
+    St: Store,
+    S: Clone + Send + 'static,
+    Req: 'static,
+    Res: Send + 'static,
+{
+    type Response = F::Response;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        let mut stage = pass.project().stage;
+        if let StageProjection::Keyed { call, id, keyed } = stage.as_mut().project() {
+            let keyed = keyed.take().expect("it is there until it is run");
+            // The instance that said it is ready goes to the task that calls it.
+            let fresh = seat.another();
+            let seat = mem::replace(seat, fresh);
+            let answer = Box::pin(self.clone().answer::<S, Req, Res>(*call, *id, seat, keyed));
+            stage.set(Stage::Running { answer });
+        }
+        match stage.project() {
+            StageProjection::Passed { inner } => {
+                self.inner.poll(inner, seat, cx).map(|answer| answer.map(F::passed))
+            }
+            StageProjection::Running { answer } => {
+                answer.as_mut().poll(cx.task).map(|answer| answer.map(F::answered))
+            }
+            StageProjection::Refused { refusal } => Poll::Ready(self.refused(*refusal).map(F::answered)),
+            StageProjection::Keyed { .. } => unreachable!("it was made to run above"),
+        }
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
+
+impl<I, St, F> IdempotencyPolicy<I, St, F> {
+    /// Reads the request, has it run or finds out what came of it, and waits for that.
+    async fn answer<S, Req, Res>(
+        self,
+        call: Call,
+        id: Identity,
+        seat: Seat<S>,
+        keyed: F::Keyed,
+    ) -> Answer<F::Answered>
+    where
+        F: Converse<Req, Res> + Face<Req, Inner: Send>,
+        I: Policy<S, InnerOf<F, Req>, Pass: Send, Response = Res> + Send + Sync + 'static,
+        St: Store,
+        S: Clone + Send + 'static,
+        Req: 'static,
+        Res: Send + 'static,
+    {
+        let (fingerprint, request) = match self.face.read(keyed).await {
+            Ok(read) => read,
+            Err(refusal) => return self.refused(refusal),
+        };
+        let (reply, answer) = oneshot::channel();
+        let policy = self.clone();
+        let run = self.keeper.clone().run(id, fingerprint, |claim| policy.work(seat, request, claim), reply);
+        // The handler is told the deadline of its caller, and is not cut by it.
+        Carried { deadline: call.deadline, priority: call.priority }.enter(|| drop(spawn(run)));
+        let refusal = match answer.await {
+            Ok(Reply::Ran(answer)) => return answer,
+            Ok(Reply::Panicked(panic)) => resume_unwind(panic),
+            Ok(Reply::Replayed(Outcome::Answer(kept))) => match self.face.replay(kept) {
+                Some(result) => return self.face.judged(result),
+                None => KeyRefusal::NotReplayable,
+            },
+            Ok(Reply::Replayed(Outcome::Tombstone)) => KeyRefusal::NotReplayable,
+            Ok(Reply::InProgress) => KeyRefusal::InProgress,
+            Ok(Reply::Mismatch) => KeyRefusal::Mismatch,
+            // An error: the runtime shuts down, or the store's own code panicked. What came of it is not known here.
+            Ok(Reply::InDoubt) | Err(_) => KeyRefusal::InDoubt,
+            Ok(Reply::Refused) => KeyRefusal::Unavailable,
+        };
+        self.refused(refusal)
+    }
+
+    /// Calls the handler, within the run limit, and says how that ended.
+    async fn work<S, Req, Res>(
+        self,
+        seat: Seat<S>,
+        mut request: InnerOf<F, Req>,
+        claim: Option<Claim>,
+    ) -> (Answer<F::Answered>, Ended)
+    where
+        F: Converse<Req, Res>,
+        I: Policy<S, InnerOf<F, Req>, Response = Res>,
+    {
+        if let Some(claim) = claim {
+            self.face.hand_over(&mut request, claim);
+        }
+        let mut reached = false;
+        let run = async {
+            let mut call = pin!(StackFuture::new(self.inner, seat, request));
+            let answer = poll_fn(|cx| {
+                let (poll, here) = call.as_mut().poll_reaching(cx);
+                reached |= here;
+                poll
+            })
+            .await;
+            kept(&*self.face, answer, reached).await
+        };
+        let worked = timeout(self.keeper.config.run_limit, run).await;
+        worked.unwrap_or_else(|_late| {
+            let observer = &self.keeper.observer;
+            observer.emit(Event::TimedOut { reason: Reason::Timeout });
+            let answer = Answer::rejected(Rejected::new(observer.name(), Reason::Timeout));
+            (answer, if reached { Ended::InDoubt } else { Ended::NotRun })
+        })
+    }
+
+    fn refused<Req, Res>(&self, refusal: KeyRefusal) -> Answer<F::Answered>
+    where
+        F: Converse<Req, Res>,
+    {
+        self.face.judged(self.face.refuse(self.keeper.observer.name(), refusal))
+    }
+}
+
+/// What is kept of the end of a call, which `reached` the service or was refused on the way.
+async fn kept<Req, Res, F>(face: &F, answer: Answer<Res>, reached: bool) -> (Answer<F::Answered>, Ended)
+where
+    F: Converse<Req, Res>,
+{
+    let Answer { result, class, outcome, .. } = answer;
+    match result {
+        Err(error) => {
+            let ended = if reached { face.failed(&error) } else { Ended::NotRun };
+            (Answer::new(Err(error), class, outcome), ended)
+        }
+        Ok(response) => match face.keep(response).await {
+            Ok((answered, ended)) => (Answer::new(Ok(answered), class, outcome), ended),
+            Err(error) => (face.judged(Err(error)), Ended::InDoubt),
+        },
+    }
+}
