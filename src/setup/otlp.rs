@@ -85,11 +85,11 @@ impl Telemetry {
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use moneta_resilience::{Telemetry, record::log::JsonLines};
-    /// use tracing_subscriber::{Registry, layer::SubscriberExt, util::SubscriberInitExt};
+    /// use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
     ///
     /// let telemetry = Telemetry::init("payments")?;
     /// let (lines, _guard) = JsonLines::new("payments").write_to(std::io::stdout())?;
-    /// Registry::default().with(lines).with(telemetry.log_records()).init();
+    /// Registry::default().with(LevelFilter::INFO).with(lines).with(telemetry.log_records()).init();
     /// # Ok(()) }
     /// ```
     pub fn log_records(&self) -> Option<LogRecords> {

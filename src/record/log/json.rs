@@ -28,7 +28,7 @@ const OWN: [&str; 7] = ["timestamp", "severity_text", "body", "target", "service
 /// ```
 /// use std::io;
 /// use moneta_resilience::record::log::JsonLines;
-/// use tracing_subscriber::{Registry, layer::SubscriberExt};
+/// use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt};
 ///
 /// # fn main() -> io::Result<()> {
 /// # struct Page; impl io::Write for Page {
@@ -45,7 +45,7 @@ const OWN: [&str; 7] = ["timestamp", "severity_text", "body", "target", "service
 /// let stdout = io::stdout;
 /// # */
 /// let (json, guard) = JsonLines::new("payments").version("1.4.2").instance("payments-7f9c").write_to(stdout())?;
-/// let subscriber = Registry::default().with(json);
+/// let subscriber = Registry::default().with(LevelFilter::INFO).with(json);
 /// // In a service: `subscriber.init()`, and `guard` lives as long as `main`.
 /// tracing::subscriber::with_default(subscriber, || {
 ///     tracing::info!(amount = 499, iban = "DE89370400440532013000", "refused for {}", "ada@example.com");
