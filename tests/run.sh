@@ -95,7 +95,15 @@ every_interleaving() {
 }
 
 documentation() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+    local feature
+    export RUSTDOCFLAGS="-D warnings"
+    cargo doc --no-deps --all-features
+    # As most will build it, and with little of it there: nothing leads to what is not.
+    cargo doc --no-deps
+    for feature in $(features); do
+        printf '%s\n' "-- $feature"
+        cargo doc --no-deps --no-default-features --features "$feature"
+    done
 }
 
 package() {

@@ -6,8 +6,8 @@
 //!
 //! | profile | order, outside to inside |
 //! |---|---|
-//! | [`server`] | respond · telemetry · deadline in and caller timeout · rate limit (off) · idempotency (off) · bulkhead · fault hook · handler |
-//! | [`client`] | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · throttle (off) · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
+//! | `server` | respond · telemetry · deadline in and caller timeout · rate limit (off) · idempotency (off) · bulkhead · fault hook · handler |
+//! | `client` | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · throttle (off) · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
 //! makes no attempt's span; the fault hook is innermost, so that every pattern has to cope with what it injects.

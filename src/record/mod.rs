@@ -1,9 +1,9 @@
 //! Who takes what the layers tell, beyond counting it.
 //!
 //! A process has one metrics backend, which stacks and [`observer`] tell without being asked. With feature `otel` it is
-//! [`otel`], the sink that records durations in OpenTelemetry, and exports the counts and states of all pipelines. With
+//! `otel`, the sink that records durations in OpenTelemetry, and exports the counts and states of all pipelines. With
 //! feature `metrics` it can be `record::metrics`, the sink for the recorder of the `metrics` crate: alone where there is no
-//! `otel`, else once it is [chosen](choose). With feature `logs` they tell the log of the process as well. [`Tape`] keeps
+//! `otel`, else once it is chosen with `choose`. With feature `logs` they tell the log of the process as well. [`Tape`] keeps
 //! events for a test to look at.
 
 #[cfg(any(feature = "otel", feature = "metrics"))]

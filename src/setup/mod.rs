@@ -11,7 +11,7 @@
 //! } // what is not exported yet is, now
 //! ```
 //!
-//! The features say what there is: with `prometheus` the metrics can be scraped ([`Telemetry::scraper`]), with `otlp` spans,
+//! The features say what there is: with `prometheus` the metrics can be scraped (`Telemetry::scraper`), with `otlp` spans,
 //! metrics and logs go to a collector. The environment says the rest, as it does for every service that uses
 //! OpenTelemetry: `docs/telemetry.md` lists the variables.
 //!
