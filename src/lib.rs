@@ -10,6 +10,7 @@ mod class;
 pub mod classify;
 #[cfg(any(feature = "http", feature = "otel", feature = "logs"))]
 mod clock;
+mod correlation;
 mod error;
 pub mod event;
 mod facts;
@@ -44,9 +45,6 @@ pub mod record;
 pub mod redact;
 mod registry;
 mod repeat;
-#[cfg(all(feature = "logs", feature = "otel"))]
-#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "requests with an id come over HTTP"))]
-mod request_id;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;

@@ -1,11 +1,12 @@
 use tokio::task::JoinHandle;
 
-use crate::call::Carried;
 #[cfg(doc)]
 use crate::{Deadline, Priority};
+use crate::{call::Carried, correlation::Correlation};
 
-/// Spawns `work` as tokio does, and carries on what belongs to the work in hand: its [`Deadline`], its [`Priority`] and, with
-/// feature `otel`, its OpenTelemetry context, so that calls made in the new task end in time and stand in the same trace.
+/// Spawns `work` as tokio does, and carries on what belongs to the work in hand: its [`Deadline`], its [`Priority`], with
+/// feature `otel` its OpenTelemetry context, and with feature `logs` the id of its request, so that calls made in the new task
+/// end in time, stand in the same trace and are found in the log.
 ///
 /// It *tells* the new task how long there is, and does not end it: what ends by a deadline are the calls that it makes.
 /// Work that is to outlive its caller belongs into `tokio::spawn`.
@@ -34,7 +35,7 @@ where
 {
     #[cfg(feature = "otel")]
     let work = opentelemetry::context::FutureExt::with_current_context(work);
-    tokio::spawn(Carried::current().scope(work))
+    tokio::spawn(Correlation::current().scope(Carried::current().scope(work)))
 }
 
 #[cfg(test)]

@@ -132,6 +132,7 @@ main() {
     check "each feature alone" each_feature_alone
     check "tests, all features" with_servers cargo test --all-features
     check "tests, no features" cargo test --no-default-features
+    check "logs without OpenTelemetry" cargo test --no-default-features --features http,logs --test it correlation
     check "every interleaving (loom)" every_interleaving
     check "documentation" documentation
     check "package" package

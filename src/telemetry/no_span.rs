@@ -5,6 +5,12 @@ use tokio::time::Instant;
 use super::Side;
 use crate::{event::Outcome, observer::Observer};
 
+/// The span in which this thread works: there is none.
+#[cfg(feature = "logs")]
+pub(crate) const fn current() -> Option<crate::correlation::Trace> {
+    None
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Spans;
 

@@ -146,6 +146,25 @@ impl Span {
     }
 }
 
+/// The span in which this thread works, sampled or not.
+#[cfg(feature = "logs")]
+pub(crate) fn current() -> Option<crate::correlation::Trace> {
+    use crate::correlation::{SpanId, Trace, TraceId};
+
+    Context::map_current(|context| {
+        if !context.has_active_span() {
+            return None;
+        }
+        let span = context.span();
+        let span = span.span_context();
+        span.is_valid().then(|| Trace {
+            id: TraceId(u128::from_be_bytes(span.trace_id().to_bytes())),
+            span: SpanId(u64::from_be_bytes(span.span_id().to_bytes())),
+            sampled: span.is_sampled(),
+        })
+    })
+}
+
 fn close(context: &Context, end: SpanEnd) {
     let span = context.span();
     span.set_attribute(KeyValue::new(names::OUTCOME, end.outcome.as_str()));

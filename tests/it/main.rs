@@ -5,6 +5,8 @@ mod bad_use;
 #[cfg(feature = "http")]
 mod bodies;
 mod contract;
+#[cfg(all(feature = "http", feature = "logs"))]
+mod correlation;
 #[cfg(feature = "http")]
 mod deadlines;
 mod floors;

@@ -9,6 +9,8 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     resource::v1::Resource,
 };
+#[cfg(feature = "logs")]
+use opentelemetry_proto::tonic::{common::v1::AnyValue, logs::v1::LogRecord};
 use prost::Message;
 
 use crate::{
@@ -193,6 +195,76 @@ fn an_endpoint_that_is_none_is_refused() {
 }
 
 #[cfg(feature = "logs")]
+fn records(exports: &[crate::collector::Export]) -> Vec<LogRecord> {
+    let requests = exports.iter().map(|export| ExportLogsServiceRequest::decode(&*export.body).unwrap());
+    let scopes = requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
+    scopes.flat_map(|scope| scope.log_records).collect()
+}
+
+#[cfg(feature = "logs")]
+fn text(value: Option<&AnyValue>) -> String {
+    match value.and_then(|any| any.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What an attribute of a record says.
+#[cfg(feature = "logs")]
+fn said(record: &LogRecord, name: &str) -> String {
+    let found = record.attributes.iter().find(|attribute| attribute.key == name);
+    text(found.unwrap_or_else(|| panic!("no {name}: {record:?}")).value.as_ref())
+}
+
+#[cfg(all(feature = "http", feature = "logs"))]
+#[test]
+fn logs_belong_to_their_request_where_there_are_no_spans() {
+    use http::{Request, Response};
+    use tower::{Layer, ServiceExt, service_fn};
+    use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt};
+
+    let collector = Collector::new();
+    let variables = [
+        (ENDPOINT, collector.endpoint()),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ];
+    let asked = process("otlp::logs_belong_to_their_request_where_there_are_no_spans", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        let subscriber = Registry::default().with(LevelFilter::INFO).with(telemetry.log_records());
+        let _logs = tracing::subscriber::set_default(subscriber);
+        let server = moneta_resilience::http::ServerTelemetryLayer::new("payments").layer(service_fn(
+            async |_: Request<()>| {
+                tracing::info!("at it");
+                Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+            },
+        ));
+        let request = Request::get("/payments")
+            .header("x-request-id", "req-7f9c")
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(server.oneshot(request.body(()).unwrap())).unwrap();
+        assert!(telemetry.shutdown());
+    });
+    if asked {
+        let records = records(&collector.take("/v1/logs"));
+        let mut bodies: Vec<_> = records.iter().map(|record| text(record.body.as_ref())).collect();
+        bodies.sort();
+        assert_eq!(bodies, ["GET 200", "at it"]);
+        for record in records {
+            assert_eq!(said(&record, "request_id"), "req-7f9c");
+            assert_eq!(record.attributes.iter().filter(|attribute| attribute.key == "request_id").count(), 1);
+            assert_eq!(
+                u128::from_str_radix("0af7651916cd43dd8448eb211c80319c", 16).unwrap().to_be_bytes()[..],
+                record.trace_id
+            );
+            assert_eq!(0xb7ad_6b71_6920_3331_u64.to_be_bytes()[..], record.span_id);
+            assert_eq!(record.flags, 1);
+        }
+    }
+}
+
+#[cfg(feature = "logs")]
 #[test]
 fn logs_arrive_redacted_and_belong_to_their_spans() {
     use opentelemetry::trace::Tracer;
@@ -217,28 +289,14 @@ fn logs_arrive_redacted_and_belong_to_their_spans() {
         for secret in ["ada@example.com", "4111111111111111", "hunter2"] {
             assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} got out");
         }
-        let requests = exports.iter().map(|export| ExportLogsServiceRequest::decode(&*export.body).unwrap());
-        let scopes =
-            requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
-        let records: Vec<_> = scopes.flat_map(|scope| scope.log_records).collect();
+        let records = records(&exports);
         let [record] = &records[..] else { panic!("one was told: {records:?}") };
-        let text = |value: &Option<opentelemetry_proto::tonic::common::v1::AnyValue>| match value {
-            Some(any) => match &any.value {
-                Some(Value::StringValue(text)) => text.clone(),
-                other => format!("{other:?}"),
-            },
-            None => "nothing".to_owned(),
-        };
         assert_eq!(
-            (record.severity_text.as_str(), text(&record.body).as_str()),
+            (record.severity_text.as_str(), text(record.body.as_ref()).as_str()),
             ("WARN", "refused for [email]")
         );
-        let attribute = |name: &str| {
-            let found = record.attributes.iter().find(|attribute| attribute.key == name);
-            text(&found.unwrap_or_else(|| panic!("no {name}: {record:?}")).value)
-        };
-        assert_eq!(attribute("password"), "[redacted]");
-        assert_eq!(attribute("left"), "Some(IntValue(3))");
+        assert_eq!(said(record, "password"), "[redacted]");
+        assert_eq!(said(record, "left"), "Some(IntValue(3))");
         let traces = collector.take("/v1/traces");
         let request = ExportTraceServiceRequest::decode(&*traces[0].body).unwrap();
         let span = &request.resource_spans[0].scope_spans[0].spans[0];

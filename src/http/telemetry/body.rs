@@ -68,7 +68,7 @@ impl Telling {
 
     /// Drops the body, which is somebody else's code: its panic goes on once the end was told, and costs no count.
     fn drop_inside<B>(&self, mut body: Pin<&mut Option<B>>) -> thread::Result<()> {
-        catch_unwind(AssertUnwindSafe(|| self.open.span.enter(|| body.set(None))))
+        catch_unwind(AssertUnwindSafe(|| self.open.enter(|| body.set(None))))
     }
 
     /// The body has ended, with these trailers.
@@ -132,7 +132,7 @@ where
             return body.poll_frame(cx).map_err(|error| CallError::new(error.into()));
         };
         telling.polling = true;
-        let frame = telling.open.span.enter(|| body.as_mut().poll_frame(cx));
+        let frame = telling.open.enter(|| body.as_mut().poll_frame(cx));
         telling.polling = false;
         let frame = ready!(frame).map(|frame| frame.map_err(Into::into));
         let goes_on = match &frame {

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     circuit_breaker::{CircuitBreakerHandle, Late},
     class::Class,
+    correlation::Correlation,
     event::{Ended, Event, Exchange, Protocol},
     head::Head,
     observer::Observer,
@@ -166,6 +167,8 @@ pub(super) struct Seen {
     version: Option<&'static str>,
     /// Whether its answer has no body, whatever its head says of one.
     pub(super) head_alone: bool,
+    /// Which request it is part of.
+    correlation: Correlation,
 }
 
 impl Seen {
@@ -177,6 +180,10 @@ impl Seen {
             request_size: length(request.headers()),
             version: teller.version(request.version()),
             head_alone: request.method() == http::Method::HEAD,
+            correlation: match teller.part {
+                Part::Server => Correlation::of(request.headers(), !teller.trust.edge),
+                _ => Correlation::current(),
+            },
         }
     }
 }
@@ -188,36 +195,42 @@ pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
 
 impl Open {
     pub(super) fn begin(teller: &Arc<Teller>, seen: Seen, span: Span, started: Instant) -> Self {
-        if let Some(exchange) = seen.exchange {
-            span.enter(|| teller.observer.emit(Event::RequestStarted { exchange }));
+        let open = Self { teller: Arc::clone(teller), span, started, seen };
+        if let Some(exchange) = open.seen.exchange {
+            open.enter(|| open.teller.observer.emit(Event::RequestStarted { exchange }));
         }
-        Self { teller: Arc::clone(teller), span, started, seen }
+        open
+    }
+
+    /// Does a piece of the work inside its span, and for its request.
+    #[inline]
+    pub(super) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.seen.correlation.enter(|| self.span.enter(work))
     }
 
     /// Tells how it ended, `response_size` bytes of body later.
-    pub(super) fn end(self, verdict: Verdict, response_size: u64, now: Instant) {
-        let Self { teller, mut span, started, seen } = self;
+    pub(super) fn end(mut self, verdict: Verdict, response_size: u64, now: Instant) {
         let Verdict { outcome, error, status, recognised, .. } = verdict;
-        let elapsed = now.saturating_duration_since(started);
-        let exchange = seen.exchange.map(|exchange| match &seen.asked {
+        let elapsed = now.saturating_duration_since(self.started);
+        let exchange = self.seen.exchange.map(|exchange| match &self.seen.asked {
             Some(asked) if recognised => Exchange { method: methods::learn(asked), ..exchange },
             _ => exchange,
         });
-        // Inside the span, so that a line in a log is found by it.
-        span.enter(|| {
-            let observer = &teller.observer;
+        // Inside, so that a line in a log is found by it.
+        self.enter(|| {
+            let observer = &self.teller.observer;
             if let Some(exchange) = exchange {
-                let (version, request_size) = (seen.version.or(verdict.version), seen.request_size);
+                let (version, request_size) = (self.seen.version.or(verdict.version), self.seen.request_size);
                 let ended = Ended { status, error, version, elapsed, request_size, response_size };
                 observer.emit(Event::RequestFinished { exchange, ended });
             }
-            if teller.part.is_call() {
+            if self.teller.part.is_call() {
                 observer.emit(Event::CallFinished { outcome, elapsed });
             }
         });
         if let Some(exchange) = exchange {
-            trace::note_end(&span, &exchange, seen.asked.as_deref(), &verdict);
+            trace::note_end(&self.span, &exchange, self.seen.asked.as_deref(), &verdict);
         }
-        span.end(SpanEnd { outcome, error, now });
+        self.span.end(SpanEnd { outcome, error, now });
     }
 }

@@ -134,7 +134,7 @@ where
             Progress::Begun(open) => {
                 // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
                 let inner = catch_unwind(AssertUnwindSafe(|| {
-                    open.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+                    open.enter(|| self.inner.abandon(pass.inner, ending, now));
                 }));
                 open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), 0, now);
                 inner.unwrap_or_else(|panic| resume_unwind(panic));
@@ -174,9 +174,9 @@ where
             }
             Progress::Waiting(_) => {
                 let open = pass.progress.begin(teller, cx.now()).expect("it has just begun");
-                open.span.enter(|| inner(cx))
+                open.enter(|| inner(cx))
             }
-            Progress::Begun(open) => open.span.enter(|| inner(cx)),
+            Progress::Begun(open) => open.enter(|| inner(cx)),
             Progress::Over => panic!("a call is not polled again once it was answered"),
         };
         let answer = ready!(answer);

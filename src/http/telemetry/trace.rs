@@ -110,17 +110,12 @@ fn serve<B>(span: &mut Prepared, request: &Request<B>) {
 /// Goes on with the trace of the caller, or begins one beside it.
 fn go_on<B>(span: &mut Prepared, teller: &Teller, request: &Request<B>) {
     let here = Context::current();
-    let named = with_request_id(request.headers(), &here);
-    let here = named.as_ref().unwrap_or(&here);
-    if let Some(named) = &named {
-        span.child_of(named.clone());
-    }
     if here.has_active_span() {
         // Somebody further out, in this process, went on with the caller's trace already.
         return;
     }
     let caller = global::get_text_map_propagator(|propagator| {
-        propagator.extract_with_context(here, &Headers(request.headers()))
+        propagator.extract_with_context(&here, &Headers(request.headers()))
     });
     if teller.trust.edge {
         let theirs = caller.span().span_context().clone();
@@ -130,18 +125,6 @@ fn go_on<B>(span: &mut Prepared, teller: &Teller, request: &Request<B>) {
     } else {
         span.child_of(caller);
     }
-}
-
-/// The context with the id that the request came with, for the log.
-#[cfg(feature = "logs")]
-fn with_request_id(headers: &HeaderMap, context: &Context) -> Option<Context> {
-    crate::request_id::put(headers.get("x-request-id")?.to_str().ok()?, context)
-}
-
-/// No log is kept that would show an id.
-#[cfg(not(feature = "logs"))]
-fn with_request_id(_: &HeaderMap, _: &Context) -> Option<Context> {
-    None
 }
 
 fn send(span: &mut Prepared, call: &Call, uri: &Uri) {

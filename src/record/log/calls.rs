@@ -8,8 +8,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::Level;
 
-use super::correlation::{self, Trace};
+use super::correlation;
 use crate::{
+    correlation::Trace,
     event::{End, Ended, Event, Exchange, Outcome, Protocol},
     name::Name,
     observer::{Interest, Sink},
@@ -185,14 +186,14 @@ macro_rules! event {
     ($level:expr, $line:expr) => {
         if tracing::enabled!(target: TARGET, $level) {
             let line = $line;
-            let (trace, request_id) = (correlation::current(), correlation::request_id());
+            let (request, trace) = correlation::current();
             tracing::event!(
                 target: TARGET,
                 $level,
                 trace_id = trace.map(Trace::trace_id),
                 span_id = trace.map(Trace::span_id),
                 trace_flags = trace.map(Trace::flags),
-                request_id = request_id.as_deref(),
+                request_id = request.id(),
                 pipeline = line.pipeline,
                 kind = if line.exchange.is_some() { "server" } else { "client" },
                 protocol = line.exchange.map(|exchange| protocol(exchange.protocol)),

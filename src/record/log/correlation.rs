@@ -1,35 +1,17 @@
-//! What a line is found by: the span of the work in hand.
+//! What a line is found by: the span of the work in hand, or the trace that its request came in, and the id of that.
 
-use opentelemetry::{
-    Context,
-    trace::{SpanId, TraceContextExt, TraceFlags, TraceId},
-};
 use tracing::field::{DisplayValue, display};
 
-pub(super) use crate::request_id::current as request_id;
+use crate::{
+    correlation::{Correlation, SpanId, Trace, TraceId},
+    telemetry,
+};
 
-/// The identity of a span.
-#[derive(Clone, Copy)]
-pub(super) struct Trace {
-    id: TraceId,
-    span: SpanId,
-    flags: TraceFlags,
-}
-
-/// The span in which this thread works, sampled or not.
-pub(super) fn current() -> Option<Trace> {
-    Context::map_current(|context| {
-        if !context.has_active_span() {
-            return None;
-        }
-        let span = context.span();
-        let span = span.span_context();
-        span.is_valid().then(|| Trace {
-            id: span.trace_id(),
-            span: span.span_id(),
-            flags: span.trace_flags(),
-        })
-    })
+/// The request of the work in hand, and where it stands, sampled or not.
+pub(super) fn current() -> (Correlation, Option<Trace>) {
+    let request = Correlation::current();
+    let trace = telemetry::current().or(request.trace());
+    (request, trace)
 }
 
 impl Trace {
@@ -43,6 +25,6 @@ impl Trace {
 
     /// `01` if it is sampled, else `00`.
     pub(super) fn flags(self) -> &'static str {
-        if self.flags.is_sampled() { "01" } else { "00" }
+        if self.sampled { "01" } else { "00" }
     }
 }

@@ -137,13 +137,8 @@ impl JsonLayer {
         line.push_str(&self.resource);
         let mut fields = Fields { line, ours: about.target() == TARGET, correlated: false, truncated: false };
         event.record(&mut fields);
-        if let (false, Some(id)) = (fields.correlated, correlation::request_id()) {
-            fields.put("request_id", |line| text::push(line, &id));
-        }
-        if let (false, Some(trace)) = (fields.correlated, correlation::current()) {
-            fields.put("trace_id", |line| text::push_plain(line, format_args!("{}", trace.trace_id())));
-            fields.put("span_id", |line| text::push_plain(line, format_args!("{}", trace.span_id())));
-            fields.put("trace_flags", |line| text::push_plain(line, format_args!("{}", trace.flags())));
+        if !fields.correlated {
+            fields.correlate();
         }
         let Fields { mut line, truncated, .. } = fields;
         line.push_str(if truncated { ",\"truncated\":true}\n" } else { "}\n" });
@@ -167,6 +162,19 @@ impl Fields {
         text::push_plain(&mut self.line, format_args!("{name}"));
         self.line.push(':');
         value(&mut self.line);
+    }
+
+    /// Says what the work in hand belongs to.
+    fn correlate(&mut self) {
+        let (request, trace) = correlation::current();
+        if let Some(id) = request.id() {
+            self.put("request_id", |line| text::push(line, id));
+        }
+        if let Some(trace) = trace {
+            self.put("trace_id", |line| text::push_plain(line, format_args!("{}", trace.id)));
+            self.put("span_id", |line| text::push_plain(line, format_args!("{}", trace.span)));
+            self.put("trace_flags", |line| text::push_plain(line, format_args!("{}", trace.flags())));
+        }
     }
 
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut String)) {

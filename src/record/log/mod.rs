@@ -20,7 +20,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `trace_id`, `span_id`, `trace_flags` | the span of the call, also when it is not sampled; feature `otel`, as is the next |
+//! | `trace_id`, `span_id`, `trace_flags` | the span of the call, also when it is not sampled; where nobody makes spans, those that the server's caller sent |
 //! | `request_id` | the `x-request-id` of the server's request that it belongs to: up to 128 visible ASCII characters |
 //! | `pipeline` | the stack |
 //! | `kind` | `server` or `client` |
@@ -40,10 +40,6 @@
 //! for the end of a line are escaped.
 
 mod calls;
-#[cfg(feature = "otel")]
-mod correlation;
-#[cfg(not(feature = "otel"))]
-#[path = "no_correlation.rs"]
 mod correlation;
 mod json;
 #[cfg(feature = "otlp")]

@@ -3,6 +3,7 @@ use std::{error::Error, fmt};
 use opentelemetry::{
     Context as Telling,
     logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity},
+    trace::{SpanId, TraceFlags, TraceId},
 };
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use tokio::time::Instant;
@@ -12,13 +13,14 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-use super::{calls::TARGET, text};
-use crate::{clock, redact};
+use super::{calls::TARGET, correlation, text};
+use crate::{clock, correlation::Trace, redact};
 
 /// The layer of a subscriber that gives events to OpenTelemetry, redacted like the lines of [`JsonLines`](super::JsonLines):
 /// what [`Telemetry::log_records`](crate::Telemetry::log_records) exports to a collector.
 ///
-/// A record belongs to the span in which it was told. A call never waits: what there is no room for is dropped.
+/// A record belongs to the span in which it was told, or to the trace that its request came in where there is none, and has the
+/// `request_id`. A call never waits: what there is no room for is dropped.
 #[derive(Debug)]
 pub struct LogRecords {
     logger: SdkLogger,
@@ -42,7 +44,17 @@ impl<S: Subscriber> Layer<S> for LogRecords {
         record.set_severity_number(severity(*about.level()));
         record.set_severity_text(about.level().as_str());
         record.set_target(about.target());
-        event.record(&mut Fields { record: &mut record, ours: about.target() == TARGET });
+        let (request, trace) = correlation::current();
+        if let Some(Trace { id, span, sampled }) = trace {
+            let (id, span) = (id.0.to_be_bytes(), span.0.to_be_bytes());
+            let flags = TraceFlags::default().with_sampled(sampled);
+            record.set_trace_context(TraceId::from_bytes(id), SpanId::from_bytes(span), Some(flags));
+        }
+        let mut fields = Fields { record: &mut record, ours: about.target() == TARGET, has_id: false };
+        event.record(&mut fields);
+        if let (false, Some(id)) = (fields.has_id, request.id()) {
+            record.add_attribute("request_id", id.to_owned());
+        }
         self.logger.emit(record);
     }
 }
@@ -62,11 +74,14 @@ struct Fields<'a> {
     record: &'a mut SdkLogRecord,
     /// Whether it is an event of the crate.
     ours: bool,
+    /// Whether it says itself for which request it is.
+    has_id: bool,
 }
 
 impl Fields<'_> {
     fn put(&mut self, field: &Field, value: impl FnOnce() -> AnyValue) {
         let name = field.name();
+        self.has_id |= name == "request_id";
         if name == "message" {
             self.record.set_body(value());
         } else if self.ours && ["trace_id", "span_id", "trace_flags"].contains(&name) {
