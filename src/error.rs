@@ -3,7 +3,7 @@
 //! Every layer of the crate has `type Error = BoxError`. An error of the inner service passes unchanged and stays
 //! downcastable; what a layer refuses or cuts short by itself is a [`Rejected`].
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{error::Error, fmt, io, sync::LazyLock, time::Duration};
 
 use crate::{class::Class, name::Name, quota::Quota};
 
@@ -262,20 +262,38 @@ impl fmt::Display for KeyRefusal {
 /// An error that a fault hook put in the place of the dependency's answer.
 ///
 /// It counts as what it stands for: layers outside treat it like a real error of its [`class`](Self::class).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an injected fault: it stands for {class:?}")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InjectedFault {
     class: Class,
+    refused: bool,
 }
 
 impl InjectedFault {
     pub(crate) const fn new(class: Class) -> Self {
-        Self { class }
+        Self { class, refused: false }
+    }
+
+    /// One that stands for a connection that was refused, and has such an error as its source.
+    pub(crate) const fn refused() -> Self {
+        Self { class: Class::TRANSIENT, refused: true }
     }
 
     /// What the fault stands for.
     pub fn class(&self) -> Class {
         self.class
+    }
+}
+
+impl fmt::Display for InjectedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an injected fault: it stands for {:?}", self.class)
+    }
+}
+
+impl Error for InjectedFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        static REFUSED: LazyLock<io::Error> = LazyLock::new(|| io::ErrorKind::ConnectionRefused.into());
+        self.refused.then(|| &*REFUSED as _)
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Head<'a> {
     pub extensions: &'a Extensions,
 }
 
+/// Finds the pattern of paths that a request matched, where the server framework does not leave it in the extensions.
+pub(crate) type RouteOf = dyn Fn(Head<'_>) -> Option<&'static str> + Send + Sync;
+
 impl<'a> Head<'a> {
     pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
         Self {
@@ -22,5 +25,21 @@ impl<'a> Head<'a> {
             headers: request.headers(),
             extensions: request.extensions(),
         }
+    }
+    /// The route that a server matched: what `route_of` says, else axum's router.
+    pub(crate) fn route(self, route_of: Option<&RouteOf>) -> Option<&'a str> {
+        route_of.and_then(|route_of| route_of(self)).or_else(|| self.matched())
+    }
+
+    /// What axum's router says that a request matched.
+    #[cfg(feature = "axum")]
+    fn matched(self) -> Option<&'a str> {
+        self.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
+    }
+
+    /// No server framework is known in this build.
+    #[cfg(not(feature = "axum"))]
+    fn matched(self) -> Option<&'a str> {
+        None
     }
 }

@@ -44,6 +44,13 @@ impl Random {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Uniform over the numbers below `bound`, which is not zero; biased by less than one in 2³².
+    pub(crate) fn below(&self, bound: u32) -> u32 {
+        // The high half of 32 random bits times the bound (Lemire: "Fast Random Integer Generation in an Interval", 2019).
+        let scaled = (self.next_u64() >> 32) * u64::from(bound);
+        (scaled >> 32).try_into().expect("it is below the bound")
+    }
+
     /// Uniform in `[low, high]`; `low` when the range is empty.
     pub(crate) fn duration(&self, low: Duration, high: Duration) -> Duration {
         low + high.saturating_sub(low).mul_f64(self.unit())

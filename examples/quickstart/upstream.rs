@@ -61,9 +61,9 @@ impl Upstream {
 
     /// Changes the weather; whatever was before ends.
     pub(crate) fn turn(&mut self, weather: Weather) -> Result<()> {
-        match weather {
-            Weather::Slow => self.faults.arm(Fault::latency(SLOWNESS)),
-            Weather::Fair | Weather::Down => self.faults.disarm(),
+        self.faults.disarm();
+        if let Weather::Slow = weather {
+            self.faults.arm(Fault::latency(SLOWNESS));
         }
         match weather {
             Weather::Fair | Weather::Slow => self.live(),

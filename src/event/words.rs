@@ -375,20 +375,30 @@ pub enum FaultKind {
     Latency,
     /// It was answered with an error.
     Error,
+    /// It was answered as by nobody who listens.
+    Refused,
     /// It was held.
     Hang,
+    /// The service did its work, and the answer was dropped.
+    LostAnswer,
+    /// Whatever somebody's own hook does.
+    Hook,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Latency, Self::Error, Self::Hang];
+    pub const ALL: [Self; 6] =
+        [Self::Latency, Self::Error, Self::Refused, Self::Hang, Self::LostAnswer, Self::Hook];
 
     /// A stable identifier, fit for metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Latency => "latency",
             Self::Error => "error",
+            Self::Refused => "refused",
             Self::Hang => "hang",
+            Self::LostAnswer => "lost_answer",
+            Self::Hook => "hook",
         }
     }
 }

@@ -1,82 +1,22 @@
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
-use tokio::sync::{Notify, futures::OwnedNotified};
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
+use super::{
+    Armed, Fault, KillSwitch, Subject, Target, Unit,
+    arming::Arming,
+    injected::{Drawn, Injected},
+    sample::{BUCKETS, Group, bucket},
+    subject::instance,
+    target::Seen,
+};
 use crate::{
-    class::Class,
-    event::FaultKind,
+    call::Call,
+    name::Name,
     random::Random,
-    ratio::Ratio,
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
-
-/// What is done to calls, and to which share of them.
-///
-/// ```
-/// use std::time::Duration;
-/// use moneta_resilience::{Class, Ratio, fault::Fault};
-///
-/// let slow = Fault::latency(Duration::from_millis(300)).on(Ratio::percent(5));
-/// let down = Fault::error(Class::TRANSIENT);
-/// # assert_ne!(slow, down);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[must_use = "a fault does nothing until it is armed"]
-pub struct Fault {
-    effect: Effect,
-    share: Ratio,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Effect {
-    Latency(Duration),
-    Error(Class),
-    Hang,
-}
-
-impl Effect {
-    pub(super) fn kind(self) -> FaultKind {
-        match self {
-            Self::Latency(_) => FaultKind::Latency,
-            Self::Error(_) => FaultKind::Error,
-            Self::Hang => FaultKind::Hang,
-        }
-    }
-}
-
-impl Fault {
-    /// The call waits for `delay`, then goes on to the service.
-    pub const fn latency(delay: Duration) -> Self {
-        Self::all(Effect::Latency(delay))
-    }
-
-    /// The call is answered with an [`InjectedFault`](crate::InjectedFault) that stands for `class`; the
-    /// service is not called.
-    ///
-    /// # Panics
-    ///
-    /// When `class` is `Success`: no error stands for that.
-    #[track_caller]
-    pub const fn error(class: Class) -> Self {
-        assert!(!matches!(class, Class::Success), "an injected error cannot stand for success");
-        Self::all(Effect::Error(class))
-    }
-
-    /// The call hangs, as a dependency does that never answers: until a limit further out drops it.
-    pub const fn hang() -> Self {
-        Self::all(Effect::Hang)
-    }
-
-    /// Only this share of the calls is hit, each drawn on its own. Default: all.
-    pub const fn on(mut self, share: Ratio) -> Self {
-        self.share = share;
-        self
-    }
-
-    const fn all(effect: Effect) -> Self {
-        Self { effect, share: Ratio::ONE }
-    }
-}
 
 /// The switch of a fault hook: arms and disarms it while calls run. Clones are the same switch.
 ///
@@ -84,98 +24,158 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Faults {
     hook: Arc<Hook>,
+    switch: KillSwitch,
 }
 
 #[derive(Debug)]
-struct Hook {
-    /// Whether it is worth the lock to look. What decides is `arming`.
+pub(super) struct Hook {
+    /// Whether it is worth to look. What decides is `armings`.
     armed: AtomicBool,
-    arming: Mutex<Option<Arming>>,
+    armings: ArcSwap<Vec<Arc<Arming>>>,
+    denied: ArcSwap<Vec<Target>>,
+    /// Held by who changes `armings`.
+    changing: Mutex<()>,
     random: Random,
 }
 
-/// A fault from its arming to its end. The next one has a bell of its own, so that the end of one fault never
-/// lets go what the next one holds.
-#[derive(Debug)]
-struct Arming {
-    fault: Fault,
-    /// Wakes the calls that are held.
-    end: Arc<Notify>,
-}
-
-/// What a call has to suffer, and the end of it.
-pub(super) struct Injection {
-    pub(super) effect: Effect,
-    /// Ready once the fault is disarmed.
-    pub(super) released: OwnedNotified,
-}
-
 impl Faults {
-    /// A switch with nothing armed.
+    /// A switch with nothing armed, under the [kill switch](KillSwitch) of the process.
     pub fn new() -> Self {
-        Self::with(Random::from_entropy())
+        Self::with(Random::from_entropy(), KillSwitch::process())
+    }
+
+    /// The same, under another kill switch.
+    pub fn under(switch: &KillSwitch) -> Self {
+        Self::with(Random::from_entropy(), switch)
     }
 
     /// The same, drawing always the same calls for the same seed: for tests.
     pub fn seeded(seed: u64) -> Self {
-        Self::with(Random::seeded(seed))
+        Self::with(Random::seeded(seed), KillSwitch::process())
     }
 
-    /// Arms a fault, from the next call on, in the place of the one that was armed; calls which that one
-    /// holds go on.
-    pub fn arm(&self, fault: Fault) {
-        self.set(Some(fault));
+    /// Arms a fault, from the next call on, beside those that are armed: each is decided on its own, and a call that is hit by
+    /// several suffers them in the order of their arming.
+    ///
+    /// While the kill switch is engaged, what is armed is over at once.
+    pub fn arm(&self, fault: Fault) -> Armed {
+        let arming = Arc::new(Arming::new(fault));
+        self.switch.enlist(&self.hook);
+        self.hook.change(|armings| {
+            if self.switch.is_engaged() {
+                arming.end();
+            } else {
+                armings.push(Arc::clone(&arming));
+            }
+        });
+        Armed { arming }
     }
 
-    /// The kill switch: once it returns no call is hit any more, and those that were held go on to the
-    /// service.
+    /// Ends all that is armed: once it returns no call is hit any more, and those that were held go on to the service.
     pub fn disarm(&self) {
-        self.set(None);
+        self.hook.disarm();
     }
 
-    /// What is armed.
-    pub fn armed(&self) -> Option<Fault> {
-        lock(&self.hook.arming).as_ref().map(|arming| arming.fault)
+    /// What is armed, in the order of arming.
+    pub fn armed(&self) -> Vec<Armed> {
+        let now = Instant::now();
+        let armings = self.hook.armings.load();
+        let live = armings.iter().filter(|arming| arming.is_live(now));
+        live.map(|arming| Armed { arming: Arc::clone(arming) }).collect()
+    }
+
+    /// Calls that no fault may hit, whatever it is meant for; in the place of those that were named before. Calls that a fault
+    /// holds stay held. Default: none.
+    pub fn deny(&self, targets: impl IntoIterator<Item = Target>) {
+        self.hook.denied.store(Arc::new(targets.into_iter().collect()));
     }
 
     /// Decides over one call. Disarmed it is one relaxed load.
     #[inline]
-    pub(super) fn draw(&self) -> Option<Injection> {
-        // A thread may see an old value for a moment: then it passes a call that could have been hit, or
-        // looks under the lock, where a fault that was disarmed is gone.
-        if self.hook.armed.load(Ordering::Relaxed) { self.draw_armed() } else { None }
+    pub(super) fn draw(&self, decide: impl FnOnce(&Hook) -> Option<Injected>) -> Option<Box<Injected>> {
+        // A thread may see an old value for a moment: then it passes a call that could have been hit, or looks at a list from
+        // which a fault that was disarmed is gone.
+        if self.hook.armed.load(Ordering::Relaxed) { decide(&self.hook).map(Box::new) } else { None }
     }
 
-    #[cold]
-    fn draw_armed(&self) -> Option<Injection> {
-        let arming = lock(&self.hook.arming);
-        let Arming { fault: Fault { effect, share }, end } = arming.as_ref()?;
-        if self.hook.random.unit() >= share.value() {
-            return None;
-        }
-        // Made under the lock, so before the end of this fault, which reaches all that were made before it.
-        Some(Injection { effect: *effect, released: Arc::clone(end).notified_owned() })
+    pub(super) fn random(&self) -> &Random {
+        &self.hook.random
     }
 
-    fn set(&self, fault: Option<Fault>) {
-        let before = {
-            let mut arming = lock(&self.hook.arming);
-            self.hook.armed.store(fault.is_some(), Ordering::Relaxed);
-            mem::replace(&mut *arming, fault.map(|fault| Arming { fault, end: Arc::default() }))
+    fn with(random: Random, switch: &KillSwitch) -> Self {
+        let hook = Hook {
+            armed: AtomicBool::new(false),
+            armings: ArcSwap::default(),
+            denied: ArcSwap::default(),
+            changing: Mutex::new(()),
+            random,
         };
-        // Outside the lock: wakers are somebody else's code.
-        if let Some(before) = before {
-            before.end.notify_waiters();
-        }
-    }
-
-    fn with(random: Random) -> Self {
-        Self { hook: Arc::new(Hook { armed: AtomicBool::new(false), arming: Mutex::new(None), random }) }
+        Self { hook: Arc::new(hook), switch: switch.clone() }
     }
 }
 
 impl Default for Faults {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Hook {
+    /// Says which faults are meant for a call.
+    #[cold]
+    pub(super) fn decide(&self, pipeline: &Name, call: &Call, subject: &dyn Subject) -> Option<Injected> {
+        let armings = self.armings.load();
+        let now = Instant::now();
+        if armings.iter().any(|arming| !arming.is_live(now)) {
+            // Also so that a hook whose faults are over costs one load again.
+            self.change(|armings| armings.retain(|arming| arming.is_live(now)));
+        }
+        let seen = Seen { pipeline, instance: instance(), call, subject };
+        if self.denied.load().iter().any(|target| target.matches(&seen)) {
+            return None;
+        }
+        let drawn: Vec<_> = armings.iter().filter_map(|arming| self.drawn(arming, &seen)).collect();
+        (!drawn.is_empty()).then(|| Injected::new(drawn))
+    }
+
+    fn drawn(&self, arming: &Arc<Arming>, seen: &Seen<'_>) -> Option<Drawn> {
+        let fault = &arming.fault;
+        if !fault.target.matches(seen) || (seen.subject.is_delicate() && !fault.delicate) {
+            return None;
+        }
+        let unit = fault.unit.as_ref().and_then(|unit| unit.of(seen.subject));
+        let bucket = match unit {
+            Some(unit) => bucket(&fault.experiment, unit),
+            None => self.random.below(BUCKETS),
+        };
+        let group = Group::of(bucket, fault.share);
+        (group != Group::Rest).then(|| Drawn::new(Arc::clone(arming), group))
+    }
+
+    pub(super) fn disarm(&self) {
+        let before = self.change(mem::take);
+        // Outside the lock: wakers are somebody else's code.
+        for arming in before {
+            arming.end();
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<Arc<Arming>>) -> T) -> T {
+        let _changing = lock(&self.changing);
+        let mut armings = Vec::clone(&self.armings.load());
+        let changed = change(&mut armings);
+        self.armed.store(!armings.is_empty(), Ordering::Relaxed);
+        self.armings.store(Arc::new(armings));
+        changed
+    }
+}
+
+impl Unit {
+    fn of<'a>(&self, subject: &'a dyn Subject) -> Option<&'a [u8]> {
+        match self {
+            Self::Header(name) => subject.header(name),
+            Self::Caller => subject.caller().map(str::as_bytes),
+            Self::Tenant => subject.tenant().map(str::as_bytes),
+        }
     }
 }

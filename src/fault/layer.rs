@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::{FaultPolicy, Faults};
+use super::{FaultPolicy, Faults, Unseen};
 use crate::{
     classify::ByError,
     observer::Observer,
@@ -33,7 +33,7 @@ impl FaultLayer {
     }
 
     fn with(faults: Faults, observer: Observer) -> Self {
-        Self { policy: Arc::new(FaultPolicy::new(faults, observer, Leaf::default())) }
+        Self { policy: Arc::new(FaultPolicy::new(faults, Unseen, observer, Leaf::default())) }
     }
 }
 

@@ -7,24 +7,39 @@
 //!
 //! Put it innermost, so that every other pattern has to cope with it.
 //!
-//! # Defaults
+//! # What a fault can do
 //!
-//! | setting | default |
+//! | fault | the call |
 //! |---|---|
-//! | armed | nothing: a call then costs one relaxed load |
-//! | [`Fault::on`] | all calls |
+//! | [`Fault::latency`] | waits: a fixed time, a uniform or a log-normal one ([`Delay`]) |
+//! | [`Fault::error`] | is answered with an error that stands for a [`Class`](crate::Class) |
+//! | [`Fault::refused`] | is answered as by a connection that is refused, at once |
+//! | [`Fault::hang`] | waits until a limit further out cuts it |
+//! | [`Fault::lost_answer`] | is handled, and its answer is lost |
+//! | [`Fault::hook`] | does whatever a function of yours does first |
 //!
-//! One fault is armed at a time. [`Faults::disarm`] is the kill switch: it ends new injections at once and
-//! wakes the calls that are delayed or hanging, which then go on to the service.
+//! Several may be armed at once. Each is decided on its own: whether it is [meant](Target) for the call, and whether the call is
+//! in its share, by chance or by what the call [belongs to](Unit).
+//!
+//! # Safety
+//!
+//! * A fault ends by itself after [`Fault::lasting`], and [`Fault::lease`] after its last renewal. The calls look at the clock
+//!   themselves: no task has to live for a fault to end.
+//! * [`Armed::disarm`], [`Faults::disarm`] and the [`KillSwitch`] of the process end injections at once and wake the calls that are
+//!   delayed or hang, which then go on to the service.
+//! * Calls that may have effects which nothing keeps from happening twice are left alone, unless the fault says
+//!   [otherwise](Fault::on_delicate_calls); of HTTP and gRPC, those with a method that is not safe and without an idempotency key.
+//! * What is [denied](Faults::deny) is hit by no fault.
+//! * Disarmed, a hook costs a call one relaxed load.
 //!
 //! # Errors
 //!
-//! [`InjectedFault`](crate::InjectedFault) for [`Fault::error`]. It is no [`Rejected`](crate::Rejected),
-//! because it stands for an error of the dependency.
+//! [`InjectedFault`](crate::InjectedFault). It is no [`Rejected`](crate::Rejected), because it stands for an error of the
+//! dependency. And whatever error a [`Fault::hook`] gives.
 //!
 //! # Telemetry
 //!
-//! Event `FaultInjected`, told before the call feels it; [`Faults::armed`].
+//! Event `FaultInjected`, told before the call feels it; [`Armed::hit`], [`Armed::control`].
 //!
 //! # Cancellation
 //!
@@ -52,12 +67,32 @@
 //! # }
 //! ```
 
+mod arming;
+mod delay;
+#[expect(clippy::module_inception, reason = "the value that the module is about")]
+mod fault;
 mod faults;
+#[cfg(feature = "http")]
+mod heads;
+mod injected;
+mod kill;
 mod layer;
 mod policy;
+mod sample;
+mod subject;
+mod target;
 #[cfg(test)]
 mod tests;
 
-pub use faults::{Fault, Faults};
+pub use arming::Armed;
+pub use delay::Delay;
+pub use fault::{Fault, Unit};
+pub use faults::Faults;
+#[cfg(feature = "http")]
+pub use heads::Heads;
+pub use kill::KillSwitch;
 pub use layer::{FaultFuture, FaultHook, FaultLayer};
 pub use policy::{FaultPass, FaultPolicy};
+pub use sample::{BUCKETS, bucket};
+pub use subject::{Caller, Look, Subject, Tenant, Unseen, name_instance};
+pub use target::Target;

@@ -1,37 +1,35 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
-use tokio::{sync::futures::OwnedNotified, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    Faults,
-    faults::{Effect, Injection},
+    Faults, Look, Unseen,
+    injected::{Injected, Instead},
 };
 use crate::{
-    call::{Call, later},
+    call::Call,
     class::Ending,
-    error::{BoxError, InjectedFault},
-    event::Event,
+    error::BoxError,
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
-    timer::Timer,
 };
 
 /// The policy of a [`FaultLayer`](super::FaultLayer).
 #[derive(Clone, Debug)]
-pub struct FaultPolicy<I> {
+pub struct FaultPolicy<I, L = Unseen> {
     pub(super) faults: Faults,
     pub(super) observer: Observer,
+    look: L,
     inner: I,
 }
 
-impl<I> FaultPolicy<I> {
-    pub(crate) fn new(faults: Faults, observer: Observer, inner: I) -> Self {
-        Self { faults, observer, inner }
+impl<I, L> FaultPolicy<I, L> {
+    pub(crate) fn new(faults: Faults, look: L, observer: Observer, inner: I) -> Self {
+        Self { faults, observer, look, inner }
     }
 }
 
@@ -39,70 +37,43 @@ pin_project! {
     /// The pass of a [`FaultPolicy`].
     #[derive(Debug)]
     pub struct FaultPass<P> {
-        drawn: bool,
-        held: Option<Pin<Box<Held>>>,
+        // Drawn where the request is seen, and nothing more than a plan until the first poll. In a box: only a call for which
+        // there is something pays for it.
+        injected: Option<Box<Injected>>,
+        waits: bool,
         #[pin]
         inner: P,
     }
 }
 
-pin_project! {
-    /// A call on its way to the service, kept from it.
-    #[derive(Debug)]
-    struct Held {
-        // `None`: for ever.
-        until: Option<Instant>,
-        #[pin]
-        timer: Timer,
-        #[pin]
-        released: OwnedNotified,
-    }
-}
+impl<I, L> Sealed for FaultPolicy<I, L> {}
 
-impl Held {
-    fn new(delay: Option<Duration>, released: OwnedNotified, now: Instant) -> Pin<Box<Self>> {
-        // A box, for only a call that is held pays for it: the others carry one pointer.
-        Box::pin(Self { until: delay.map(|delay| later(now, delay)), timer: Timer::new(), released })
-    }
-}
-
-impl Future for Held {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let held = self.project();
-        if held.released.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match *held.until {
-            Some(until) => held.timer.poll_until(until, cx),
-            None => Poll::Pending,
-        }
-    }
-}
-
-impl<I> Sealed for FaultPolicy<I> {}
-
-impl<I, S, Req> Lend<S, Req> for FaultPolicy<I>
+impl<I, L, S, Req> Lend<S, Req> for FaultPolicy<I, L>
 where
     I: Lend<S, Req>,
+    L: Look<Req>,
 {
     type Pass = FaultPass<I::Pass>;
 
+    #[inline]
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        FaultPass { drawn: false, held: None, inner: self.inner.start(call, request) }
+        let injected = self.faults.draw(|hook| {
+            self.look.look(&request, |subject| hook.decide(self.observer.name(), &call, subject))
+        });
+        FaultPass { injected, waits: true, inner: self.inner.start(call, request) }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
         let pass = pass.project();
-        *pass.held = None;
+        *pass.injected = None;
         self.inner.abandon(pass.inner, ending, now);
     }
 }
 
-impl<I, S, Req> Policy<S, Req> for FaultPolicy<I>
+impl<I, L, S, Req> Policy<S, Req> for FaultPolicy<I, L>
 where
     I: Policy<S, Req>,
+    L: Look<Req>,
 {
     type Response = I::Response;
 
@@ -113,30 +84,26 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        if !*pass.drawn {
-            *pass.drawn = true;
-            if let Some(Injection { effect, released }) = self.faults.draw() {
-                cx.reach();
-                self.observer.emit(Event::FaultInjected { fault: effect.kind() });
-                let delay = match effect {
-                    Effect::Error(class) => {
-                        let error = InjectedFault::new(class).into();
-                        return Poll::Ready(Answer::judged(Err(error), class));
-                    }
-                    Effect::Latency(delay) => Some(delay),
-                    Effect::Hang => None,
-                };
-                *pass.held = Some(Held::new(delay, released, cx.now()));
+        let Some(injected) = pass.injected else { return self.inner.poll(pass.inner, seat, cx) };
+        if *pass.waits {
+            if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
+                *pass.injected = None;
+                return Poll::Ready(instead.into());
             }
+            *pass.waits = false;
         }
-        if let Some(held) = pass.held {
-            ready!(held.as_mut().poll(cx.task));
-            *pass.held = None;
-        }
-        self.inner.poll(pass.inner, seat, cx)
+        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
+        let instead = pass.injected.take().and_then(|injected| injected.after(cx, &self.observer));
+        Poll::Ready(instead.map_or(answer, Answer::from))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
+    }
+}
+
+impl<T> From<Instead> for Answer<T> {
+    fn from(Instead { error, class }: Instead) -> Self {
+        Self::judged(Err(error), class)
     }
 }

@@ -135,7 +135,7 @@ impl Inspect for Parts {
         let mut state = StackState::new(self.observer.name().clone(), self.profile);
         state.circuit = self.circuit_breaker.as_ref().map(CircuitBreakerHandle::state);
         state.bulkhead = self.bulkhead.as_ref().map(BulkheadHandle::state);
-        state.fault_armed = self.faults.armed().is_some();
+        state.fault_armed = !self.faults.armed().is_empty();
         state
     }
 

@@ -19,7 +19,7 @@ use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ByHead, ConcurrencyLimit},
     classify::{ByError, ByStatus},
     error::Reason,
-    fault::{FaultPolicy, Faults},
+    fault::{FaultPolicy, Faults, Heads},
     head::Head,
     http::{
         BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, Http, HttpTelemetryPolicy, Judge, Part,
@@ -43,7 +43,7 @@ type Limited<C, K> =
     PriorityHeaderPolicy<LimitByHeadPolicy<TimeoutPolicy<RateLimited<<K as KeyedOrNot>::Policy<Held<C>>>>>>;
 
 /// What holds a place while it runs, whether its caller is there or not.
-type Held<C> = BodyBulkheadPolicy<FaultPolicy<Leaf<C>>, ByHead>;
+type Held<C> = BodyBulkheadPolicy<FaultPolicy<Leaf<C>, Heads>, ByHead>;
 
 #[cfg(feature = "rate-limit")]
 type RateLimited<I> = RateLimitPolicy<I, ByHead>;
@@ -354,7 +354,8 @@ impl<T, K> ServerBuilder<T, K> {
         K: KeyedOrNot,
     {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
-        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
+        let heads = Heads::routed(self.trust.route_of.clone());
+        let policy = FaultPolicy::new(self.faults.clone(), heads, observer.clone(), Leaf::new(classifier));
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),

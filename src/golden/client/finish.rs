@@ -13,7 +13,7 @@ use crate::{
     classify::ByError,
     error::Reason,
     fallback::FallbackPolicy,
-    fault::FaultPolicy,
+    fault::{FaultPolicy, Unseen},
     hedge::{HedgeChoice, HedgePolicy, NoHedge},
     load_shed::ThrottlePolicy,
     observer::Observer,
@@ -26,6 +26,7 @@ use crate::{
 #[cfg(feature = "http")]
 use crate::{
     classify::ByStatus,
+    fault::Heads,
     http::{
         AnswerBody, BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, Http, HttpFallbackPolicy,
         HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, Teller, TimedBody, ToldBody, WireHeaders,
@@ -34,8 +35,8 @@ use crate::{
     timeout::{LimitByHead, LimitByHeadPolicy},
 };
 
-/// What stands innermost, before the transport.
-pub type Innermost<C> = FaultPolicy<Leaf<C>>;
+/// What stands innermost, before the transport; `L` is how faults look at its requests.
+pub type Innermost<C, L = Unseen> = FaultPolicy<Leaf<C>, L>;
 /// What stands inside the bulkhead of a client, round the limit of an attempt.
 pub type Admitted<I> = AttemptTelemetryPolicy<I>;
 /// What stands round each attempt of a client; `B` is its bulkhead.
@@ -76,7 +77,7 @@ pub type HttpAttempts<H = NoHedge> =
 pub type WiredAttempts<A, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<A>>, H>;
 /// An attempt of a protocol over HTTP, with what it says; `C` judges its answers.
 #[cfg(feature = "http")]
-pub type Wired<C> = TimeoutPolicy<WireHeadersPolicy<Innermost<C>>>;
+pub type Wired<C> = TimeoutPolicy<WireHeadersPolicy<Innermost<C, Heads>>>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
@@ -144,7 +145,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
             AttemptTelemetryPolicy::new(observer, attempt).without_spans()
         };
         let (observer, handle, attempts) =
-            settings.attempts(timeout.limit(), classifier, wire, tell, hold, hedge);
+            settings.attempts(timeout.limit(), (classifier, Heads::default()), wire, tell, hold, hedge);
         (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 
@@ -158,7 +159,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, fallback, classifier, hedge, settings } = self;
         let (observer, handle, attempts) = settings.attempts(
             timeout.limit(),
-            classifier,
+            (classifier, Unseen),
             identity,
             AttemptTelemetryPolicy::new,
             identity,
@@ -181,7 +182,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, classifier, hedge, settings, .. } = self;
         let (observer, handle, attempts) = settings.attempts(
             timeout.limit(),
-            classifier,
+            (classifier, Unseen),
             identity,
             AttemptTelemetryPolicy::new,
             identity,
@@ -196,17 +197,18 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 impl Settings {
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
     /// innermost, `tell` what is told of an attempt, and `hold` says until when a call keeps its place.
-    fn attempts<C, I, A, B, H: HedgeChoice>(
+    fn attempts<C, L, I, A, B, H: HedgeChoice>(
         self,
         limit: Duration,
-        classifier: C,
-        wire: impl FnOnce(Innermost<C>) -> I,
+        innermost: (C, L),
+        wire: impl FnOnce(Innermost<C, L>) -> I,
         tell: impl FnOnce(Observer, TimeoutPolicy<I>) -> A,
         hold: impl FnOnce(BulkheadPolicy<A>) -> B,
         hedge: H,
     ) -> (Observer, Handle, Attempts<B, H>) {
+        let (classifier, look) = innermost;
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
-        let policy = FaultPolicy::new(self.faults.clone(), observer.clone(), Leaf::new(classifier));
+        let policy = FaultPolicy::new(self.faults.clone(), look, observer.clone(), Leaf::new(classifier));
         let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);

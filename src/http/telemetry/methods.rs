@@ -4,10 +4,10 @@
 //! answers: a method is one once a call of it has had an answer that only a method gives. Until then, and where all answers
 //! are refusals, it is [`OTHER`].
 
-use super::{open::RouteOf, words};
+use super::words;
 use crate::{
     event::{End, Exchange, Protocol},
-    head::Head,
+    head::{Head, RouteOf},
     words::{OTHER, Words},
 };
 

@@ -12,13 +12,10 @@ use crate::{
     class::Class,
     correlation::Correlation,
     event::{Ended, Event, Exchange, Protocol},
-    head::Head,
+    head::{Head, RouteOf},
     observer::Observer,
     telemetry::{Side, Span, SpanEnd, Spans},
 };
-
-/// Finds the pattern of paths that a request matched.
-pub(super) type RouteOf = dyn Fn(Head<'_>) -> Option<&'static str> + Send + Sync;
 
 /// Which part of a stack tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +94,7 @@ impl Teller {
         let route_of = self.trust.route_of.as_deref();
         let exchange = match (self.part, self.protocol) {
             (Part::Call, _) => return (None, None),
-            (Part::Server, Protocol::Http) => {
-                let told = route_of.and_then(|route_of| route_of(head));
-                words::served(head, told.or_else(|| words::matched_route(head)))
-            }
+            (Part::Server, Protocol::Http) => words::served(head, head.route(route_of)),
             (Part::Server, Protocol::Grpc) => {
                 let (exchange, asked) = methods::served(head, route_of);
                 return (Some(exchange), asked);

@@ -46,18 +46,6 @@ pub(super) fn sent(head: Head<'_>) -> Exchange {
     }
 }
 
-/// What axum's router says that a request matched.
-#[cfg(feature = "axum")]
-pub(super) fn matched_route(head: Head<'_>) -> Option<&str> {
-    head.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
-}
-
-/// No server framework is known in this build.
-#[cfg(not(feature = "axum"))]
-pub(super) fn matched_route(_: Head<'_>) -> Option<&str> {
-    None
-}
-
 /// The methods of RFC 9110, of RFC 5789, and QUERY: all that the conventions know.
 fn method(method: &Method) -> &'static str {
     const KNOWN: [&str; 10] =

@@ -54,7 +54,8 @@ async fn a_refusal_is_a_status_and_says_when_to_come_back() {
     assert_eq!(client.get("CHF").await.unwrap(), "CHF");
 
     let handle = handle(&registry);
-    handle.faults().arm(Fault::error(Class::Throttled { retry_after: Some(Duration::from_millis(250)) }));
+    let busy = Class::Throttled { retry_after: Some(Duration::from_millis(250)) };
+    handle.faults().arm(Fault::error(busy).on_delicate_calls());
     let status = client.get("CHF").await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "250");

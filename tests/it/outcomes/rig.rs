@@ -242,7 +242,7 @@ impl Rig {
             holds.then(|| tokio::spawn(self.neighbour.send(Ask { repeatable, row: Row::Cancelled })));
         tokio::task::yield_now().await;
         match self.row {
-            Row::Injected(class) => self.client.handle().faults().arm(Fault::error(class)),
+            Row::Injected(class) => drop(self.client.handle().faults().arm(Fault::error(class))),
             Row::Open => self.client.handle().circuit_breaker().unwrap().force_open(),
             _ => {}
         }

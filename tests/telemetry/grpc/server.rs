@@ -504,7 +504,7 @@ async fn what_a_service_fails_with_is_told_as_what_its_caller_gets() {
     }
     let seen = seen().await;
     let faults = Faults::new();
-    faults.arm(Fault::error(Class::THROTTLED));
+    faults.arm(Fault::error(Class::THROTTLED).on_delicate_calls());
     let answer = service_fn(async |_: Request<()>| Ok::<_, Infallible>(after_a_message(Code::Ok)));
     server(&seen).faults(faults).grpc_layer().layer(answer).ask(GET).await;
     assert_eq!((seen.ended().status, seen.ended().error), (Some(number(Code::ResourceExhausted)), None));

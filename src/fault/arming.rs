@@ -1,0 +1,170 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
+
+use super::{Fault, sample::Group};
+use crate::{
+    call::later,
+    sync::{AtomicBool, AtomicU64},
+};
+
+/// One fault that was armed: the grip on it. Clones are the same grip; dropping it disarms nothing.
+#[derive(Clone, Debug)]
+pub struct Armed {
+    pub(super) arming: Arc<Arming>,
+}
+
+impl Armed {
+    /// What was armed.
+    pub fn fault(&self) -> &Fault {
+        &self.arming.fault
+    }
+
+    /// Whether it hits calls still: it was not disarmed, no kill switch was pulled, and its time is not over.
+    pub fn is_live(&self) -> bool {
+        self.arming.is_live(Instant::now())
+    }
+
+    /// Ends it, as [`Faults::disarm`](super::Faults::disarm) ends all.
+    pub fn disarm(&self) {
+        self.arming.end();
+    }
+
+    /// Begins its [lease](Fault::lease) anew, which never lengthens the time that it [lasts](Fault::lasting). False where it is
+    /// over: that does not bring it back.
+    pub fn renew(&self) -> bool {
+        self.arming.renew(Instant::now())
+    }
+
+    /// How many calls it hit.
+    pub fn hit(&self) -> u64 {
+        self.arming.hit.load(Ordering::Relaxed)
+    }
+
+    /// How many calls it left alone to compare with.
+    pub fn control(&self) -> u64 {
+        self.arming.control.load(Ordering::Relaxed)
+    }
+}
+
+/// A fault from its arming to its end.
+#[derive(Debug)]
+pub(super) struct Arming {
+    pub(super) fault: Fault,
+    armed: Instant,
+    /// When its lease ends, in nanoseconds after its arming.
+    leased: AtomicU64,
+    over: AtomicBool,
+    /// Wakes the calls that are held.
+    end: Arc<Notify>,
+    suffering: AtomicUsize,
+    hit: AtomicU64,
+    control: AtomicU64,
+}
+
+impl Arming {
+    pub(super) fn new(fault: Fault) -> Self {
+        let leased = AtomicU64::new(fault.lease.map_or(u64::MAX, nanos));
+        Self {
+            fault,
+            armed: Instant::now(),
+            leased,
+            over: AtomicBool::new(false),
+            end: Arc::default(),
+            suffering: AtomicUsize::new(0),
+            hit: AtomicU64::new(0),
+            control: AtomicU64::new(0),
+        }
+    }
+
+    /// When it ends by itself, unless it is renewed.
+    pub(super) fn ends(&self) -> Instant {
+        let leased = Duration::from_nanos(self.leased.load(Ordering::Relaxed));
+        later(self.armed, leased.min(self.fault.lasts))
+    }
+
+    pub(super) fn is_live(&self, now: Instant) -> bool {
+        !self.over.load(Ordering::Acquire) && now < self.ends()
+    }
+
+    pub(super) fn end(&self) {
+        // In this order: who is about to wait hears the bell, or sees that it is over.
+        self.over.store(true, Ordering::Release);
+        self.end.notify_waiters();
+    }
+
+    fn renew(&self, now: Instant) -> bool {
+        if let Some(lease) = self.fault.lease {
+            if !self.is_live(now) {
+                return false;
+            }
+            let until = now.saturating_duration_since(self.armed).saturating_add(lease);
+            self.leased.fetch_max(nanos(until), Ordering::Relaxed);
+        }
+        self.is_live(now)
+    }
+
+    /// Ready once it was ended; not when its time is over.
+    pub(super) fn ended(&self) -> OwnedNotified {
+        let ended = Arc::clone(&self.end).notified_owned();
+        if self.over.load(Ordering::Acquire) {
+            // It ended between the look of the caller and the line above.
+            self.end.notify_waiters();
+        }
+        ended
+    }
+
+    /// Takes a call of this group in. `None` when it goes on as if there was nothing.
+    pub(super) fn take(self: &Arc<Self>, group: Group, now: Instant) -> Option<Suffering> {
+        if !self.is_live(now) {
+            return None;
+        }
+        match group {
+            Group::Hit => {
+                let suffering = Suffering::enter(self)?;
+                self.hit.fetch_add(1, Ordering::Relaxed);
+                Some(suffering)
+            }
+            Group::Control => {
+                self.control.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Group::Rest => None,
+        }
+    }
+}
+
+fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A call that suffers a fault, among those that may at once.
+#[derive(Debug)]
+pub(super) struct Suffering(Arc<Arming>);
+
+impl Suffering {
+    fn enter(arming: &Arc<Arming>) -> Option<Self> {
+        let room = |calls: usize| (calls < arming.fault.at_most).then_some(calls + 1);
+        arming.suffering.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Self(Arc::clone(arming)))
+    }
+
+    pub(super) fn from(&self) -> &Arc<Arming> {
+        &self.0
+    }
+}
+
+impl Drop for Suffering {
+    fn drop(&mut self) {
+        self.0.suffering.fetch_sub(1, Ordering::Relaxed);
+    }
+}

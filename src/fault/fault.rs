@@ -1,0 +1,209 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+
+use super::{Delay, Target};
+use crate::{class::Class, error::BoxError, event::FaultKind, ratio::Ratio};
+
+/// What is done to calls, to which, and for how long.
+///
+/// ```
+/// use std::time::Duration;
+/// use moneta_resilience::{Class, Ratio, fault::{Fault, Target, Unit}};
+///
+/// let slow = Fault::latency(Duration::from_millis(300)).on(Ratio::percent(5));
+/// let down = Fault::error(Class::TRANSIENT)
+///     .experiment("quotes-down")
+///     .target(Target::route("/quotes/{symbol}"))
+///     .sticky(Unit::Tenant)
+///     .lasting(Duration::from_secs(60));
+/// # let _ = (slow, down);
+/// ```
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | [`on`](Self::on) | all calls |
+/// | [`target`](Self::target) | [`Target::everything`] |
+/// | [`sticky`](Self::sticky) | no: each call is drawn on its own |
+/// | [`lasting`](Self::lasting) | 15 minutes |
+/// | [`lease`](Self::lease) | none |
+/// | [`at_most`](Self::at_most) | no bound |
+/// | [`on_delicate_calls`](Self::on_delicate_calls) | left alone |
+#[derive(Clone, Debug)]
+#[must_use = "a fault does nothing until it is armed"]
+pub struct Fault {
+    pub(super) effect: Effect,
+    pub(super) share: Ratio,
+    pub(super) target: Target,
+    pub(super) unit: Option<Unit>,
+    pub(super) experiment: Arc<str>,
+    pub(super) lasts: Duration,
+    pub(super) lease: Option<Duration>,
+    pub(super) at_most: usize,
+    pub(super) delicate: bool,
+}
+
+/// By what calls are told apart that a fault hits always or never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// The value of a header, its name in small letters.
+    Header(String),
+    /// Who calls: the extension [`Caller`](super::Caller) of the request.
+    Caller,
+    /// For whom: the extension [`Tenant`](super::Tenant) of the request.
+    Tenant,
+}
+
+#[derive(Clone)]
+pub(super) enum Effect {
+    Latency(Delay),
+    Error(Class),
+    Refused,
+    Hang,
+    Lost,
+    Hook(Hook),
+}
+
+/// Somebody's own fault.
+pub(super) type Hook = Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
+
+impl Effect {
+    pub(super) fn kind(&self) -> FaultKind {
+        match self {
+            Self::Latency(_) => FaultKind::Latency,
+            Self::Error(_) => FaultKind::Error,
+            Self::Refused => FaultKind::Refused,
+            Self::Hang => FaultKind::Hang,
+            Self::Lost => FaultKind::LostAnswer,
+            Self::Hook(_) => FaultKind::Hook,
+        }
+    }
+}
+
+impl fmt::Debug for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latency(delay) => f.debug_tuple("Latency").field(delay).finish(),
+            Self::Error(class) => f.debug_tuple("Error").field(class).finish(),
+            other => f.write_str(other.kind().as_str()),
+        }
+    }
+}
+
+impl Fault {
+    /// The call waits, then goes on to the service.
+    pub fn latency(delay: impl Into<Delay>) -> Self {
+        Self::new(Effect::Latency(delay.into()))
+    }
+
+    /// The call is answered with an [`InjectedFault`](crate::InjectedFault) that stands for `class`; the
+    /// service is not called.
+    ///
+    /// # Panics
+    ///
+    /// When `class` is `Success`: no error stands for that.
+    #[track_caller]
+    pub fn error(class: Class) -> Self {
+        assert!(!matches!(class, Class::Success), "an injected error cannot stand for success");
+        Self::new(Effect::Error(class))
+    }
+
+    /// Nobody listens: the call fails at once as a connection does that is refused, and was provably
+    /// [never processed](crate::classify::never_processed).
+    pub fn refused() -> Self {
+        Self::new(Effect::Refused)
+    }
+
+    /// The call hangs, as a dependency does that never answers: until a limit further out drops it.
+    pub fn hang() -> Self {
+        Self::new(Effect::Hang)
+    }
+
+    /// The service does its work, and its answer is lost: the caller gets an [`InjectedFault`](crate::InjectedFault) that stands
+    /// for `Transient`. It shows whether a second try has a second effect.
+    pub fn lost_answer() -> Self {
+        Self::new(Effect::Lost)
+    }
+
+    /// Whatever `hook` does before the call goes on to the service. An error of its is the answer of the call, and the service is
+    /// not called.
+    ///
+    /// # Cancellation
+    ///
+    /// The future is dropped when the fault ends, and the call goes on to the service.
+    pub fn hook<F, Fut>(hook: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        Self::new(Effect::Hook(Arc::new(move || Box::pin(hook()))))
+    }
+
+    /// Only this share of the calls is hit. Default: all.
+    pub fn on(mut self, share: Ratio) -> Self {
+        self.share = share;
+        self
+    }
+
+    /// Only these calls are hit. Default: all.
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Calls of the same unit are all hit, or none of them: which, says [`bucket`](super::bucket), the same in all processes.
+    /// Calls of which the unit is not known are drawn each on its own, as all are by default.
+    pub fn sticky(mut self, unit: Unit) -> Self {
+        self.unit = Some(unit);
+        self
+    }
+
+    /// What it is for: the name by which units are chosen, and by which it is told of. Default: none, the empty name.
+    pub fn experiment(mut self, name: &str) -> Self {
+        self.experiment = name.into();
+        self
+    }
+
+    /// How long it lasts from its arming, whatever happens. Default: 15 minutes, so that one that was forgotten ends.
+    pub fn lasting(mut self, limit: Duration) -> Self {
+        self.lasts = limit;
+        self
+    }
+
+    /// Ends sooner, so long after it was last [renewed](super::Armed::renew): a fault whose controller died or hangs ends by
+    /// itself. Default: none.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// At most so many calls suffer it at once; the others go on to the service. Default: no bound.
+    pub fn at_most(mut self, calls: usize) -> Self {
+        self.at_most = calls;
+        self
+    }
+
+    /// Hits also calls that may have effects which nothing keeps from happening twice: with a method that is not safe, and
+    /// without an idempotency key. Default: they are left alone.
+    pub fn on_delicate_calls(mut self) -> Self {
+        self.delicate = true;
+        self
+    }
+
+    fn new(effect: Effect) -> Self {
+        Self {
+            effect,
+            share: Ratio::ONE,
+            target: Target::everything(),
+            unit: None,
+            experiment: "".into(),
+            lasts: Duration::from_secs(15 * 60),
+            lease: None,
+            at_most: usize::MAX,
+            delicate: false,
+        }
+    }
+}

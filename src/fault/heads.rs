@@ -1,0 +1,74 @@
+use std::{fmt, sync::Arc};
+
+use http::Request;
+
+use super::{Caller, Look, Subject, Tenant};
+use crate::{
+    head::{Head, RouteOf},
+    policy::sealed::Sealed,
+    repeat::IDEMPOTENCY_KEY,
+};
+
+/// Requests of HTTP, or of a protocol over it.
+#[derive(Clone, Default)]
+pub struct Heads {
+    route_of: Option<Arc<RouteOf>>,
+}
+
+impl Heads {
+    /// Of a server whose routes this finds.
+    pub(crate) fn routed(route_of: Option<Arc<RouteOf>>) -> Self {
+        Self { route_of }
+    }
+}
+
+impl fmt::Debug for Heads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heads").finish_non_exhaustive()
+    }
+}
+
+impl Sealed for Heads {}
+
+impl<B> Look<Request<B>> for Heads {
+    fn look<T>(&self, request: &Request<B>, see: impl FnOnce(&dyn Subject) -> T) -> T {
+        see(&Seen { head: Head::of(request), route_of: self.route_of.as_deref() })
+    }
+}
+
+struct Seen<'a> {
+    head: Head<'a>,
+    route_of: Option<&'a RouteOf>,
+}
+
+impl Sealed for Seen<'_> {}
+
+impl Subject for Seen<'_> {
+    fn method(&self) -> Option<&str> {
+        Some(self.head.method.as_str())
+    }
+
+    fn route(&self) -> Option<&str> {
+        self.head.route(self.route_of)
+    }
+
+    fn path(&self) -> Option<&str> {
+        Some(self.head.uri.path())
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.headers.get(name).map(http::HeaderValue::as_bytes)
+    }
+
+    fn caller(&self) -> Option<&str> {
+        self.head.extensions.get::<Caller>().map(|caller| &*caller.0)
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        self.head.extensions.get::<Tenant>().map(|tenant| &*tenant.0)
+    }
+
+    fn is_delicate(&self) -> bool {
+        !self.head.method.is_safe() && !self.head.headers.contains_key(IDEMPOTENCY_KEY)
+    }
+}
