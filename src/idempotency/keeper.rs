@@ -170,21 +170,16 @@ impl<St: Store> Keeper<St> {
             }
         };
         let (told, ended) = worked.map_or_else(panicked, ran);
-        match self.settle(claim, ask, &ended).await {
-            Ok(Settled::As(result)) => {
-                self.tell(result);
-                _ = reply.send(told);
-            }
-            Ok(Settled::Already(outcome)) => {
-                self.tell(IdempotencyResult::Executed);
-                _ = reply.send(agreeing(told, &ended, outcome));
-            }
-            Err(_) => {
-                // The answer is the handler's, and true. Only nobody will find it until the store takes it.
-                _ = reply.send(told);
-                self.settle_behind(claim, ask, &ended).await;
-            }
-        }
+        let Ok(Settled { result, kept }) = self.settle(claim, ask, &ended).await else {
+            // The answer is the handler's, and true. Only nobody will find it until the store takes it.
+            _ = reply.send(told);
+            return self.settle_behind(claim, ask, &ended).await;
+        };
+        self.tell(result);
+        _ = reply.send(match kept {
+            Some(kept) => agreeing(told, &ended, kept),
+            None => told,
+        });
     }
 
     /// Renews the lease, which lasts `until` then, as long as it is polled, and says so when it is lost.
@@ -211,43 +206,54 @@ impl<St: Store> Keeper<St> {
         let (id, owner) = (claim.id(), claim.owner());
         let renewed = self.in_time(self.store.renew(id, owner, self.config.lease)).await;
         match renewed {
-            // There is nothing to renew once the handler's transaction is committed, nor when the claim is lost. To complete it
-            // a second time is fine for its owner alone, and writes nothing: in progress it will not be again.
+            // There is nothing to renew once the handler's transaction is committed, nor when the claim is lost.
             Err(StoreError::Fenced) if claim.is_completed_in() => {
-                let again = self.store.complete(id, owner, Outcome::Tombstone, self.config.retention);
-                self.in_time(again).await.map(|()| Renewed::Completed)
+                self.completed(claim).await.map(|()| Renewed::Completed)
             }
             renewed => renewed.map(|()| Renewed::Goes),
         }
+    }
+
+    /// Whether it was this claim that was completed, when it is not in progress any more: to complete it a second time is fine
+    /// for its owner alone, and writes nothing.
+    async fn completed(&self, claim: &Claim) -> Result<(), StoreError> {
+        let (id, owner, retention) = (claim.id(), claim.owner(), self.config.retention);
+        self.in_time(self.store.complete(id, owner, Outcome::Tombstone, retention)).await
     }
 
     /// Writes what came of it.
     async fn settle(&self, claim: &Claim, ask: Ask, ended: &Ended) -> Result<Settled, StoreError> {
         let (id, owner) = (claim.id(), claim.owner());
         if claim.is_completed_in() {
-            // Whether that transaction was committed only the store knows, not even who committed it.
+            // Whether that transaction was committed only the store knows.
             match self.in_time(self.store.claim(id, ask)).await? {
                 Found::Done(outcome) => {
-                    return Ok(Settled::Already(opened(self.sealer.as_ref(), id, outcome)));
+                    let kept = opened(self.sealer.as_ref(), id, outcome);
+                    // With another answer than the handler's, it may as well be another claim's.
+                    let others = !agrees(ended, &kept)
+                        && matches!(self.completed(claim).await, Err(StoreError::Fenced));
+                    let result = if others { lost(claim) } else { IdempotencyResult::Executed };
+                    return Ok(Settled { result, kept: Some(kept) });
                 }
                 // The key was free again, or to be taken over: this claim is another, of which there is nothing to run.
                 Found::Granted { fence, .. } if fence != claim.fence() => {
                     self.write(id, owner, &Ended::NotRun).await?;
-                    return Ok(Settled::As(lost(claim)));
+                    return Ok(Settled { result: lost(claim), kept: None });
                 }
                 _ => {}
             }
         }
         let ended = if claim.is_not_executed() { &Ended::NotRun } else { ended };
-        match self.write(id, owner, ended).await {
-            Ok(()) => Ok(Settled::As(match ended {
+        let result = match self.write(id, owner, ended).await {
+            Ok(()) => match ended {
                 Ended::Done(_) => IdempotencyResult::Executed,
                 Ended::NotRun => IdempotencyResult::Rejected,
                 Ended::InDoubt => IdempotencyResult::InDoubt,
-            })),
-            Err(StoreError::Fenced) => Ok(Settled::As(lost(claim))),
-            Err(error) => Err(error),
-        }
+            },
+            Err(StoreError::Fenced) => lost(claim),
+            Err(error) => return Err(error),
+        };
+        Ok(Settled { result, kept: None })
     }
 
     async fn write(&self, id: Identity, owner: Owner, ended: &Ended) -> Result<(), StoreError> {
@@ -275,8 +281,7 @@ impl<St: Store> Keeper<St> {
         while Instant::now() + pause < give_up {
             sleep(pause).await;
             match self.settle(claim, ask, ended).await {
-                Ok(Settled::As(result)) => return self.tell(result),
-                Ok(Settled::Already(_)) => return self.tell(IdempotencyResult::Executed),
+                Ok(settled) => return self.tell(settled.result),
                 Err(_) => pause = (pause * 2).min(self.config.lease / 10),
             }
         }
@@ -302,10 +307,10 @@ enum Renewed {
 }
 
 /// What became of a claim.
-enum Settled {
-    As(IdempotencyResult),
-    /// The handler's own transaction had completed it.
-    Already(Outcome),
+struct Settled {
+    result: IdempotencyResult,
+    /// What callers who come again get, where a transaction has said so.
+    kept: Option<Outcome>,
 }
 
 fn lost(claim: &Claim) -> IdempotencyResult {
@@ -323,13 +328,15 @@ fn panicked<T>(panic: Box<dyn Any + Send>) -> (Reply<T>, Ended) {
 
 /// The handler's answer, unless its transaction has promised another to those who come again.
 fn agreeing<T>(told: Reply<T>, ended: &Ended, kept: Outcome) -> Reply<T> {
-    match (told, ended) {
-        (Reply::Ran(answer), Ended::Done(outcome)) if *outcome == kept || kept == Outcome::Tombstone => {
-            Reply::Ran(answer)
-        }
-        (Reply::Ran(_), _) => Reply::Replayed(kept),
-        (told, _) => told,
+    match told {
+        Reply::Ran(_) if !agrees(ended, &kept) => Reply::Replayed(kept),
+        told => told,
     }
+}
+
+/// Whether the handler's answer is the one that is kept, as far as it is.
+fn agrees(ended: &Ended, kept: &Outcome) -> bool {
+    matches!(ended, Ended::Done(outcome) if outcome == kept || *kept == Outcome::Tombstone)
 }
 
 /// How many runs there are.

@@ -9,8 +9,8 @@ use std::{
 
 use futures::FutureExt as _;
 use moneta_resilience::idempotency::{
-    Ask, CompleteIn, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, PostgresStore, Store,
-    StoreError,
+    Ask, Claim, CompleteIn, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, PostgresStore, Store,
+    StoreError, http::KeptAnswer,
 };
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres, Transaction,
@@ -18,9 +18,12 @@ use sqlx::{
     query, query_scalar,
 };
 
-use super::stores::{Bench, store_contract};
+use super::{
+    http::books::{Books, laws_of_books},
+    stores::{Bench, store_contract},
+};
 
-/// A schema of its own for each test.
+/// A schema of its own for each test, with a table of what handlers do.
 struct Server {
     pool: PgPool,
 }
@@ -40,6 +43,7 @@ impl Server {
             .await
             .unwrap();
         query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&pool).await.unwrap();
+        query("CREATE TABLE ledger (note text)").execute(&pool).await.unwrap();
         Self { pool }
     }
 
@@ -47,12 +51,6 @@ impl Server {
         let store = PostgresStore::new(self.pool.clone());
         store.migrate().await.unwrap();
         store
-    }
-
-    /// A store, and a table of what its handlers do.
-    async fn ledger(&self) -> PostgresStore {
-        query("CREATE TABLE ledger (note text)").execute(&self.pool).await.unwrap();
-        self.store().await
     }
 
     async fn entries(&self) -> i64 {
@@ -80,7 +78,29 @@ impl Bench for Server {
     }
 }
 
+impl Books for Server {
+    async fn pay(
+        &self,
+        store: &PostgresStore,
+        claim: &Claim,
+        answer: KeptAnswer,
+        commits: bool,
+    ) -> Result<(), StoreError> {
+        let mut tx = store.begin().await?;
+        pay(&mut tx).await;
+        claim.complete_in(store, &mut *tx, answer).await?;
+        let ended = if commits { tx.commit().await } else { tx.rollback().await };
+        ended.unwrap();
+        Ok(())
+    }
+
+    async fn payments(&self) -> i64 {
+        self.entries().await
+    }
+}
+
 store_contract!(tokio::test, Server::with(4).await);
+laws_of_books!(Server::with(4).await);
 
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
@@ -115,7 +135,7 @@ async fn pay(tx: &mut Transaction<'_, Postgres>) {
 #[tokio::test]
 async fn effect_and_record_are_committed_together_or_not_at_all() {
     let server = Server::with(4).await;
-    let store = server.ledger().await;
+    let store = server.store().await;
     let owner = granted(&store).await;
 
     let mut tx = store.begin().await.unwrap();
@@ -138,7 +158,7 @@ async fn effect_and_record_are_committed_together_or_not_at_all() {
 #[tokio::test]
 async fn a_stale_owner_cannot_commit() {
     let server = Server::with(4).await;
-    let store = server.ledger().await;
+    let store = server.store().await;
     let stale = granted(&store).await;
     let mut tx = store.begin().await.unwrap();
     pay(&mut tx).await;
@@ -159,7 +179,7 @@ async fn a_stale_owner_cannot_commit() {
 #[tokio::test]
 async fn who_takes_over_waits_for_the_commit_that_is_under_way_and_finds_it() {
     let server = Server::with(4).await;
-    let store = server.ledger().await;
+    let store = server.store().await;
     let owner = granted(&store).await;
     let mut tx = store.begin().await.unwrap();
     pay(&mut tx).await;
@@ -174,7 +194,7 @@ async fn who_takes_over_waits_for_the_commit_that_is_under_way_and_finds_it() {
 #[tokio::test]
 async fn a_claim_is_not_completed_in_two_transactions() {
     let server = Server::with(4).await;
-    let store = server.ledger().await;
+    let store = server.store().await;
     let owner = granted(&store).await;
     for round in 0..2 {
         // The answer of the first commit was lost, so the handler tries again.
@@ -192,7 +212,7 @@ async fn a_claim_is_not_completed_in_two_transactions() {
 #[tokio::test]
 async fn one_transaction_needs_no_lease() {
     let server = Server::with(4).await;
-    let store = server.ledger().await;
+    let store = server.store().await;
     let died = ask();
     let mut tx = store.begin().await.unwrap();
     assert!(matches!(store.claim_in(&mut tx, key(), died).await.unwrap(), Found::Granted { .. }));

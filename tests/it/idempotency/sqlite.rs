@@ -8,14 +8,18 @@ use std::{
 };
 
 use moneta_resilience::idempotency::{
-    Ask, CompleteIn, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, SqliteStore, Store, StoreError,
+    Ask, Claim, CompleteIn, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, SqliteStore, Store,
+    StoreError, http::KeptAnswer,
 };
 use sqlx::{
     SqlitePool, query, query_scalar,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 
-use super::stores::{Bench, store_contract};
+use super::{
+    http::books::{Books, laws_of_books},
+    stores::{Bench, store_contract},
+};
 
 /// A file of its own for each test, which goes with it.
 struct File {
@@ -56,6 +60,27 @@ impl File {
     }
 }
 
+impl Books for File {
+    async fn pay(
+        &self,
+        store: &SqliteStore,
+        claim: &Claim,
+        answer: KeptAnswer,
+        commits: bool,
+    ) -> Result<(), StoreError> {
+        let mut tx = store.begin().await?;
+        query("INSERT INTO ledger VALUES ('paid')").execute(&mut *tx).await.unwrap();
+        claim.complete_in(store, &mut *tx, answer).await?;
+        let ended = if commits { tx.commit().await } else { tx.rollback().await };
+        ended.unwrap();
+        Ok(())
+    }
+
+    async fn payments(&self) -> i64 {
+        self.entries().await
+    }
+}
+
 impl Drop for File {
     fn drop(&mut self) {
         for end in ["", "-wal", "-shm"] {
@@ -85,6 +110,7 @@ impl Bench for File {
 }
 
 store_contract!(tokio::test, File::new().await);
+laws_of_books!(File::new().await);
 
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 

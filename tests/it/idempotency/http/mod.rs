@@ -1,5 +1,7 @@
 //! The protocol over HTTP, from the outside: requests with keys, answers, and what the handler did.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) mod books;
 mod claims;
 mod keys;
 mod leaving;
