@@ -120,7 +120,7 @@ impl Claim {
 
     /// Says that the handler has done nothing that must not be done twice, and will not: the key is free again once it has ended,
     /// however that is. It must be certain: that a call to somebody else failed, or was refused, proves nothing about the calls
-    /// before.
+    /// before. A claim that resumed an earlier one is given back with the checkpoint that it had, for the next to resume.
     pub fn not_executed(&self) {
         self.held.not_executed.store(true, Ordering::Release);
     }

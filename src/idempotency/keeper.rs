@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Ask, Claim, Fingerprint, Found, Identity, Outcome, Owner, Sealer, Store, StoreError,
+    Ask, Claim, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, Sealer, Store, StoreError,
     claim::Grant,
     config::IdempotencyConfig,
     seal::{opened, sealed},
@@ -236,15 +236,15 @@ impl<St: Store> Keeper<St> {
                     return Ok(Settled { result, kept: Some(kept) });
                 }
                 // The key was free again, or to be taken over: this claim is another, of which there is nothing to run.
-                Found::Granted { fence, .. } if fence != claim.fence() => {
-                    self.write(id, owner, &Ended::NotRun).await?;
+                Found::Granted { fence, phase } if fence != claim.fence() => {
+                    self.write(id, owner, &Ended::NotRun, phase > 0).await?;
                     return Ok(Settled { result: lost(claim), kept: None });
                 }
                 _ => {}
             }
         }
         let ended = if claim.is_not_executed() { &Ended::NotRun } else { ended };
-        let result = match self.write(id, owner, ended).await {
+        let result = match self.write(id, owner, ended, claim.phase() > 0).await {
             Ok(()) => match ended {
                 Ended::Done(_) => IdempotencyResult::Executed,
                 Ended::NotRun => IdempotencyResult::Rejected,
@@ -256,12 +256,20 @@ impl<St: Store> Keeper<St> {
         Ok(Settled { result, kept: None })
     }
 
-    async fn write(&self, id: Identity, owner: Owner, ended: &Ended) -> Result<(), StoreError> {
+    /// `resumed` work did run, in a claim before this one: it is handed on with its checkpoint, and not forgotten.
+    async fn write(
+        &self,
+        id: Identity,
+        owner: Owner,
+        ended: &Ended,
+        resumed: bool,
+    ) -> Result<(), StoreError> {
         match ended {
             Ended::Done(outcome) => {
                 let outcome = sealed(self.sealer.as_ref(), id, outcome.clone());
                 self.in_time(self.store.complete(id, owner, outcome, self.config.retention)).await
             }
+            Ended::NotRun if resumed => self.in_time(self.store.renew(id, owner, Duration::ZERO)).await,
             Ended::NotRun => self.in_time(self.store.release(id, owner)).await,
             Ended::InDoubt => self.in_time(self.store.doubt(id, owner)).await,
         }
@@ -271,7 +279,8 @@ impl<St: Store> Keeper<St> {
     /// caller. Tried once, so that a store that is down is not buried under it.
     async fn write_behind(&self, id: Identity, owner: Owner, ended: &Ended) {
         sleep(self.config.store_timeout).await;
-        _ = self.write(id, owner, ended).await;
+        let may_have_resumed = self.config.lease_over == LeaseOver::Resume;
+        _ = self.write(id, owner, ended, may_have_resumed).await;
     }
 
     /// Settles behind the answer: tries until the lease must be over; after that nobody knows.
@@ -286,7 +295,7 @@ impl<St: Store> Keeper<St> {
             }
         }
         self.tell(IdempotencyResult::InDoubt);
-        _ = self.write(claim.id(), claim.owner(), &Ended::InDoubt).await;
+        _ = self.write(claim.id(), claim.owner(), &Ended::InDoubt, false).await;
     }
 
     async fn in_time<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

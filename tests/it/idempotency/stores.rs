@@ -38,6 +38,7 @@ macro_rules! store_contract {
             reexecute_takes_over_from_the_beginning
             resume_takes_over_at_the_last_checkpoint
             of_many_that_take_over_at_once_one_gets_it
+            a_lease_of_nothing_hands_a_claim_on
             renewing_keeps_a_claim_alive
             a_lease_that_is_over_is_renewed_when_nobody_came
             an_outcome_is_given_to_all_that_come_later
@@ -244,6 +245,16 @@ pub(crate) async fn of_many_that_take_over_at_once_one_gets_it<B: Bench>(bench: 
     let claims = join_all((0..8).map(|_| store.claim(id, ask()))).await;
     let granted = claims.iter().filter(|found| matches!(found, Ok(Found::Granted { .. }))).count();
     assert_eq!(granted, 1, "{claims:?}");
+}
+
+pub(crate) async fn a_lease_of_nothing_hands_a_claim_on<B: Bench>(bench: &B) {
+    let (store, id) = (bench.store().await, key("k"));
+    let (owner, _) = granted::<B>(&store, id).await;
+    store.checkpoint(id, owner, 3).await.unwrap();
+    store.renew(id, owner, Duration::ZERO).await.unwrap();
+    let next = Ask { lease_over: LeaseOver::Resume, ..ask::<B>("pay") };
+    let found = store.claim(id, next).await.unwrap();
+    assert!(matches!(found, Found::Granted { phase: 3, .. }), "{found:?}");
 }
 
 pub(crate) async fn renewing_keeps_a_claim_alive<B: Bench>(bench: &B) {

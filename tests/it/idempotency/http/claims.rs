@@ -133,6 +133,22 @@ async fn a_handler_that_did_nothing_frees_its_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_resumed_and_did_nothing_hands_the_checkpoint_on() {
+    let store = MemoryStore::new();
+    let layer = IdempotencyLayer::new(store.clone()).lease_over(LeaseOver::Resume);
+    let app = app(layer, |Extension(claim): Extension<Claim>| async move {
+        claim.not_executed();
+        format!("phase {}", claim.phase())
+    });
+    let (owner, _) = claimed_elsewhere(&store, "k1").await;
+    store.checkpoint(id("k1"), owner, 4).await.unwrap();
+    advance(LEASE).await;
+    for _ in 0..2 {
+        send(&app, pay("k1")).await.is(200, "phase 4");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_claim_releases_nothing() {
     let (store, runs) = (MemoryStore::new(), Runs::default());
     let ran = runs.clone();
