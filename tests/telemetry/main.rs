@@ -10,6 +10,8 @@ mod grpc;
 mod http_client;
 #[cfg(feature = "http")]
 mod http_server;
+#[cfg(feature = "idempotency")]
+mod keys;
 #[cfg(all(feature = "http", feature = "logs"))]
 mod logs;
 mod metrics;
