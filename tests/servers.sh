@@ -4,7 +4,8 @@
 #
 #   tests/servers.sh cargo test --all-features     runs a command while they are up
 #
-# The command finds them by MONETA_POSTGRES_URL and MONETA_REDIS_URL.
+# The command finds them by MONETA_POSTGRES_URL and MONETA_REDIS_URL, and crashes Postgres, which is there again afterwards, by
+# the program MONETA_POSTGRES_RESTART.
 
 # with_servers COMMAND [ARGUMENT…]
 with_servers() (
@@ -52,6 +53,18 @@ start_postgres() {
     as_postgres "$postgres_bin/pg_ctl" -D "$data" -l "$data/log" -w -s \
         -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=''" start
     export MONETA_POSTGRES_URL="postgres://moneta@127.0.0.1:$port/postgres"
+    restart_by_script >"$folder/restart-postgres"
+    chmod 755 "$folder/restart-postgres"
+    export MONETA_POSTGRES_RESTART="$folder/restart-postgres"
+}
+
+# A crash, and the start after it, for tests that do not know where the server is.
+restart_by_script() {
+    printf '#!/usr/bin/env bash\nset -euo pipefail\n'
+    declare -f as_postgres
+    printf 'folder=%q\n' "$folder"
+    printf 'as_postgres %q -D %q -l %q -w -s -m immediate restart\n' \
+        "$postgres_bin/pg_ctl" "$folder/postgres" "$folder/postgres/log"
 }
 
 start_redis() {
