@@ -206,9 +206,10 @@ impl Cells {
 #[inline]
 fn index(event: &Event) -> Option<usize> {
     Some(match *event {
-        Event::AttemptStarted { .. } | Event::RequestStarted { .. } | Event::RequestFinished { .. } => {
-            return None;
-        }
+        Event::AttemptStarted { .. }
+        | Event::RequestStarted { .. }
+        | Event::RequestFinished { .. }
+        | Event::BudgetAlert { .. } => return None,
         Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
         Event::AttemptFinished { kind, .. } => ATTEMPTS + kind as usize,
         Event::RetryScheduled { .. } => RETRIES_SCHEDULED,

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use exchange::{End, Ended, Exchange, Protocol};
 pub use words::{
     AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, IdempotencyResult, Outcome,
-    RateLimitResult, RetryResult,
+    RateLimitResult, RetryResult, Severity,
 };
 
 use crate::error::Reason;
@@ -138,6 +138,17 @@ pub enum Event {
     IdempotencyCall {
         /// How.
         result: IdempotencyResult,
+    },
+    /// An alert of an error budget began or ended. It is told and not counted.
+    BudgetAlert {
+        /// The name of the objective.
+        slo: &'static str,
+        /// How urgent it is.
+        severity: Severity,
+        /// The long window over which the budget burns too fast.
+        window: Duration,
+        /// Whether it began.
+        firing: bool,
     },
     /// A handler that runs under an idempotency key lost its claim.
     LeaseLost,

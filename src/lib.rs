@@ -8,7 +8,7 @@ mod cells;
 pub mod circuit_breaker;
 mod class;
 pub mod classify;
-#[cfg(any(feature = "http", feature = "otel", feature = "logs"))]
+#[cfg(any(feature = "http", feature = "otel", feature = "logs", feature = "slo"))]
 mod clock;
 mod correlation;
 mod error;
@@ -54,11 +54,13 @@ pub mod setup;
 pub mod slo;
 mod spawn;
 mod sync;
+#[cfg_attr(not(feature = "slo"), allow(dead_code, reason = "there are no objectives"))]
+mod tally;
 pub mod telemetry;
 pub mod timeout;
 mod timer;
 mod window;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "slo"))]
 mod words;
 
 pub use budget::RetryBudget;

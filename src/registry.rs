@@ -17,6 +17,7 @@ use crate::{
     name::Name,
     observer::Observer,
     sync::{Mutex, lock},
+    tally::{Count, Tallied},
 };
 
 /// The stacks of a process and the counting cells of their names.
@@ -31,6 +32,15 @@ pub struct Registry {
 struct Inner {
     cells: BTreeMap<Name, Arc<Cells>>,
     stacks: Vec<Weak<dyn Inspect>>,
+    objectives: BTreeMap<Name, Objectives>,
+}
+
+/// What counts for the objectives of one name.
+#[derive(Default)]
+struct Objectives {
+    /// What those have counted that nobody holds any more.
+    gone: Count,
+    alive: Vec<Arc<dyn Tallied>>,
 }
 
 impl Registry {
@@ -72,20 +82,66 @@ impl Registry {
         stacks.push(stack);
     }
 
+    /// Shows what is counted for an objective, and goes on showing it when nobody holds the counter any more. One that is
+    /// shown already is not shown twice.
+    #[cfg_attr(not(feature = "slo"), expect(dead_code, reason = "there are no objectives"))]
+    pub(crate) fn enlist_objective(&self, name: &Name, counter: Arc<dyn Tallied>) {
+        let objectives = &mut lock(&self.inner).objectives;
+        let Objectives { gone, alive } = objectives.entry(within_cap(objectives, name)).or_default();
+        if alive.iter().any(|known| Arc::ptr_eq(known, &counter)) {
+            return;
+        }
+        // Of what nobody else holds only the number is kept: it changes no more, and whoever builds stacks again and again
+        // fills no memory.
+        alive.retain(|counter| {
+            let is_held = Arc::strong_count(counter) > 1;
+            if !is_held {
+                *gone += counter.tallied();
+            }
+            is_held
+        });
+        alive.push(counter);
+    }
+
+    /// What was counted for the objectives, by their names.
+    #[cfg_attr(
+        not(any(feature = "otel", feature = "metrics")),
+        expect(dead_code, reason = "nobody exports it")
+    )]
+    pub(crate) fn objectives(&self) -> Vec<(Name, Count)> {
+        let objectives: Vec<_> = lock(&self.inner)
+            .objectives
+            .iter()
+            .map(|(name, Objectives { gone, alive })| (name.clone(), *gone, alive.clone()))
+            .collect();
+        let mut counts = Vec::with_capacity(objectives.len());
+        for (name, mut count, alive) in objectives {
+            for counter in alive {
+                count += counter.tallied();
+            }
+            counts.push((name, count));
+        }
+        counts
+    }
+
     fn cells(&self, name: &Name) -> Arc<Cells> {
         let cells = &mut lock(&self.inner).cells;
-        let name = if cells.len() < Self::MAX_NAMES || cells.contains_key(name) {
-            name.clone()
-        } else {
-            Name::literal(Self::OVERFLOW)
-        };
-        Arc::clone(cells.entry(name).or_default())
+        Arc::clone(cells.entry(within_cap(cells, name)).or_default())
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.stacks().iter().map(|stack| stack.state())).finish()
+    }
+}
+
+/// The name under which a further one is counted.
+fn within_cap<T>(known: &BTreeMap<Name, T>, name: &Name) -> Name {
+    if known.len() < Registry::MAX_NAMES || known.contains_key(name) {
+        name.clone()
+    } else {
+        Name::literal(Registry::OVERFLOW)
     }
 }
 
@@ -175,6 +231,27 @@ mod tests {
         let cells = registry.cells_by_name();
         assert_eq!(cells.len(), 1);
         assert_eq!(cells[0].1.deadlines_expired(), 2);
+    }
+
+    #[test]
+    fn totals_of_an_objective_outlive_those_that_count_and_never_go_back() {
+        struct Counter(u64);
+        impl Tallied for Counter {
+            fn tallied(&self) -> Count {
+                Count { good: self.0, bad: 1 }
+            }
+        }
+        let (registry, login) = (Registry::new(), Name::literal("login"));
+        let held: Arc<dyn Tallied> = Arc::new(Counter(1));
+        for _ in 0..2 {
+            registry.enlist_objective(&login, Arc::clone(&held));
+        }
+        for n in 1..100 {
+            registry.enlist_objective(&login, Arc::new(Counter(10)));
+            let count = Count { good: 1 + 10 * n, bad: 1 + n };
+            assert_eq!(registry.objectives(), [(login.clone(), count)]);
+        }
+        assert_eq!(lock(&registry.inner).objectives[&login].alive.len(), 2, "the held one, and the last");
     }
 
     #[test]

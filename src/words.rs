@@ -30,6 +30,7 @@ impl Words {
     }
 
     /// The word itself, if it is known already.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "methods of gRPC are looked up"))]
     pub(crate) fn find(&self, word: &str) -> Option<&'static str> {
         self.known.load().get(word).copied()
     }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::Outcome;
+
 /// A request over a wire, by what the conventions of OpenTelemetry ask about one.
 ///
 /// It is small and `Copy`. Each of its texts is one of a closed or of a bounded set, so that no caller can make up values of
@@ -80,6 +82,10 @@ pub struct Ended {
     /// The status, of HTTP 100 to 599, of gRPC 0 to 16; `None` where none was sent or received. Of gRPC there is always one:
     /// where the other side has sent none, it is this side's.
     pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether it is synthetic: a probe, a test, nobody's request. Only a server can be told so.
+    pub synthetic: bool,
     /// What kind of error it is, `None` where it is none: the status, of gRPC by its name, a reason of this crate, or an
     /// outcome, as
     /// [`Outcome::as_str`](super::Outcome::as_str) has it.

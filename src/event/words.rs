@@ -402,3 +402,23 @@ impl FaultKind {
         }
     }
 }
+
+/// How urgent an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Somebody looks at it today.
+    Ticket,
+    /// Somebody is woken.
+    Page,
+}
+
+impl Severity {
+    /// A stable identifier, fit for labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ticket => "ticket",
+            Self::Page => "page",
+        }
+    }
+}

@@ -9,9 +9,11 @@ pub use finish::{
     AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
 };
 
-use super::{Limit, Missing, choice::positive};
+use super::{Limit, Missing, choice::positive, objectives::Objectives};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitLayer;
+#[cfg(feature = "slo")]
+use crate::slo::{ErrorBudget, Scope};
 use crate::{
     bulkhead::{BulkheadLayer, ConcurrencyLimit},
     circuit_breaker::CircuitBreakerLayer,
@@ -64,6 +66,7 @@ struct Settings {
     body_limits: BodyLimits,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
+    objectives: Objectives,
 }
 
 impl ClientBuilder<Missing, Missing> {
@@ -88,6 +91,7 @@ impl ClientBuilder<Missing, Missing> {
             body_limits: BodyLimits::default(),
             registry: None,
             sinks: Vec::new(),
+            objectives: Objectives::default(),
         };
         Self { timeout: Missing, fallback: Missing, classifier: ByError, hedge: NoHedge, settings }
     }
@@ -338,6 +342,40 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// then: what is exported is the process's registry.
     pub fn registry(mut self, registry: &Registry) -> Self {
         self.settings.registry = Some(registry.clone());
+        self
+    }
+
+    /// Counts the calls for an objective, or for a budget that others count for as well. It may be said of several.
+    ///
+    /// A call is good when it ends in time, and well or by its own fault. Everything else is bad: what failed, what was refused
+    /// on this side or took too long, and what a fallback answered. A call that was dropped counts, as bad, when it had
+    /// lasted for as long as the objective grants.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> anyhow::Result<()> {
+    /// use std::time::Duration;
+    /// use moneta_resilience::{golden, slo::{ErrorBudget, Objective, Window}};
+    /// # async fn quote() -> Result<u32, std::io::Error> { Ok(9312) }
+    ///
+    /// let fresh = Objective::new("fresh-quotes").target(99.5).within(Duration::from_millis(300));
+    /// let budget = ErrorBudget::new(fresh);
+    /// let quotes = golden::client("market-data")
+    ///     .timeout(Duration::from_millis(800))
+    ///     .no_fallback()
+    ///     .slo(budget.clone())
+    ///     .calls();
+    /// quotes.run(quote).await?;
+    /// assert_eq!(budget.counts(Window::Hour), (1, 0));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the objective is one of daily runs.
+    #[cfg(feature = "slo")]
+    #[track_caller]
+    pub fn slo(mut self, budget: impl Into<ErrorBudget>) -> Self {
+        self.settings.objectives.add(budget.into(), Scope::Client);
         self
     }
 

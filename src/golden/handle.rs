@@ -1,5 +1,6 @@
 use std::{any::Any, fmt, sync::Arc};
 
+use super::objectives::Objectives;
 #[cfg(feature = "idempotency")]
 use crate::idempotency::IdempotencyHandle;
 #[cfg(feature = "rate-limit")]
@@ -118,10 +119,16 @@ impl Handle {
     }
 }
 
-/// Whom a stack tells: its sinks, and the metrics backend of the process unless it lives in a registry of its own.
-pub(super) fn observer(name: &Name, registry: Option<&Registry>, sinks: Vec<Arc<dyn Sink>>) -> Observer {
+/// Whom a stack tells: its sinks, its objectives, and the metrics backend of the process unless it lives in a registry of its
+/// own.
+pub(super) fn observer(
+    name: &Name,
+    registry: Option<&Registry>,
+    sinks: Vec<Arc<dyn Sink>>,
+    objectives: Objectives,
+) -> Observer {
     let observer = registry.map_or_else(|| record::observer(name), |registry| registry.observer(name));
-    sinks.into_iter().fold(observer, Observer::sink)
+    objectives.watch(&sinks.into_iter().fold(observer, Observer::sink), registry)
 }
 
 impl fmt::Debug for Handle {

@@ -58,6 +58,11 @@ mod grpc_server;
 mod handle;
 #[cfg(feature = "http")]
 mod keys;
+#[cfg(not(feature = "slo"))]
+#[path = "no_objectives.rs"]
+mod objectives;
+#[cfg(feature = "slo")]
+mod objectives;
 mod send;
 #[cfg(feature = "http")]
 mod server;

@@ -10,11 +10,14 @@ use super::{
     Handle, HasTimeout, KeyedOrNot, Limit, Missing, Off,
     choice::positive,
     handle::{Parts, observer},
+    objectives::Objectives,
 };
 #[cfg(feature = "idempotency")]
 use crate::idempotency::{IdempotencyLayer, Store};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{RateLimitLayer, RateLimitPolicy};
+#[cfg(feature = "slo")]
+use crate::slo::{ErrorBudget, Scope};
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ByHead, ConcurrencyLimit},
     classify::{ByError, ByStatus},
@@ -67,6 +70,7 @@ pub struct ServerBuilder<T, K = Off> {
     faults: Faults,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
+    objectives: Objectives,
 }
 
 impl ServerBuilder<Missing> {
@@ -86,6 +90,7 @@ impl ServerBuilder<Missing> {
             faults: Faults::new(),
             registry: None,
             sinks: Vec::new(),
+            objectives: Objectives::default(),
         }
     }
 }
@@ -177,6 +182,7 @@ impl<T, K> ServerBuilder<T, K> {
             faults: self.faults,
             registry: self.registry,
             sinks: self.sinks,
+            objectives: self.objectives,
         }
     }
 
@@ -324,6 +330,57 @@ impl<T, K> ServerBuilder<T, K> {
         self
     }
 
+    /// Counts the calls for an objective, or for a budget that others count for as well. It may be said of several.
+    ///
+    /// A call is good when it ends in time, the body of its answer included, and well or by a fault of its caller. A 5xx, a 429,
+    /// a refusal, a timeout and a panic are bad. A call whose caller went away counts, as bad, when that had waited for as
+    /// long as the objective grants, and not otherwise.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use moneta_resilience::{golden, slo::Objective};
+    ///
+    /// let layer = golden::server("accounts")
+    ///     .timeout(Duration::from_secs(5))
+    ///     .slo(Objective::new("accounts").target(99.9))
+    ///     .route_slo("/login", Objective::new("login").target(99.9).within(Duration::from_secs(2)))
+    ///     .synthetic(|head| head.headers.contains_key("x-probe"))
+    ///     .layer();
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the objective is one of daily runs.
+    #[cfg(feature = "slo")]
+    #[track_caller]
+    pub fn slo(mut self, budget: impl Into<ErrorBudget>) -> Self {
+        self.objectives.add(budget.into(), Scope::Server);
+        self
+    }
+
+    /// Counts the calls to one route for an objective: the pattern of paths as it is in metrics, see
+    /// [`route_of`](Self::route_of); over gRPC the method, `package.Service/Method`.
+    ///
+    /// # Panics
+    ///
+    /// When the objective is one of daily runs.
+    #[cfg(feature = "slo")]
+    #[track_caller]
+    pub fn route_slo(mut self, route: &str, budget: impl Into<ErrorBudget>) -> Self {
+        self.objectives.add(budget.into(), Scope::Route(route.into()));
+        self
+    }
+
+    /// Says which requests are synthetic, nobody's: probes, tests in production. They count for no objective, and for
+    /// everything else. Nobody's request is unless this is said; who is let through as one hides from the objective.
+    ///
+    /// It is asked once a call and must not block.
+    pub fn synthetic(mut self, is_synthetic: impl Fn(Head<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.trust.synthetic = Some(Arc::new(is_synthetic));
+        self
+    }
+
     /// Tells one more sink what happens.
     pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
         self.sinks.push(sink);
@@ -353,7 +410,7 @@ impl<T, K> ServerBuilder<T, K> {
         T: HasTimeout,
         K: KeyedOrNot,
     {
-        let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
+        let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
         let heads = Heads::routed(self.trust.route_of.clone());
         let policy = FaultPolicy::new(self.faults.clone(), heads, observer.clone(), Leaf::new(classifier));
         let policy = match self.bulkhead {

@@ -157,6 +157,7 @@ mod tests {
     use std::{collections::HashSet, time::Duration};
 
     use super::*;
+    use crate::event::Outcome;
 
     fn exchange(protocol: Protocol, end: End) -> Exchange {
         Exchange {
@@ -172,6 +173,8 @@ mod tests {
 
     fn ended(status: Option<u16>, error: Option<&'static str>) -> Ended {
         Ended {
+            outcome: Outcome::Success,
+            synthetic: false,
             status,
             error,
             version: Some("1.1"),

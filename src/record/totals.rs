@@ -15,6 +15,7 @@ use crate::{
     },
     name::Name,
     registry::{BulkheadState, Registry},
+    tally::Count,
     telemetry::names,
 };
 
@@ -258,6 +259,29 @@ pub(super) const WHOLE: &[Whole] = &[
         read: super::log::dropped,
     },
 ];
+
+/// The events of objectives, which belong to no pipeline either.
+pub(super) const EVENTS: Events = Events {
+    name: names::SLO_EVENTS,
+    unit: "{event}",
+    description: "What counts for an objective, good or bad",
+};
+
+pub(super) struct Events {
+    pub(super) name: &'static str,
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "`metrics` has no units of counts"))]
+    pub(super) unit: &'static str,
+    pub(super) description: &'static str,
+}
+
+/// Writes both series of every objective, from 0 on.
+pub(super) fn write_events(registry: &Registry, mut write: impl FnMut(u64, [(&'static str, &str); 2])) {
+    for (name, Count { good, bad }) in registry.objectives() {
+        for (count, result) in [(good, "good"), (bad, "bad")] {
+            write(count, [(names::SLO_NAME, name.as_str()), (names::SLO_RESULT, result)]);
+        }
+    }
+}
 
 /// What goes up and down.
 pub(super) const STATES: [Reading<i64>; 4] = [

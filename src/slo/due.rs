@@ -102,7 +102,13 @@ impl Day {
     /// The day after.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1.day()))
+        self.plus(1)
+    }
+
+    /// So many days later, or, below zero, earlier.
+    #[must_use]
+    pub(super) fn plus(self, days: i32) -> Self {
+        Self(self.0.saturating_add(days.days()))
     }
 }
 

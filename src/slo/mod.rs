@@ -14,6 +14,27 @@
 //! assert_eq!(report.to_string(), "99 % of daily runs complete by 06:00 Europe/Zurich");
 //! ```
 //!
+//! An [`ErrorBudget`] counts what became of it in the process: how much of the error budget is left, how fast it burns, and
+//! whether that is an alert, by [`BurnRule::ALL`]. Golden stacks count by themselves: `.slo(objective)`.
+//!
+//! # What is good
+//!
+//! | outcome | counts as |
+//! |---|---|
+//! | success | good, if in time |
+//! | the caller's fault (4xx but 429) | good, if in time: a slow 404 is slow |
+//! | 5xx, 429, a failure, a fallback's answer | bad |
+//! | a timeout, a refusal by this side | bad |
+//! | a panic | bad |
+//! | the caller went away | bad, if it had waited for as long as the objective grants, else nothing |
+//! | an injected fault | as what it stands for |
+//! | a synthetic request, which a server is told of by `.synthetic(..)` | nothing |
+//! | a daily run | good when it is complete by its time, else, also when it is missing, bad |
+//!
+//! # Telemetry
+//!
+//! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`, to whom the stack tells everything.
+//!
 //! # Defaults
 //!
 //! | setting | default |
@@ -21,12 +42,28 @@
 //! | [`target`](Objective::target) | 99.9 % |
 //! | [`within`](Objective::within) | no limit: to succeed is enough |
 //! | [`by`](Objective::by) | calls are counted, not runs |
+//! | [`min_events`](ErrorBudget::min_events) of an alert | 100; of daily runs 1 |
 //! | period of the budget | [`Objective::PERIOD`], 30 days, rolling |
 
+mod budget;
+mod burn;
 mod due;
 mod objective;
+mod rings;
+mod runs;
+mod snapshot;
 mod target;
+#[cfg(test)]
+mod tests;
+mod watch;
 
+pub use budget::ErrorBudget;
+pub use burn::BurnRule;
 pub use due::{Day, Due, InvalidDay, InvalidDue};
 pub use objective::{Objective, Promise};
+pub use rings::Window;
+pub use snapshot::{ForeignSnapshot, InvalidSnapshot, Snapshot};
 pub use target::{InvalidTarget, Millionths, Target};
+pub(crate) use watch::{Scope, Watch};
+
+pub use crate::event::Severity;

@@ -32,6 +32,8 @@ pub(crate) const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 pub(crate) const RPC_STATUS: &str = "rpc.response.status_code";
 pub(crate) const SERVER_ADDRESS: &str = "server.address";
 pub(crate) const SERVER_PORT: &str = "server.port";
+pub(crate) const SLO_NAME: &str = "slo.name";
+pub(crate) const SLO_RESULT: &str = "slo.result";
 pub(crate) const METRIC_OVERFLOW: &str = "otel.metric.overflow";
 
 // Durations, recorded one by one.
@@ -72,6 +74,7 @@ pub(crate) const FAULT_INJECTIONS: &str = "resilience.fault.injections";
 pub(crate) const DEADLINES_EXPIRED: &str = "resilience.deadlines.expired";
 pub(crate) const DEADLINES_MALFORMED: &str = "resilience.deadlines.malformed";
 pub(crate) const PRIORITIES_MALFORMED: &str = "resilience.priorities.malformed";
+pub(crate) const SLO_EVENTS: &str = "slo.events";
 #[cfg(feature = "logs")]
 pub(crate) const LOG_DROPPED: &str = "resilience.log.dropped";
 

@@ -31,6 +31,7 @@ const FLOORS: [&[&str]; 6] = [
         "ratio",
         "redact",
         "sync",
+        "tally",
         "words",
     ],
     // What the patterns are made of.

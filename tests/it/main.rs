@@ -28,6 +28,8 @@ mod rate_limits;
 mod shapes;
 #[cfg(feature = "http")]
 mod shedding;
+#[cfg(all(feature = "slo", feature = "http"))]
+mod slo;
 mod storm;
 #[cfg(feature = "http")]
 mod ui;

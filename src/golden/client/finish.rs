@@ -207,7 +207,7 @@ impl Settings {
         hedge: H,
     ) -> (Observer, Handle, Attempts<B, H>) {
         let (classifier, look) = innermost;
-        let observer = observer(&self.name, self.registry.as_ref(), self.sinks);
+        let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
         let policy = FaultPolicy::new(self.faults.clone(), look, observer.clone(), Leaf::new(classifier));
         let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);

@@ -17,6 +17,9 @@ use crate::{
     telemetry::{Side, Span, SpanEnd, Spans},
 };
 
+/// Says whether a request is synthetic.
+pub(super) type IsSynthetic = dyn Fn(Head<'_>) -> bool + Send + Sync;
+
 /// Which part of a stack tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -60,6 +63,8 @@ pub(crate) struct Teller {
 pub(crate) struct Trust {
     /// The pattern of paths that a request matched, where the server framework does not leave it in the extensions.
     pub(crate) route_of: Option<Arc<RouteOf>>,
+    /// Which requests are nobody's: probes, tests.
+    pub(crate) synthetic: Option<Arc<IsSynthetic>>,
     /// Whether the service faces the internet: nobody's trace is gone on with.
     pub(crate) edge: bool,
 }
@@ -163,6 +168,7 @@ pub(super) struct Seen {
     pub(super) head_alone: bool,
     /// Which request it is part of.
     correlation: Correlation,
+    synthetic: bool,
 }
 
 impl Seen {
@@ -178,6 +184,11 @@ impl Seen {
                 Part::Server => Correlation::of(request.headers(), !teller.trust.edge),
                 _ => Correlation::current(),
             },
+            synthetic: teller
+                .trust
+                .synthetic
+                .as_deref()
+                .is_some_and(|synthetic| synthetic(Head::of(request))),
         }
     }
 }
@@ -214,8 +225,16 @@ impl Open {
         self.enter(|| {
             let observer = &self.teller.observer;
             if let Some(exchange) = exchange {
-                let (version, request_size) = (self.seen.version.or(verdict.version), self.seen.request_size);
-                let ended = Ended { status, error, version, elapsed, request_size, response_size };
+                let ended = Ended {
+                    status,
+                    outcome,
+                    synthetic: self.seen.synthetic,
+                    error,
+                    version: self.seen.version.or(verdict.version),
+                    elapsed,
+                    request_size: self.seen.request_size,
+                    response_size,
+                };
                 observer.emit(Event::RequestFinished { exchange, ended });
             }
             if self.teller.part.is_call() {

@@ -82,6 +82,8 @@ fn served(status: u16, error: Option<&'static str>, elapsed: Duration) -> [Event
         port: None,
     };
     let ended = Ended {
+        outcome: Outcome::Success,
+        synthetic: false,
         status: Some(status),
         error,
         version: Some("1.1"),

@@ -3,12 +3,12 @@ use std::{
     sync::Mutex,
 };
 
-use ::metrics::{Key, Recorder, Unit, with_recorder};
+use ::metrics::{Key, Label, Recorder, Unit, with_recorder};
 
 use super::{METADATA, METRICS, key, requests};
 use crate::{
     name::Name,
-    record::totals::{Pipeline, STATES, TOTALS, WHOLE, pipelines},
+    record::totals::{EVENTS, Pipeline, STATES, TOTALS, WHOLE, pipelines, write_events},
     registry::Registry,
     sync::lock,
     telemetry::names,
@@ -41,6 +41,10 @@ impl Registry {
                     .register_counter(&Key::from_static_name(total.name), &METADATA)
                     .absolute((total.read)());
             }
+            write_events(self, |count, labels| {
+                let labels: Vec<_> = labels.map(|(key, value)| Label::new(key, value.to_owned())).into();
+                recorder.register_counter(&Key::from_parts(EVENTS.name, labels), &METADATA).absolute(count);
+            });
             if let Some(metrics) = METRICS.get() {
                 metrics.requests.publish(recorder);
             }
@@ -59,6 +63,7 @@ fn describe(recorder: &dyn Recorder) {
     for total in WHOLE {
         recorder.describe_counter(total.name.into(), Some(Unit::Count), total.description.into());
     }
+    recorder.describe_counter(EVENTS.name.into(), Some(Unit::Count), EVENTS.description.into());
     for state in STATES {
         recorder.describe_gauge(state.name.into(), Some(Unit::Count), state.description.into());
     }

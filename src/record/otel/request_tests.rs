@@ -12,7 +12,7 @@ use super::{
     requests::{Active, Measured, Requests},
 };
 use crate::{
-    event::{End, Ended, Event, Exchange, Protocol},
+    event::{End, Ended, Event, Exchange, Outcome, Protocol},
     record::requests::{Known, MOST},
 };
 
@@ -106,6 +106,8 @@ fn exchange(protocol: Protocol, end: End) -> Exchange {
 }
 
 const ENDED: Ended = Ended {
+    outcome: Outcome::Success,
+    synthetic: false,
     status: Some(5),
     error: None,
     version: Some("2"),

@@ -8,7 +8,7 @@ use opentelemetry::{
 };
 
 use crate::{
-    record::totals::{Reading, STATES, TOTALS, WHOLE, pipelines},
+    record::totals::{EVENTS, Reading, STATES, TOTALS, WHOLE, pipelines, write_events},
     registry::Registry,
     telemetry::names,
 };
@@ -42,6 +42,20 @@ pub(super) fn register(meter: &Meter, current: impl Fn() -> bool + Clone + Send 
             })
             .build();
     }
+    let current_events = current.clone();
+    meter
+        .u64_observable_counter(EVENTS.name)
+        .with_unit(EVENTS.unit)
+        .with_description(EVENTS.description)
+        .with_callback(move |instrument| {
+            if current_events() {
+                write_events(Registry::global(), |count, labels| {
+                    instrument
+                        .observe(count, &labels.map(|(key, value)| KeyValue::new(key, value.to_owned())));
+                });
+            }
+        })
+        .build();
     for state in STATES {
         let current = current.clone();
         meter

@@ -1,0 +1,153 @@
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    Day,
+    rings::{RINGS, Rings, TICK},
+};
+use crate::{name::Name, tally::Count};
+
+/// What an [`ErrorBudget`](super::ErrorBudget) has counted, at one moment of wall time: it outlives the process as text, in a
+/// file or wherever.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> anyhow::Result<()> {
+/// use moneta_resilience::slo::{ErrorBudget, Objective, Window};
+///
+/// let login = || ErrorBudget::new(Objective::new("login").target(99.0));
+/// let before = login();
+/// (0..1_000).for_each(|n| before.record(n % 200 != 0));
+/// let text = before.snapshot().to_string();
+///
+/// let after = login();
+/// after.restore(&text.parse()?)?;
+/// assert_eq!((after.counts(Window::Days30), after.remaining()), ((995, 5), 0.5));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    name: Name,
+    /// Seconds since 1970.
+    taken: u64,
+    /// Of an objective for daily runs, as far as they were judged.
+    judged: Option<Day>,
+    /// Of each ring the slices that are not empty, newest first, with their ages.
+    rings: [Vec<(u64, Count)>; RINGS.len()],
+}
+
+/// The first line: what it is, and which edition.
+const MAGIC: &str = "moneta-error-budget 1";
+
+/// More than this in a slice is no count of calls: an upper bound that keeps sums from running over.
+const MOST: u64 = 1 << 48;
+
+impl Snapshot {
+    pub(super) fn of(name: &Name, now: SystemTime, judged: Option<Day>, rings: &Rings) -> Self {
+        Self {
+            name: name.clone(),
+            taken: seconds(now),
+            judged,
+            rings: std::array::from_fn(|ring| rings.slices(ring).collect()),
+        }
+    }
+
+    pub(super) fn is_of(&self, name: &Name) -> Result<(), ForeignSnapshot> {
+        if self.name == *name {
+            Ok(())
+        } else {
+            Err(ForeignSnapshot { is: self.name.clone(), expected: name.clone() })
+        }
+    }
+
+    pub(super) fn judged(&self) -> Option<Day> {
+        self.judged
+    }
+
+    /// A clock that was put back meanwhile makes it as old as it was.
+    pub(super) fn add_to(&self, rings: &mut Rings, now: SystemTime) {
+        let older = seconds(now).saturating_sub(self.taken) / TICK.as_secs();
+        for (ring, slices) in self.rings.iter().enumerate() {
+            let older = older / RINGS[ring].0;
+            for &(age, count) in slices {
+                rings.add_aged(ring, age.saturating_add(older), count);
+            }
+        }
+    }
+}
+
+fn seconds(wall: SystemTime) -> u64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).as_ref().map_or(0, Duration::as_secs)
+}
+
+impl fmt::Display for Snapshot {
+    /// A line for what it is, one for the name, one for the time and the last run, and one for each ring.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{MAGIC}\n{}\n{}", self.name, self.taken)?;
+        match self.judged {
+            Some(day) => writeln!(f, " {day}")?,
+            None => writeln!(f)?,
+        }
+        for ring in &self.rings {
+            let mut space = "";
+            for (age, Count { good, bad }) in ring {
+                write!(f, "{space}{age}:{good}/{bad}")?;
+                space = " ";
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Snapshot {
+    type Err = InvalidSnapshot;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSnapshot> {
+        let mut lines = text.lines();
+        let mut line = || lines.next().ok_or(InvalidSnapshot);
+        if line()? != MAGIC {
+            return Err(InvalidSnapshot);
+        }
+        let name = Name::new(line()?).map_err(|_| InvalidSnapshot)?;
+        let mut time = line()?.splitn(2, ' ');
+        let taken = number(time.next().unwrap_or_default())?;
+        let judged = time.next().map(str::parse).transpose().map_err(|_| InvalidSnapshot)?;
+        let mut rings: [Vec<_>; RINGS.len()] = Default::default();
+        for (ring, (_, len)) in rings.iter_mut().zip(RINGS) {
+            *ring = line()?.split_ascii_whitespace().map(slice).collect::<Result<_, _>>()?;
+            let in_order = ring.windows(2).all(|pair| pair[0].0 < pair[1].0);
+            let in_bounds =
+                ring.iter().all(|&(age, count)| age < len as u64 && count.good <= MOST && count.bad <= MOST);
+            if !(in_order && in_bounds) {
+                return Err(InvalidSnapshot);
+            }
+        }
+        if lines.next().is_some() { Err(InvalidSnapshot) } else { Ok(Self { name, taken, judged, rings }) }
+    }
+}
+
+fn slice(text: &str) -> Result<(u64, Count), InvalidSnapshot> {
+    let (age, count) = text.split_once(':').ok_or(InvalidSnapshot)?;
+    let (good, bad) = count.split_once('/').ok_or(InvalidSnapshot)?;
+    Ok((number(age)?, Count { good: number(good)?, bad: number(bad)? }))
+}
+
+fn number(text: &str) -> Result<u64, InvalidSnapshot> {
+    text.parse().map_err(|_| InvalidSnapshot)
+}
+
+/// The error of reading a [`Snapshot`]: it is none, or it was cut or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no whole snapshot of an error budget")]
+pub struct InvalidSnapshot;
+
+/// The error of [`ErrorBudget::restore`](super::ErrorBudget::restore): it is of an objective of another name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot is of the objective {is:?}, and not of {expected:?}")]
+pub struct ForeignSnapshot {
+    is: Name,
+    expected: Name,
+}

@@ -1,0 +1,213 @@
+use std::time::Duration;
+
+use proptest::{collection::vec, prelude::*};
+use tokio::time::{Instant, advance};
+
+use crate::slo::{BurnRule, ErrorBudget, InvalidSnapshot, Objective, Severity, Snapshot, Window};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn login() -> ErrorBudget {
+    ErrorBudget::new(Objective::new("login").target(99.9))
+}
+
+/// So many outcomes evenly over a time, in steps of a second. One in `bad_every` is bad.
+async fn run(budget: &ErrorBudget, time: Duration, per_second: u64, bad_every: u64) {
+    for second in 0..time.as_secs() {
+        for n in 0..per_second {
+            budget.record((second * per_second + n) % bad_every != 0);
+        }
+        advance(SECOND).await;
+    }
+}
+
+fn firing(budget: &ErrorBudget) -> Vec<String> {
+    budget.alerts().map(|rule| format!("{} {rule}", rule.severity.as_str())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_shows_a_second_later_and_in_every_window() {
+    let budget = login();
+    run(&budget, SECOND, 1_000, 1_000).await;
+    for window in Window::ALL {
+        assert_eq!(budget.counts(window), (999, 1), "{window:?}");
+        assert!((budget.burn(window) - 1.0).abs() < 1e-9, "{window:?}: {}", budget.burn(window));
+    }
+    assert!(budget.remaining().abs() < 1e-9, "{}", budget.remaining());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_leaves_each_window_in_its_time_and_the_idle_budget_is_whole() {
+    let budget = login();
+    run(&budget, SECOND, 1_000, 10).await;
+    let start = Instant::now();
+    for window in Window::ALL {
+        advance((start + window.duration() * 9 / 10).saturating_duration_since(Instant::now())).await;
+        assert_eq!(budget.counts(window), (900, 100), "{window:?} holds it");
+        advance((start + window.duration() * 11 / 10).saturating_duration_since(Instant::now())).await;
+        assert_eq!(budget.counts(window), (0, 0), "{window:?} has lost it");
+        assert_eq!(budget.burn(window).to_bits(), 0.0_f64.to_bits(), "no NaN");
+    }
+    assert_eq!(budget.remaining().to_bits(), 1.0_f64.to_bits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_before_a_long_silence_is_as_old_as_it_is() {
+    let budget = login();
+    for _ in 0..200 {
+        budget.record(false);
+    }
+    advance(5 * HOUR).await;
+    // The first to come after it settles what nobody has looked at since.
+    budget.record(true);
+    advance(SECOND).await;
+    assert_eq!(budget.counts(Window::Hour), (1, 0));
+    assert_eq!(budget.counts(Window::Hours6), (1, 200));
+    assert_eq!(firing(&budget), ["ticket 3d/6h 1"], "all other short windows are calm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_percent_bad_page_within_the_hour_and_resolve_after_it() {
+    let budget = login();
+    run(&budget, 6 * HOUR, 2, u64::MAX).await;
+    run(&budget, 30 * MINUTE, 2, 50).await;
+    assert!(budget.alerts().all(|rule| rule.long != Window::Hour), "burn 10 over the hour so far");
+    run(&budget, 20 * MINUTE, 2, 50).await;
+    assert!(firing(&budget).contains(&"page 1h/5m 14.4".to_owned()), "{:?}", firing(&budget));
+    run(&budget, 6 * MINUTE, 2, u64::MAX).await;
+    assert!(budget.alerts().all(|rule| rule.long != Window::Hour), "the short window is calm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_events_wake_nobody() {
+    let budget = login();
+    for _ in 0..99 {
+        budget.record(false);
+    }
+    advance(SECOND).await;
+    assert!(firing(&budget).is_empty());
+    budget.record(false);
+    advance(SECOND).await;
+    assert_eq!(firing(&budget).len(), BurnRule::ALL.len());
+    assert_eq!(budget.alerts().next().map(|rule| rule.severity), Some(Severity::Page));
+    assert!(firing(&login().min_events(0)).is_empty(), "nothing is not over anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_the_budget_and_what_is_old_is_older_after_it() {
+    let before = login();
+    run(&before, 10 * MINUTE, 10, 100).await;
+    let text = before.snapshot().to_string();
+    advance(HOUR + 10 * SECOND).await;
+    let after = login();
+    run(&after, SECOND, 1_000, 1_000).await;
+    after.restore(&text.parse().expect("it is whole")).expect("it is of the same");
+    assert_eq!(after.counts(Window::Days30), (5_940 + 999, 60 + 1));
+    assert_eq!(after.counts(Window::Hours2), (5_940 + 999, 60 + 1));
+    assert_eq!(after.counts(Window::Hour), (999, 1), "it was more than an hour ago");
+    assert!((after.remaining() - (1.0 - 61.0 / 7_000.0 / 0.001)).abs() < 1e-6, "{}", after.remaining());
+    let foreign = ErrorBudget::new(Objective::new("logout"));
+    let refused = foreign.restore(&text.parse().expect("it is whole")).expect_err("it is another's");
+    assert_eq!(refused.to_string(), "the snapshot is of the objective \"login\", and not of \"logout\"");
+    assert_eq!(foreign.counts(Window::Days30), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_jump_of_a_clock_breaks_the_books() {
+    let budget = login();
+    run(&budget, SECOND, 1_000, 1_000).await;
+    let earlier = Instant::now();
+    advance(200 * 24 * HOUR).await;
+    budget.record(true);
+    // A thread that read its clock long ago, and the wall clock of a snapshot from the future.
+    budget.record_at(false, earlier);
+    advance(SECOND).await;
+    assert_eq!(budget.counts(Window::Days30), (1, 1));
+    let text = budget.snapshot().to_string();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[2] = "18446744073709551615";
+    let future: Snapshot = (lines.join("\n") + "\n").parse().expect("it is whole");
+    budget.restore(&future).expect("it is of the same");
+    assert_eq!(budget.counts(Window::Minutes5), (2, 2), "as old as it was");
+    lines[2] = "0";
+    budget.restore(&(lines.join("\n") + "\n").parse().expect("it is whole")).expect("it is of the same");
+    assert_eq!(budget.counts(Window::Days30), (2, 2), "from long ago");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_was_cut_or_changed_is_refused() {
+    let budget = login();
+    run(&budget, SECOND, 10, 5).await;
+    let text = budget.snapshot().to_string();
+    assert_eq!(text.parse(), Ok(budget.snapshot()));
+    let lines: Vec<&str> = text.lines().collect();
+    for kept in 0..lines.len() {
+        assert_eq!(lines[..kept].join("\n").parse::<Snapshot>(), Err(InvalidSnapshot), "{kept} lines");
+    }
+    for (from, to) in [
+        ("budget 1", "budget 2"),
+        ("login", ""),
+        ("0:8/2", "0:8"),
+        ("0:8/2", "720:8/2"),
+        ("0:8/2", "0:8/2 0:8/2"),
+        ("0:8/2", "0:8/-2"),
+        ("0:8/2", "0:18446744073709551615/2"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        assert_eq!(text.replace(from, to).parse::<Snapshot>(), Err(InvalidSnapshot), "{from} for {to}");
+    }
+    assert_eq!(format!("{text}more").parse::<Snapshot>(), Err(InvalidSnapshot));
+}
+
+#[test]
+fn no_outcome_is_lost_between_threads_that_count_and_settle() {
+    let budget = login();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u32 {
+            let budget = budget.clone();
+            scope.spawn(move || {
+                let start = Instant::now();
+                for n in 0..20_000_u32 {
+                    // Each thread has its own idea of the time, and they settle all the while.
+                    budget.record_at(n % 4 != 0, start + SECOND * (n / 100 + thread));
+                }
+            });
+        }
+    });
+    assert_eq!(budget.counts(Window::Days30), (60_000, 20_000));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What is settled once a second, and read off atomics, is what a list of all outcomes says.
+    #[test]
+    fn the_budget_agrees_with_a_list_of_everything(steps in vec((0..7_200_u64, 0..30_u32, 0..3_u32), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("it needs nothing").block_on(async {
+            let budget = login().min_events(20);
+            let start = Instant::now();
+            let mut all = Vec::new();
+            for (gap, good, bad) in steps {
+                advance(SECOND * u32::try_from(gap + 1).expect("it is small")).await;
+                let now = start.elapsed().as_secs() / 10;
+                for n in 0..good + bad {
+                    budget.record(n < good);
+                    all.push((now, n < good));
+                }
+                advance(SECOND).await;
+                let now = start.elapsed().as_secs() / 10;
+                for (window, width, len) in
+                    [(Window::Minutes5, 1, 30), (Window::Hour, 1, 360), (Window::Hours6, 6, 360), (Window::Days3, 60, 432)]
+                {
+                    let inside = all.iter().filter(|(at, _)| now / width - at / width < len);
+                    let (good, bad): (Vec<bool>, Vec<bool>) = inside.map(|&(_, good)| good).partition(|good| *good);
+                    prop_assert_eq!(budget.counts(window), (good.len() as u64, bad.len() as u64), "{:?}", window);
+                }
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{ErrorBudget, Promise};
+use crate::{
+    event::{End, Ended, Event, Exchange, Outcome, Protocol},
+    name::Name,
+    observer::{Interest, Observer, Sink},
+};
+
+/// Counts the calls of a stack for an objective, and tells of its alerts where the stack tells of everything.
+pub(crate) struct Watch {
+    budget: ErrorBudget,
+    scope: Scope,
+    /// Whom the stack tells but for this: a budget is not told of itself.
+    observer: Observer,
+}
+
+/// Which calls count.
+#[derive(Clone, Debug)]
+pub(crate) enum Scope {
+    /// Those of a client, with all their attempts, fallbacks and refusals.
+    Client,
+    /// Those of a server.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the server profile is one of HTTP"))]
+    Server,
+    /// Those of a server to one of its routes; over gRPC, to one of its methods.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the server profile is one of HTTP"))]
+    Route(Box<str>),
+}
+
+impl Watch {
+    pub(crate) fn new(budget: ErrorBudget, scope: Scope, observer: Observer) -> Self {
+        Self { budget, scope, observer }
+    }
+
+    /// Whether what happened is good, or bad, or nothing that counts.
+    fn judge(&self, event: &Event) -> Option<bool> {
+        let limit = match self.budget.objective().promise() {
+            Promise::Within(limit) => *limit,
+            _ => Duration::MAX,
+        };
+        match (&self.scope, event) {
+            (Scope::Client, &Event::CallFinished { outcome, elapsed }) => judge(outcome, elapsed, limit),
+            // With the exchange of a server comes its status. One that panicked before there was a request is told of by its
+            // call alone, and one that panicked later by both.
+            (Scope::Server, Event::CallFinished { outcome: Outcome::Panicked, .. }) => Some(false),
+            (Scope::Server, Event::RequestFinished { ended, .. }) if ended.outcome == Outcome::Panicked => {
+                None
+            }
+            (Scope::Server, Event::RequestFinished { exchange, ended }) => served(exchange, ended, limit),
+            (Scope::Route(route), Event::RequestFinished { exchange, ended })
+                if match exchange.protocol {
+                    Protocol::Http => exchange.route == Some(&**route),
+                    Protocol::Grpc => exchange.method == &**route,
+                } =>
+            {
+                served(exchange, ended, limit)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A request to a server.
+fn served(exchange: &Exchange, ended: &Ended, limit: Duration) -> Option<bool> {
+    if exchange.end != End::Server || ended.synthetic {
+        return None;
+    }
+    let outcome = match (exchange.protocol, ended.status, ended.outcome) {
+        // 408 and 425: worth asking again, and yet the caller's fault.
+        (Protocol::Http, Some(400..=499), Outcome::Transient) => Outcome::CallerFault,
+        (_, _, outcome) => outcome,
+    };
+    judge(outcome, ended.elapsed, limit)
+}
+
+/// Good is what ended in time, and well or by a fault of the caller. A caller that goes away counts when it had waited for as
+/// long as the objective grants: an outage that is slower than the patience of callers has to show.
+fn judge(outcome: Outcome, elapsed: Duration, limit: Duration) -> Option<bool> {
+    match outcome {
+        Outcome::Success | Outcome::CallerFault => Some(elapsed <= limit),
+        Outcome::Cancelled => (elapsed >= limit).then_some(false),
+        _ => Some(false),
+    }
+}
+
+impl Sink for Watch {
+    fn interest(&self) -> Interest {
+        match self.scope {
+            Scope::Client => Interest::CALLS,
+            Scope::Server => Interest::CALLS | Interest::REQUESTS,
+            Scope::Route(_) => Interest::REQUESTS,
+        }
+    }
+
+    fn record(&self, _: &Name, event: &Event) {
+        if let Some(good) = self.judge(event) {
+            self.budget.record_at(good, Instant::now());
+            for alert in self.budget.untold() {
+                self.observer.emit(alert);
+            }
+        }
+    }
+}

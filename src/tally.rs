@@ -1,0 +1,89 @@
+//! Good and bad, counted: what became of the events of an objective.
+//!
+//! As in [`cells`](crate::cells): a thread adds to the stripe that it shares with few others, and a reader sums.
+
+use crate::sync::{AtomicU64, Ordering, STRIPES, stripe};
+
+/// How many were good, and how many were bad. It never goes back.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    stripes: [Stripe; STRIPES],
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe {
+    good: AtomicU64,
+    bad: AtomicU64,
+}
+
+/// Good ones and bad ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) good: u64,
+    pub(crate) bad: u64,
+}
+
+/// Whoever counts for an objective.
+pub(crate) trait Tallied: Send + Sync {
+    /// All that it counted. It never goes back.
+    fn tallied(&self) -> Count;
+}
+
+impl Tally {
+    /// Counts one.
+    #[inline]
+    pub(crate) fn add(&self, good: bool) {
+        let stripe = &self.stripes[stripe()];
+        let cell = if good { &stripe.good } else { &stripe.bad };
+        // Relaxed: nothing but the number itself is read.
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All that was counted.
+    pub(crate) fn count(&self) -> Count {
+        let mut count = Count::default();
+        for stripe in &self.stripes {
+            count +=
+                Count { good: stripe.good.load(Ordering::Relaxed), bad: stripe.bad.load(Ordering::Relaxed) };
+        }
+        count
+    }
+}
+
+impl Count {
+    pub(crate) fn total(self) -> u64 {
+        self.good + self.bad
+    }
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.good += other.good;
+        self.bad += other.bad;
+    }
+}
+
+impl std::ops::SubAssign for Count {
+    fn sub_assign(&mut self, other: Self) {
+        self.good -= other.good;
+        self.bad -= other.bad;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_outcome_is_lost_between_threads() {
+        let tally = Tally::default();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let tally = &tally;
+                scope.spawn(move || (0..10_000).for_each(|_| tally.add(thread % 4 != 0)));
+            }
+        });
+        assert_eq!(tally.count(), Count { good: 60_000, bad: 20_000 });
+    }
+}
