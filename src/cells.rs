@@ -7,8 +7,8 @@
 use crate::{
     error::Reason,
     event::{
-        AttemptKind, BreakerResult, CircuitState, Event, FaultKind, GaveUp, HedgeResult, IdempotencyResult,
-        Outcome, RateLimitResult, RetryResult,
+        AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, FaultKind, GaveUp, HedgeResult,
+        IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
     sync::{AtomicU64, Ordering, STRIPES, stripe},
 };
@@ -34,7 +34,9 @@ const DEADLINES_EXPIRED: usize = DEADLINES_MALFORMED + 1;
 const PRIORITIES_MALFORMED: usize = DEADLINES_EXPIRED + 1;
 const IDEMPOTENCY: usize = PRIORITIES_MALFORMED + 1;
 const LEASES_LOST: usize = IDEMPOTENCY + IdempotencyResult::ALL.len();
-const CELLS: usize = LEASES_LOST + 1;
+const DELIVERIES: usize = LEASES_LOST + 1;
+const DEAD_LETTERS_FAILED: usize = DELIVERIES + DeliveryResult::ALL.len();
+const CELLS: usize = DEAD_LETTERS_FAILED + 1;
 
 /// A set of counters for everything that happens in pipelines of one name.
 ///
@@ -198,6 +200,16 @@ impl Cells {
         self.sum(LEASES_LOST)
     }
 
+    /// Messages that were delivered to a consumer, by what became of them.
+    pub fn deliveries(&self, result: DeliveryResult) -> u64 {
+        self.sum(DELIVERIES + result as usize)
+    }
+
+    /// Messages that could not be set aside.
+    pub fn dead_letters_failed(&self) -> u64 {
+        self.sum(DEAD_LETTERS_FAILED)
+    }
+
     fn sum(&self, index: usize) -> u64 {
         self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
     }
@@ -233,6 +245,8 @@ fn index(event: &Event) -> Option<usize> {
         Event::PriorityMalformed => PRIORITIES_MALFORMED,
         Event::IdempotencyCall { result } => IDEMPOTENCY + result as usize,
         Event::LeaseLost => LEASES_LOST,
+        Event::Delivered { result } => DELIVERIES + result as usize,
+        Event::DeadLetterFailed => DEAD_LETTERS_FAILED,
     })
 }
 
@@ -277,6 +291,7 @@ mod tests {
             Event::DeadlineExpired,
             Event::PriorityMalformed,
             Event::LeaseLost,
+            Event::DeadLetterFailed,
         ];
         events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed }));
         events.extend(Outcome::ALL.map(|outcome| Event::AnswerBroken { outcome }));
@@ -293,6 +308,7 @@ mod tests {
         events.extend(BreakerResult::ALL.map(|result| Event::BreakerCall { result }));
         events.extend(RateLimitResult::ALL.map(|result| Event::RateLimiterCall { result }));
         events.extend(IdempotencyResult::ALL.map(|result| Event::IdempotencyCall { result }));
+        events.extend(DeliveryResult::ALL.map(|result| Event::Delivered { result }));
         events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
         for from in CircuitState::ALL {
             events.extend(CircuitState::ALL.map(|to| Event::BreakerTransition { from, to }));

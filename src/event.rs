@@ -7,8 +7,8 @@ use std::time::Duration;
 
 pub use exchange::{End, Ended, Exchange, Protocol};
 pub use words::{
-    AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, IdempotencyResult, Outcome,
-    RateLimitResult, RetryResult, Severity,
+    AttemptKind, BreakerResult, CircuitState, DeliveryResult, FaultKind, GaveUp, HedgeResult,
+    IdempotencyResult, Outcome, RateLimitResult, RetryResult, Severity,
 };
 
 use crate::error::Reason;
@@ -152,6 +152,13 @@ pub enum Event {
     },
     /// A handler that runs under an idempotency key lost its claim.
     LeaseLost,
+    /// A consumer is done with a message, for now or for good.
+    Delivered {
+        /// What became of it.
+        result: DeliveryResult,
+    },
+    /// A message could not be set aside: the dead letter failed.
+    DeadLetterFailed,
     /// A deadline from outside could not be read and was ignored.
     DeadlineMalformed,
     /// A priority from outside could not be read and was ignored.

@@ -30,6 +30,7 @@ mod key;
 mod keyed;
 mod latency;
 pub mod load_shed;
+pub mod messaging;
 mod name;
 pub mod observer;
 pub mod policy;

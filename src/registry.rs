@@ -190,6 +190,8 @@ pub enum Profile {
     Server,
     /// Makes calls to a dependency.
     Client,
+    /// Takes messages off a queue.
+    Consumer,
 }
 
 impl StackState {

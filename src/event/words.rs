@@ -116,6 +116,35 @@ impl AttemptKind {
     }
 }
 
+/// What became of a message that was delivered to a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeliveryResult {
+    /// It is done.
+    Ack,
+    /// It has to come again.
+    Nack,
+    /// It was set aside, and nobody knows what came of it.
+    Parked,
+    /// It was set aside and will not come again.
+    DeadLettered,
+}
+
+impl DeliveryResult {
+    /// All results.
+    pub const ALL: [Self; 4] = [Self::Ack, Self::Nack, Self::Parked, Self::DeadLettered];
+
+    /// A stable identifier, fit for metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Nack => "nack",
+            Self::Parked => "parked",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
 /// What became of a call in the retry layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

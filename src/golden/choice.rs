@@ -1,10 +1,13 @@
 //! What a builder has been told, in its type: the choices that have no good default.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::fallback::{Kind, NoFallback};
 #[cfg(feature = "http")]
 use crate::timeout::LimitByHead;
+use crate::{
+    fallback::{Kind, NoFallback},
+    messaging::StoreDeadLetter,
+};
 
 mod sealed {
     #[expect(unnameable_types, reason = "that is what seals the traits")]
@@ -14,6 +17,10 @@ mod sealed {
 /// A choice that has not been made yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Missing;
+
+/// A part that is left out, and whose heavy bounds are asked of nobody then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Off;
 
 /// A limit that has been given.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +104,41 @@ pub trait DeclinesFallback: sealed::Sealed {}
 impl sealed::Sealed for NoFallback {}
 #[diagnostic::do_not_recommend]
 impl DeclinesFallback for NoFallback {}
+
+/// A dead letter that has been given.
+pub struct DeadLetterTo<M>(pub(super) Arc<StoreDeadLetter<M>>);
+
+impl<M> Clone for DeadLetterTo<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> fmt::Debug for DeadLetterTo<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetterTo").finish_non_exhaustive()
+    }
+}
+
+/// The dead letter of a golden consumer has been given.
+#[diagnostic::on_unimplemented(
+    message = "this golden consumer has no dead letter",
+    label = "add `.dead_letter(..)` before this call",
+    note = "a message that cannot be handled comes again for ever, or is lost; where it goes instead is a decision"
+)]
+pub trait HasDeadLetter<M>: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_store(self) -> Arc<StoreDeadLetter<M>>;
+}
+
+impl<M> sealed::Sealed for DeadLetterTo<M> {}
+
+#[diagnostic::do_not_recommend]
+impl<M> HasDeadLetter<M> for DeadLetterTo<M> {
+    fn into_store(self) -> Arc<StoreDeadLetter<M>> {
+        self.0
+    }
+}
 
 /// One clear error for a limit of zero, at the line that gave it.
 #[track_caller]

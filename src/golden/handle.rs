@@ -48,6 +48,7 @@ pub(super) struct Parts {
     #[cfg(feature = "idempotency")]
     pub(super) keyed: Option<IdempotencyHandle>,
     pub(super) faults: Faults,
+    pub(super) ingress_faults: Option<Faults>,
 }
 
 impl Handle {
@@ -108,9 +109,14 @@ impl Handle {
         }
     }
 
-    /// The fault hook.
+    /// The fault hook in front of the service or the handler.
     pub fn faults(&self) -> &Faults {
         &self.parts.faults
+    }
+
+    /// The fault hook where a call begins; `None` when the stack has none.
+    pub fn ingress_faults(&self) -> Option<&Faults> {
+        self.parts.ingress_faults.as_ref()
     }
 
     /// What has been counted under the stack's name, over all stacks of that name.
@@ -142,7 +148,8 @@ impl Inspect for Parts {
         let mut state = StackState::new(self.observer.name().clone(), self.profile);
         state.circuit = self.circuit_breaker.as_ref().map(CircuitBreakerHandle::state);
         state.bulkhead = self.bulkhead.as_ref().map(BulkheadHandle::state);
-        state.fault_armed = !self.faults.armed().is_empty();
+        let hooks = [Some(&self.faults), self.ingress_faults.as_ref()];
+        state.fault_armed = hooks.into_iter().flatten().any(|faults| !faults.armed().is_empty());
         state
     }
 

@@ -1,6 +1,7 @@
 //! Whether a server runs each key once: a type parameter, because what a store and a handler that runs on ask of their types is
 //! not to be asked of those who want neither.
 
+use super::Off;
 #[cfg(feature = "idempotency")]
 use crate::idempotency::{
     IdempotencyHandle, IdempotencyLayer, IdempotencyPolicy, Store,
@@ -28,12 +29,9 @@ pub trait KeyedOrNot: sealed::Sealed + Sized {
     fn handle(&self) -> Option<IdempotencyHandle>;
 }
 
-/// Keys mean nothing to the server.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Off;
-
 impl sealed::Sealed for Off {}
 
+/// Keys mean nothing to the server.
 #[diagnostic::do_not_recommend]
 impl KeyedOrNot for Off {
     type Policy<I> = I;

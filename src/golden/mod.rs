@@ -7,6 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | `server` | respond · telemetry · deadline in and caller timeout · rate limit (off) · idempotency (off) · bulkhead · fault hook · handler |
+//! | `consumer` | telemetry · ingress fault hook · dead letter · deadline of the delivery · bulkhead (waits) · retry · fault hook · handler |
 //! | `client` | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · throttle (off) · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
@@ -17,21 +18,22 @@
 //!
 //! # Defaults
 //!
-//! | setting | server | client |
-//! |---|---|---|
-//! | `timeout` | has to be given | has to be given: the whole call |
-//! | `fallback` | – | has to be given, or declined with `no_fallback` |
-//! | body of the answer (HTTP, gRPC) | – | ends by `timeout`, silent for 60 s at most |
-//! | limit of one attempt | – | what is left of the whole call |
-//! | retry | – | 3 attempts, full jitter from 50 ms, budget 20 % + 10/s |
-//! | hedge | – | off |
-//! | circuit breaker | – | on |
-//! | throttle | – | off |
-//! | rate limit (feature `rate-limit`) | off | off |
-//! | idempotency (feature `idempotency`, HTTP) | off | – |
-//! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms |
-//! | fault hook | disarmed | disarmed |
-//! | wire headers (HTTP, gRPC) | the deadline is read | the deadline that is left and the number of the attempt are written |
+//! | setting | server | client | consumer |
+//! |---|---|---|---|
+//! | `timeout` | has to be given | has to be given: the whole call | has to be given: the delivery |
+//! | `fallback` | – | has to be given, or declined with `no_fallback` | – |
+//! | `dead_letter` | – | – | has to be given |
+//! | body of the answer (HTTP, gRPC) | – | ends by `timeout`, silent for 60 s at most | – |
+//! | limit of one attempt | – | what is left of the whole call | what is left of the delivery |
+//! | retry | – | 3 attempts, full jitter from 50 ms, budget 20 % + 10/s | the same, where it does no harm |
+//! | hedge | – | off | – |
+//! | circuit breaker | – | on | – |
+//! | throttle | – | off | – |
+//! | rate limit (feature `rate-limit`) | off | off | – |
+//! | idempotency (feature `idempotency`, HTTP) | off | – | – |
+//! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms | 64 at once, the others wait |
+//! | fault hook | disarmed | disarmed | disarmed, and another at the ingress |
+//! | wire headers (HTTP, gRPC) | the deadline is read | the deadline that is left and the number of the attempt are written | – |
 //!
 //! # Example
 //!
@@ -51,6 +53,7 @@ mod boxed;
 mod calls;
 mod choice;
 mod client;
+mod consumer;
 #[cfg(feature = "grpc")]
 mod grpc_client;
 #[cfg(feature = "grpc")]
@@ -71,7 +74,10 @@ mod tests;
 
 pub use boxed::BoxedClient;
 pub use calls::{Calls, CallsPolicy, Closure, Or, OrPolicy};
-pub use choice::{DeclinesFallback, HasFallback, HasOneTimeout, HasTimeout, Limit, Missing};
+pub use choice::{
+    DeadLetterTo, DeclinesFallback, HasDeadLetter, HasFallback, HasOneTimeout, HasTimeout, Limit, Missing,
+    Off,
+};
 pub use client::{
     Admitted, AttemptPolicy, Attempts, ClientBuilder, ClientPolicy, Innermost, PlainAttempts, RateLimited,
 };
@@ -79,13 +85,16 @@ pub use client::{
 pub use client::{
     AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
 };
+pub use consumer::{
+    Consumer, ConsumerBuilder, ConsumerFuture, ConsumerPolicy, DeliveryFuture, Handled, MessagesKeyedOrNot,
+};
 #[cfg(feature = "grpc")]
 pub use grpc_client::{BoxedGrpcClient, GrpcAttempts, GrpcClient, GrpcClientPolicy, GrpcFuture};
 #[cfg(feature = "grpc")]
 pub use grpc_server::{GrpcServer, GrpcServerFuture, GrpcServerLayer};
 pub use handle::Handle;
 #[cfg(feature = "http")]
-pub use keys::{KeyedOrNot, Off};
+pub use keys::KeyedOrNot;
 pub use send::{Client, SendFuture};
 #[cfg(feature = "http")]
 pub use server::{Server, ServerBody, ServerBuilder, ServerFuture, ServerLayer, ServerPolicy};
@@ -98,6 +107,46 @@ pub use server::{Server, ServerBody, ServerBuilder, ServerFuture, ServerLayer, S
 #[track_caller]
 pub fn client(name: &str) -> ClientBuilder<Missing, Missing> {
     ClientBuilder::new(crate::Name::literal(name))
+}
+
+/// Begins the stack of a consumer: what stands between the worker that takes messages off a queue and their handler. What
+/// becomes of a message is said in [`messaging`](crate::messaging).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use std::time::Duration;
+/// use moneta_resilience::{BoxError, golden, messaging::{Delivery, Why}};
+/// use tower::service_fn;
+///
+/// #[derive(Clone)]
+/// struct Message { id: u64, cents: u64 }
+///
+/// async fn handle(invoice: Message) -> Result<(), BoxError> {
+///     if invoice.cents == 0 { Err("nothing to pay".into()) } else { Ok(()) }
+/// }
+///
+/// async fn park(invoice: Message, why: Why) -> Result<(), BoxError> {
+///     // … into a table, with why.as_str() beside it
+/// #   let _ = (invoice.id, why);
+///     Ok(())
+/// }
+///
+/// let worker = golden::consumer("invoices")
+///     .timeout(Duration::from_secs(30))
+///     .dead_letter(|m, why| park(m, why))
+///     .service(service_fn(handle));
+///
+/// assert_eq!(worker.deliver(Message { id: 7, cents: 100 }).await, Delivery::Ack);
+/// assert_eq!(worker.deliver(Message { id: 8, cents: 0 }).await, Delivery::DeadLettered);
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// When `name` is not a good [`Name`](crate::Name): empty, longer than 64 bytes, or with control characters.
+#[track_caller]
+pub fn consumer<M>(name: &str) -> ConsumerBuilder<M, Missing, Missing> {
+    ConsumerBuilder::new(crate::Name::literal(name))
 }
 
 /// Begins the stack of a server, of HTTP or gRPC: what stands in front of a service's handlers.

@@ -447,6 +447,7 @@ impl<T, K> ServerBuilder<T, K> {
             #[cfg(feature = "idempotency")]
             keyed,
             faults: self.faults,
+            ingress_faults: None,
         };
         ServerLayer::new(policy, Handle::enlist(parts, self.registry.as_ref()))
     }

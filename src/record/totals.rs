@@ -10,11 +10,11 @@ use crate::{
     cells::Cells,
     error::Reason,
     event::{
-        AttemptKind, BreakerResult, CircuitState, FaultKind, GaveUp, HedgeResult, IdempotencyResult, Outcome,
-        RateLimitResult, RetryResult,
+        AttemptKind, BreakerResult, CircuitState, DeliveryResult, FaultKind, GaveUp, HedgeResult,
+        IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
     name::Name,
-    registry::{BulkheadState, Registry},
+    registry::{BulkheadState, Profile, Registry},
     tally::Count,
     telemetry::names,
 };
@@ -39,6 +39,8 @@ pub(super) struct Pipeline {
     circuit: Option<CircuitState>,
     /// The sum of their bulkheads.
     bulkhead: Option<BulkheadState>,
+    /// Whether one of them is a consumer's.
+    consumes: bool,
 }
 
 /// How an answer can end badly.
@@ -46,7 +48,7 @@ const BROKEN: [Outcome; 5] =
     [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
 
 /// What only grows.
-pub(super) const TOTALS: [Reading<u64>; 19] = [
+pub(super) const TOTALS: [Reading<u64>; 21] = [
     Reading {
         name: names::CALLS,
         unit: "{call}",
@@ -176,6 +178,28 @@ pub(super) const TOTALS: [Reading<u64>; 19] = [
         read: |pipeline, write| {
             if pipeline.has_idempotency() {
                 write(pipeline.cells.leases_lost(), &[]);
+            }
+        },
+    },
+    Reading {
+        name: names::DELIVERIES,
+        unit: "{message}",
+        description: "Messages that were delivered to a consumer, by what became of them",
+        read: |pipeline, write| {
+            if pipeline.consumes() {
+                for result in DeliveryResult::ALL {
+                    write(pipeline.cells.deliveries(result), &[(names::RESULT, result.as_str())]);
+                }
+            }
+        },
+    },
+    Reading {
+        name: names::DEAD_LETTERS_FAILED,
+        unit: "{message}",
+        description: "Messages that could not be set aside",
+        read: |pipeline, write| {
+            if pipeline.consumes() {
+                write(pipeline.cells.dead_letters_failed(), &[]);
             }
         },
     },
@@ -344,6 +368,10 @@ impl Pipeline {
             || IdempotencyResult::ALL.iter().any(|&result| self.cells.idempotency(result) > 0)
     }
 
+    fn consumes(&self) -> bool {
+        self.consumes || DeliveryResult::ALL.iter().any(|&result| self.cells.deliveries(result) > 0)
+    }
+
     fn has_broken_answers(&self) -> bool {
         BROKEN.iter().any(|&outcome| self.cells.answers_broken(outcome) > 0)
     }
@@ -368,6 +396,7 @@ pub(super) fn pipelines(registry: &Registry) -> BTreeMap<Name, Pipeline> {
         let known = pipelines.contains_key(&state.name);
         let name = if known { state.name } else { Name::literal(Registry::OVERFLOW) };
         let pipeline = pipelines.entry(name).or_default();
+        pipeline.consumes |= state.profile == Profile::Consumer;
         pipeline.circuit =
             [pipeline.circuit, state.circuit].into_iter().flatten().max_by_key(|&state| severity(state));
         pipeline.bulkhead = match (pipeline.bulkhead, state.bulkhead) {

@@ -119,7 +119,7 @@ impl<C> RetryLayer<C> {
         self.policy.over(observer, inner)
     }
 
-    /// The budget that pays for the retries, for a hedge that is to draw on it.
+    /// The budget that pays for the retries, for whoever is to draw on it as well.
     pub(crate) fn shared_budget(&self) -> RetryBudget {
         self.policy.shared_budget()
     }

@@ -91,6 +91,8 @@ pub(crate) enum Side {
     /// The one that answers.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the server profile is one of HTTP"))]
     Server,
+    /// The one that takes a message off a queue.
+    Consumer,
 }
 
 impl Side {

@@ -20,7 +20,7 @@ impl Spans {
     }
 
     #[expect(clippy::unused_self, reason = "what it stands in for has a self")]
-    pub(super) fn plain(&self, _attempt: u32) -> Prepared {
+    pub(crate) fn plain(&self, _attempt: u32) -> Prepared {
         Prepared
     }
 }

@@ -39,6 +39,7 @@ impl Spans {
                 Side::Internal => SpanKind::Internal,
                 Side::Client => SpanKind::Client,
                 Side::Server => SpanKind::Server,
+                Side::Consumer => SpanKind::Consumer,
             })
             .with_attributes(attributes);
         Prepared { builder, parent: None }

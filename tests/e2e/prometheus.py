@@ -28,6 +28,8 @@ ABSENT = {
     "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
     "resilience.idempotency.outcomes": "it has no idempotency keys",
     "resilience.idempotency.leases_lost": "the same",
+    "resilience.deliveries": "it takes no messages off a queue",
+    "resilience.dead_letters.failed": "the same",
     "http.server.request.body.size": "it did not ask for sizes",
     "http.server.response.body.size": "the same",
     "http.client.request.body.size": "the same",

@@ -55,7 +55,7 @@ const FLOORS: [&[&str]; 6] = [
         "timeout",
     ],
     // Sinks, experiments, objectives, protocols.
-    &["chaos", "grpc", "http", "record", "slo"],
+    &["chaos", "grpc", "http", "messaging", "record", "slo"],
     // The profiles.
     &["golden"],
     // Operations.

@@ -4,6 +4,7 @@
 mod bad_use;
 #[cfg(feature = "http")]
 mod bodies;
+mod consumer;
 mod contract;
 #[cfg(all(feature = "http", feature = "logs"))]
 mod correlation;

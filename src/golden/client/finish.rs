@@ -252,6 +252,7 @@ impl Settings {
             #[cfg(feature = "idempotency")]
             keyed: None,
             faults: self.faults,
+            ingress_faults: None,
         };
         (observer, Handle::enlist(parts, self.registry.as_ref()), policy)
     }

@@ -1,0 +1,140 @@
+//! The end of a delivery that is the handler's: messages as they are tried, and what their end means.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::{
+    Verdict, Why,
+    rules::{Rules, Turn, unasked},
+};
+use crate::{
+    call::Call,
+    class::{Class, Ending},
+    error::BoxError,
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    repeat::Repeat,
+};
+
+/// A message on its way to the handler.
+#[derive(Clone, Debug)]
+pub struct Tried<M> {
+    message: M,
+    repeatable: bool,
+}
+
+impl<M> Tried<M> {
+    pub(super) fn new(message: M, rules: &Rules<M>) -> Self {
+        Self { message, repeatable: rules.repeatable }
+    }
+}
+
+impl<M: Clone> Repeat for Tried<M> {
+    fn again(&self) -> Option<Self> {
+        self.repeatable.then(|| self.clone())
+    }
+
+    fn if_unprocessed(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+/// The handler as the policies call it.
+#[derive(Clone, Debug)]
+pub struct Handling<S> {
+    service: S,
+}
+
+impl<S> Handling<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self { service }
+    }
+}
+
+impl<S: Service<M>, M> Service<Tried<M>> for Handling<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, tried: Tried<M>) -> S::Future {
+        self.service.call(tried.message)
+    }
+}
+
+/// Says what the end of a handler means to its message, where messages have no keys.
+pub struct VerdictPolicy<M, I> {
+    rules: Rules<M>,
+    inner: I,
+}
+
+impl<M, I> VerdictPolicy<M, I> {
+    pub(crate) fn new(rules: Rules<M>, inner: I) -> Self {
+        Self { rules, inner }
+    }
+}
+
+pin_project! {
+    /// The pass of a [`VerdictPolicy`].
+    #[derive(Debug)]
+    pub struct VerdictPass<P> {
+        turn: Turn,
+        reached: bool,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<M, I> Sealed for VerdictPolicy<M, I> {}
+
+impl<M, I, S> Lend<S, M> for VerdictPolicy<M, I>
+where
+    I: Lend<S, Tried<M>>,
+{
+    type Pass = VerdictPass<I::Pass>;
+
+    fn start(&self, call: Call, message: M) -> Self::Pass {
+        let turn = self.rules.turn(&message);
+        let inner = self.inner.start(call, Tried::new(message, &self.rules));
+        VerdictPass { turn, reached: false, inner }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, ending, now);
+    }
+}
+
+impl<M, I, S> Policy<S, M> for VerdictPolicy<M, I>
+where
+    I: Policy<S, Tried<M>>,
+{
+    type Response = Verdict;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Verdict>> {
+        let pass = pass.project();
+        if *pass.turn == Turn::TooMany {
+            return Poll::Ready(unasked(Verdict::dead(Why::TooManyDeliveries), Class::Fault));
+        }
+        let poll = self.inner.poll(pass.inner, seat, cx);
+        *pass.reached |= cx.reached();
+        let answer = ready!(poll);
+        Poll::Ready(self.rules.judge(answer, *pass.reached, false, *pass.turn))
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}

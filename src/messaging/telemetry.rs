@@ -1,0 +1,135 @@
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::Delivery;
+use crate::{
+    call::Call,
+    class::Ending,
+    error::BoxError,
+    event::{Event, Outcome},
+    observer::Observer,
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    telemetry::{Side, Span, SpanEnd, Spans, outcome_of},
+};
+
+/// Tells of each delivery once: how it ended for the queue and for the handler, and how long it took. The outermost policy of
+/// a consumer; whatever comes from further in, there is a [`Delivery`].
+pub struct DeliveryTelemetryPolicy<I> {
+    observer: Observer,
+    spans: Spans,
+    redeliver_after: Duration,
+    inner: I,
+}
+
+impl<I> DeliveryTelemetryPolicy<I> {
+    pub(crate) fn new(observer: Observer, redeliver_after: Duration, inner: I) -> Self {
+        Self { spans: Spans::new(&observer, Side::Consumer), observer, redeliver_after, inner }
+    }
+
+    fn tell(
+        &self,
+        started: Instant,
+        span: &mut Span,
+        outcome: Outcome,
+        error: Option<&BoxError>,
+        now: Instant,
+    ) {
+        let error = Side::Consumer.error_type(outcome, error);
+        span.end(SpanEnd { outcome, error, now });
+        let elapsed = now.saturating_duration_since(started);
+        self.observer.emit(Event::CallFinished { outcome, elapsed });
+    }
+}
+
+/// Tells of a delivery that panics before it has a pass.
+struct Panics<'a, I> {
+    policy: &'a DeliveryTelemetryPolicy<I>,
+    started: Instant,
+}
+
+impl<I> Drop for Panics<'_, I> {
+    fn drop(&mut self) {
+        self.policy.tell(self.started, &mut Span::new(), Outcome::Panicked, None, Instant::now());
+    }
+}
+
+pin_project! {
+    /// The pass of a [`DeliveryTelemetryPolicy`].
+    #[derive(Debug)]
+    pub struct DeliveryTelemetryPass<P> {
+        // When the delivery started; taken when its end is told, so that it is told once whatever panics meanwhile.
+        started: Option<Instant>,
+        span: Span,
+        #[pin]
+        inner: P,
+    }
+}
+
+impl<I> Sealed for DeliveryTelemetryPolicy<I> {}
+
+impl<I, S, M> Lend<S, M> for DeliveryTelemetryPolicy<I>
+where
+    I: Lend<S, M>,
+{
+    type Pass = DeliveryTelemetryPass<I::Pass>;
+
+    fn start(&self, call: Call, message: M) -> Self::Pass {
+        // Further in, the message is cloned, and functions of the user are asked about it.
+        let panics = Panics { policy: self, started: call.started };
+        let inner = self.inner.start(call, message);
+        mem::forget(panics);
+        DeliveryTelemetryPass { started: Some(call.started), span: Span::new(), inner }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        if let Some(started) = pass.started.take() {
+            // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
+            let inner = catch_unwind(AssertUnwindSafe(|| {
+                pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+            }));
+            self.tell(started, pass.span, outcome_of(ending), None, now);
+            inner.unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    }
+}
+
+impl<I, S, M> Policy<S, M> for DeliveryTelemetryPolicy<I>
+where
+    I: Policy<S, M, Response = Delivery>,
+{
+    type Response = Delivery;
+
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Delivery>> {
+        let pass = pass.project();
+        if let Some(started) = *pass.started {
+            pass.span.begin(started, || Some(self.spans.plain(1)));
+        }
+        let Answer { result, class, outcome, .. } =
+            ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
+        if let Some(started) = pass.started.take() {
+            self.tell(started, pass.span, outcome, result.as_ref().err(), cx.now());
+        }
+        // Something at the ingress kept the message from the handler.
+        let delivery = result.unwrap_or(Delivery::Nack { after: self.redeliver_after });
+        self.observer.emit(Event::Delivered { result: delivery.result() });
+        Poll::Ready(Answer::new(Ok(delivery), class, outcome))
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
