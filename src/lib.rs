@@ -90,4 +90,5 @@ pub use spawn::spawn;
 #[doc = include_str!("../docs/overload.md")]
 #[doc = include_str!("../docs/telemetry.md")]
 #[cfg_attr(feature = "idempotency", doc = include_str!("../docs/idempotency.md"))]
+#[cfg_attr(feature = "idempotency", doc = include_str!("../docs/consumers.md"))]
 struct Guides;

@@ -8,12 +8,15 @@ pub use self::service::{
     Consumer, ConsumerFuture, ConsumerPolicy, DeliveryFuture, Handled, MessagesKeyedOrNot,
 };
 
+use self::service::Delivering;
 use super::{
     DeadLetterTo, Handle, HasDeadLetter, HasOneTimeout, HasTimeout, Limit, Missing, Off,
     choice::positive,
     handle::{Parts, observer},
     objectives::Objectives,
 };
+#[cfg(feature = "slo")]
+use crate::slo::{ErrorBudget, Scope};
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ConcurrencyLimit},
     error::{BoxError, Reason},
@@ -28,6 +31,11 @@ use crate::{
     registry::{Profile, Registry},
     retry::{RetryLayer, RetryPolicy},
     timeout::TimeoutPolicy,
+};
+#[cfg(feature = "idempotency")]
+use crate::{
+    idempotency::{IdempotencyLayer, Store},
+    messaging::Messages,
 };
 
 /// Builds the stack of a consumer; see [`consumer`](super::consumer). `M` is the message.
@@ -84,6 +92,58 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
     pub fn timeout(self, limit: Duration) -> ConsumerBuilder<M, Limit, D, K, C> {
         let timeout = Limit(positive("a timeout", limit));
         let Self { dead_letter, keys, classifier, settings, .. } = self;
+        ConsumerBuilder { timeout, dead_letter, keys, classifier, settings }
+    }
+
+    /// Handles each message once, by the key that its producer gave it, and keeps in `store` what came of it: see
+    /// [`messaging`](crate::messaging#keys). Off unless said.
+    ///
+    /// The handler runs on when its delivery is cut or dropped. At shutdown, [`Handle::drain`] waits for it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use std::time::Duration;
+    /// use moneta_resilience::{BoxError, golden, idempotency::MemoryStore, messaging::{Delivery, Why}};
+    /// use tower::service_fn;
+    ///
+    /// #[derive(Clone)]
+    /// struct Message { id: [u8; 16], cents: u64 }
+    ///
+    /// async fn handle(invoice: Message) -> Result<(), BoxError> {
+    /// #   assert_eq!(invoice.cents, 100);
+    ///     Ok(()) // pays it
+    /// }
+    /// # async fn park(_: Message, _: Why) -> Result<(), BoxError> { Ok(()) }
+    ///
+    /// let store = MemoryStore::new();
+    /// let worker = golden::consumer("invoices")
+    ///     .timeout(Duration::from_secs(30))
+    ///     .idempotency(store, |m: &Message| m.id)
+    ///     .dead_letter(|m, why| park(m, why))
+    ///     .service(service_fn(handle));
+    ///
+    /// let invoice = Message { id: *b"4fd1a0c58b7e2d93", cents: 100 };
+    /// assert_eq!(worker.deliver(invoice.clone()).await, Delivery::Ack);
+    /// assert_eq!(worker.deliver(invoice).await, Delivery::Ack); // and is not paid again
+    /// # }
+    /// ```
+    #[cfg(feature = "idempotency")]
+    pub fn idempotency<St: Store, B: AsRef<[u8]>>(
+        self,
+        store: St,
+        key: impl Fn(&M) -> B + Send + Sync + 'static,
+    ) -> ConsumerBuilder<M, T, D, IdempotencyLayer<St, Messages<M>>, C> {
+        self.idempotency_layer(IdempotencyLayer::messages(store, key))
+    }
+
+    /// The same with rules of its own. It tells the stack's observer. The run limit is as long as a delivery may take, at least; and a
+    /// [`repeatable`](Self::repeatable) handler whose lease is over is run again.
+    #[cfg(feature = "idempotency")]
+    pub fn idempotency_layer<St: Store>(
+        self,
+        keys: IdempotencyLayer<St, Messages<M>>,
+    ) -> ConsumerBuilder<M, T, D, IdempotencyLayer<St, Messages<M>>, C> {
+        let Self { timeout, dead_letter, classifier, settings, .. } = self;
         ConsumerBuilder { timeout, dead_letter, keys, classifier, settings }
     }
 
@@ -207,8 +267,8 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
     /// When the objective is one of daily runs.
     #[cfg(feature = "slo")]
     #[track_caller]
-    pub fn slo(mut self, budget: impl Into<crate::slo::ErrorBudget>) -> Self {
-        self.settings.objectives.add(budget.into(), crate::slo::Scope::Client);
+    pub fn slo(mut self, budget: impl Into<ErrorBudget>) -> Self {
+        self.settings.objectives.add(budget.into(), Scope::Client);
         self
     }
 
@@ -242,9 +302,12 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
         let bulkhead = policy.handle();
-        let policy = keys.over(rules.clone(), policy);
-        let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
+        #[cfg(feature = "idempotency")]
+        let keyed = keys.handle();
         let dead_letter = DeadLetter::new(dead_letter.into_store(), limit, observer.clone());
+        let delivering = Delivering { limit, rules: rules.clone(), dead_letter: dead_letter.clone() };
+        let policy = keys.over(delivering, policy);
+        let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
         let policy = DeadLetterPolicy::new(dead_letter, rules.clone(), policy);
         let policy = FaultPolicy::new(ingress_faults.clone(), Unseen, observer.clone(), policy);
         let policy = DeliveryTelemetryPolicy::new(observer.clone(), rules.redeliver_after, policy);
@@ -256,7 +319,7 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
             rate_limit: None,
             bulkhead,
             #[cfg(feature = "idempotency")]
-            keyed: None,
+            keyed,
             faults,
             ingress_faults: Some(ingress_faults),
         };

@@ -96,8 +96,8 @@ impl Handle {
         self.parts.bulkhead.as_ref()
     }
 
-    /// Waits until no handler runs under an `Idempotency-Key`: they run on when their callers are gone. For a shutdown, after the
-    /// server takes no more calls and before the runtime is dropped.
+    /// Waits until no handler runs under a key: they run on when their callers are gone, or their deliveries. For a shutdown, after
+    /// no more calls or messages are taken and before the runtime is dropped.
     ///
     /// # Cancellation
     ///

@@ -7,7 +7,7 @@
 //! | profile | order, outside to inside |
 //! |---|---|
 //! | `server` | respond · telemetry · deadline in and caller timeout · rate limit (off) · idempotency (off) · bulkhead · fault hook · handler |
-//! | `consumer` | telemetry · ingress fault hook · dead letter · deadline of the delivery · bulkhead (waits) · retry · fault hook · handler |
+//! | `consumer` | telemetry · ingress fault hook · dead letter · deadline of the delivery · idempotency (off) · bulkhead (waits) · retry · fault hook · handler |
 //! | `client` | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · throttle (off) · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
 //! Permits are not held during a backoff; the breaker sees timeouts and is not fed by local rejections; a rejected call
@@ -30,7 +30,7 @@
 //! | circuit breaker | – | on | – |
 //! | throttle | – | off | – |
 //! | rate limit (feature `rate-limit`) | off | off | – |
-//! | idempotency (feature `idempotency`, HTTP) | off | – | – |
+//! | idempotency (feature `idempotency`, of servers over HTTP) | off | – | off |
 //! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms | 64 at once, the others wait |
 //! | fault hook | disarmed | disarmed | disarmed, and another at the ingress |
 //! | wire headers (HTTP, gRPC) | the deadline is read | the deadline that is left and the number of the attempt are written | – |

@@ -10,7 +10,12 @@ use super::{
 };
 use crate::sync::{AtomicBool, Ordering};
 
-/// What a handler holds while it runs under a key: an extension of its request.
+tokio::task_local! {
+    /// That of the message that is handled.
+    static CURRENT: Claim;
+}
+
+/// What a handler holds while it runs under a key: an extension of its request, of a message [`Claim::current`].
 ///
 /// Clones are the same claim. Dropping it releases nothing.
 #[derive(Clone)]
@@ -66,6 +71,20 @@ impl Claim {
             completed_in: AtomicBool::new(false),
         };
         Self { held: Arc::new(held) }
+    }
+
+    /// The claim of the message that is handled here, on a golden consumer whose messages have keys. `None` elsewhere, in a task that
+    /// the handler spawned, and where the store was down and the consumer was told to go on without.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// Does a piece of work whose claim this is.
+    pub(crate) fn enter<T>(this: Option<&Self>, work: impl FnOnce() -> T) -> T {
+        match this {
+            Some(claim) => CURRENT.sync_scope(claim.clone(), work),
+            None => work(),
+        }
     }
 
     /// Under which the record of the key is kept.
@@ -160,11 +179,11 @@ impl Claim {
         self.held.lost.send_replace(true);
     }
 
-    pub(super) fn is_not_executed(&self) -> bool {
+    pub(crate) fn is_not_executed(&self) -> bool {
         self.held.not_executed.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_completed_in(&self) -> bool {
+    pub(crate) fn is_completed_in(&self) -> bool {
         self.held.completed_in.load(Ordering::Acquire)
     }
 }

@@ -4,14 +4,14 @@ use super::LeaseOver;
 
 /// The times and rules of a layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct IdempotencyConfig {
-    pub(super) lease: Duration,
-    pub(super) lease_over: LeaseOver,
-    pub(super) retention: Duration,
-    pub(super) run_limit: Duration,
-    pub(super) max_wait: Duration,
-    pub(super) store_timeout: Duration,
-    pub(super) fail_open: bool,
+pub(crate) struct IdempotencyConfig {
+    pub(crate) lease: Duration,
+    pub(crate) lease_over: LeaseOver,
+    pub(crate) retention: Duration,
+    pub(crate) run_limit: Duration,
+    pub(crate) max_wait: Duration,
+    pub(crate) store_timeout: Duration,
+    pub(crate) fail_open: bool,
 }
 
 impl Default for IdempotencyConfig {

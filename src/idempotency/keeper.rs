@@ -29,11 +29,11 @@ use crate::{
 };
 
 /// Keeps the promise of one effect per key, in the records of one store.
-pub(super) struct Keeper<St> {
+pub(crate) struct Keeper<St> {
     pub(super) store: Arc<St>,
-    pub(super) config: IdempotencyConfig,
+    pub(crate) config: IdempotencyConfig,
     pub(super) sealer: Option<Arc<dyn Sealer>>,
-    pub(super) observer: Observer,
+    pub(crate) observer: Observer,
     pub(super) running: Running,
 }
 
@@ -61,7 +61,7 @@ pub enum Ended {
 }
 
 /// What the caller is told.
-pub(super) enum Reply<T> {
+pub(crate) enum Reply<T> {
     /// The work was done, by this very call.
     Ran(T),
     /// It was done before, and this came of it.
@@ -80,7 +80,7 @@ pub(super) enum Reply<T> {
 
 impl<St: Store> Keeper<St> {
     /// Does `work` once, or says why not. `work` gets no claim when the store is not there and it is to be done all the same.
-    pub(super) async fn run<T, W, F>(
+    pub(crate) async fn run<T, W, F>(
         self,
         id: Identity,
         fingerprint: Fingerprint,

@@ -29,7 +29,7 @@ pub struct IdempotencyLayer<St, F = Http> {
 
 /// What is the same for every protocol.
 impl<St: Store, F> IdempotencyLayer<St, F> {
-    pub(super) fn over_face(store: St, face: F) -> Self {
+    pub(crate) fn over_face(store: St, face: F) -> Self {
         let keeper = Keeper {
             store: Arc::new(store),
             config: IdempotencyConfig::default(),
@@ -102,8 +102,13 @@ impl<St: Store, F> IdempotencyLayer<St, F> {
 
     /// The same layer round another policy, told to another observer.
     pub(crate) fn over<I>(&self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St, F> {
-        let keeper = Keeper { observer, ..self.policy.keeper.clone() };
-        IdempotencyPolicy::new(keeper, Arc::clone(&self.policy.face), inner)
+        let (keeper, face) = self.parts(observer);
+        IdempotencyPolicy::new(keeper, face, inner)
+    }
+
+    /// The same layer in parts, told to another observer.
+    pub(crate) fn parts(&self, observer: Observer) -> (Keeper<St>, Arc<F>) {
+        (Keeper { observer, ..self.policy.keeper.clone() }, Arc::clone(&self.policy.face))
     }
 
     fn config(self, change: impl FnOnce(&mut IdempotencyConfig)) -> Self {
@@ -117,7 +122,7 @@ impl<St: Store, F> IdempotencyLayer<St, F> {
     }
 
     /// The same layer with other rules of its face.
-    pub(super) fn face(self, change: impl FnOnce(&mut F)) -> Self
+    pub(crate) fn face(self, change: impl FnOnce(&mut F)) -> Self
     where
         F: Clone,
     {

@@ -74,6 +74,7 @@ pub use claim::Claim;
 pub use digest::{Fingerprint, Identity, Owner};
 pub use face::{Converse, Face};
 pub use keeper::Ended;
+pub(crate) use keeper::{Keeper, Reply};
 pub use layer::{Idempotency, IdempotencyFuture, IdempotencyHandle, IdempotencyLayer};
 pub use memory::MemoryStore;
 pub use policy::{IdempotencyPass, IdempotencyPolicy};

@@ -35,6 +35,11 @@ impl<M> DeadLetter<M> {
         Self { ask, limit, observer }
     }
 
+    #[cfg(feature = "idempotency")]
+    pub(super) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     /// Sets a message aside, in time of its own, and says whether it is there. Whatever it does instead is a failure.
     pub(super) fn store(&self, message: M, why: Why) -> impl Future<Output = bool> + Send + use<M>
     where

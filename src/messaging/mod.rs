@@ -24,16 +24,58 @@
 //! it is a `Nack`.
 //!
 //! A delivery that is dropped has told the queue nothing, so the message comes again.
+//!
+//! # Keys
+//!
+//! With `.idempotency(store, key)` (feature `idempotency`) a message is handled once, however often it comes. Its key is what its
+//! *producer* calls the event; a store keeps what came of it.
+//!
+//! | the key | delivery |
+//! |---|---|
+//! | is new | as the handler ends |
+//! | is done | `Ack`; not run |
+//! | is being worked on, here or elsewhere | `Nack`, never an acknowledgement |
+//! | was used for another message, as far as its meaning is told | not run; `DeadLettered` |
+//! | is in doubt | not run; `Parked` |
+//! | is empty | not run; `DeadLettered` |
+//! | cannot be asked for: the store is down or full | not run; `Nack` |
+//!
+//! | the handler of a new key | record | delivery |
+//! |---|---|---|
+//! | succeeds | done | `Ack` |
+//! | may be tried again, or was not reached, or called `Claim::not_executed` | none | `Nack` |
+//! | fails for good, and the dead letter has the message | done | `DeadLettered` |
+//! | fails for good, and the dead letter fails | in doubt | `Nack`; the next delivery is parked |
+//! | fails after it completed its claim in a transaction that was committed | done | `Ack` |
+//! | fails after it tried to, and nobody knows whether it was committed | in doubt | `Parked` |
+//! | panics, or is cut by its run limit | in doubt | `Parked` |
+//! | is `repeatable` and is cut by its run limit | none | `Nack` |
+//! | runs longer than its delivery | as it ends | `Nack`; the next delivery finds what came of it |
+//! | ends when its claim is lost, and fails | is not its own to write | `Nack` |
+//! | dies with its process | in doubt once the lease is over; free again if `repeatable` | the queue's |
+//!
+//! A handler runs in a task of its own. It runs on when its delivery is dropped, cut or at its end; the run limit drops it. At a
+//! shutdown take no more messages, wait for the deliveries, then for `Handle::drain`. It finds its `Claim` in
+//! `Claim::current`: with `complete_in`, what it writes and the record of it are committed together, so the effect is exactly
+//! one.
 
 mod dead_letter;
 mod delivery;
 mod handled;
+#[cfg(feature = "idempotency")]
+mod keyed;
+#[cfg(feature = "idempotency")]
+mod keys;
 mod rules;
 mod telemetry;
 
 pub use dead_letter::{DeadLetterPass, DeadLetterPolicy, StoreDeadLetter};
 pub use delivery::{Delivery, NotExecuted, Verdict, Why};
 pub use handled::{Handling, Tried, VerdictPass, VerdictPolicy};
+#[cfg(feature = "idempotency")]
+pub use keyed::{KeyedMessagesPass, KeyedMessagesPolicy};
+#[cfg(feature = "idempotency")]
+pub use keys::Messages;
 pub use rules::{ByHandler, Marked};
 pub use telemetry::{DeliveryTelemetryPass, DeliveryTelemetryPolicy};
 

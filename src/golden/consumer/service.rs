@@ -5,6 +5,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{FutureExt, future::Map};
@@ -16,12 +17,17 @@ use crate::{
     fault::FaultPolicy,
     golden::{Handle, Off},
     messaging::{
-        ByHandler, DeadLetterPolicy, Delivery, DeliveryTelemetryPolicy, Handling, Marked, Rules,
+        ByHandler, DeadLetter, DeadLetterPolicy, Delivery, DeliveryTelemetryPolicy, Handling, Marked, Rules,
         VerdictPolicy,
     },
     policy::{Leaf, Lend, Policy, Stack, StackFuture},
     retry::RetryPolicy,
     timeout::TimeoutPolicy,
+};
+#[cfg(feature = "idempotency")]
+use crate::{
+    idempotency::{IdempotencyHandle, IdempotencyLayer, Store},
+    messaging::{KeyedMessagesPolicy, Messages},
 };
 
 /// The layers of a consumer of messages `M`. `C` judges the results of its handler.
@@ -42,8 +48,20 @@ pub trait MessagesKeyedOrNot<M>: sealed::Sealed + Sized {
     type Policy<I>;
 
     #[doc(hidden)]
-    #[expect(private_interfaces, reason = "the trait is sealed")]
-    fn over<I>(self, rules: Rules<M>, inner: I) -> Self::Policy<I>;
+    fn over<I>(self, delivering: Delivering<M>, inner: I) -> Self::Policy<I>;
+
+    #[cfg(feature = "idempotency")]
+    #[doc(hidden)]
+    fn handle(&self) -> Option<IdempotencyHandle>;
+}
+
+/// What is the same for all deliveries of a consumer.
+#[cfg_attr(not(feature = "idempotency"), expect(dead_code, reason = "keys ask for more"))]
+#[expect(unnameable_types, reason = "the trait whose methods take it is sealed")]
+pub struct Delivering<M> {
+    pub(super) limit: Duration,
+    pub(super) rules: Rules<M>,
+    pub(super) dead_letter: DeadLetter<M>,
 }
 
 impl sealed::Sealed for Off {}
@@ -52,9 +70,31 @@ impl sealed::Sealed for Off {}
 impl<M> MessagesKeyedOrNot<M> for Off {
     type Policy<I> = VerdictPolicy<M, I>;
 
-    #[expect(private_interfaces, reason = "the trait is sealed")]
-    fn over<I>(self, rules: Rules<M>, inner: I) -> VerdictPolicy<M, I> {
-        VerdictPolicy::new(rules, inner)
+    fn over<I>(self, delivering: Delivering<M>, inner: I) -> VerdictPolicy<M, I> {
+        VerdictPolicy::new(delivering.rules, inner)
+    }
+
+    #[cfg(feature = "idempotency")]
+    fn handle(&self) -> Option<IdempotencyHandle> {
+        None
+    }
+}
+
+#[cfg(feature = "idempotency")]
+impl<M, St: Store> sealed::Sealed for IdempotencyLayer<St, Messages<M>> {}
+
+#[cfg(feature = "idempotency")]
+#[diagnostic::do_not_recommend]
+impl<M, St: Store> MessagesKeyedOrNot<M> for IdempotencyLayer<St, Messages<M>> {
+    type Policy<I> = KeyedMessagesPolicy<M, St, I>;
+
+    fn over<I>(self, delivering: Delivering<M>, inner: I) -> KeyedMessagesPolicy<M, St, I> {
+        let Delivering { limit, rules, dead_letter } = delivering;
+        KeyedMessagesPolicy::new(&self, limit, rules, dead_letter, inner)
+    }
+
+    fn handle(&self) -> Option<IdempotencyHandle> {
+        Some(IdempotencyLayer::handle(self))
     }
 }
 
@@ -81,7 +121,8 @@ impl<M, S, K: MessagesKeyedOrNot<M>, C> Consumer<M, S, K, C> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future drops the handler. The queue has been told nothing then, so the message comes again.
+    /// Dropping the future drops the handler, unless the message has a key: then it runs on. The queue has been told nothing, so
+    /// the message comes again.
     pub fn deliver(&self, message: M) -> DeliveryFuture<M, S, K, C>
     where
         ConsumerPolicy<M, K, C>: Policy<Handling<S>, M, Response = Delivery>,

@@ -330,3 +330,18 @@ async fn a_consumer_is_listed_and_told_of_as_one() {
     let worker = consumer.clone();
     assert_eq!(tokio::spawn(async move { worker.deliver(PAY).await }).await.unwrap(), Delivery::Ack);
 }
+
+#[cfg(feature = "slo")]
+#[tokio::test]
+async fn deliveries_are_counted_for_an_objective() {
+    use moneta_resilience::slo::{ErrorBudget, Objective, Window};
+
+    let budget = ErrorBudget::new(Objective::new("invoices").target(99.9));
+    let handler = service_fn(|message: Message| {
+        ready(if message.deliveries == 1 { Ok(()) } else { Err(BoxError::from("no such account")) })
+    });
+    let consumer = consumer(&Aside::default()).slo(budget.clone()).service(handler);
+    assert_eq!(consumer.deliver(PAY).await, Delivery::Ack);
+    assert_eq!(consumer.deliver(Message { deliveries: 2, ..PAY }).await, Delivery::DeadLettered);
+    assert_eq!(budget.counts(Window::Hour), (1, 1));
+}

@@ -1,6 +1,8 @@
 //! What becomes of a message: the tables of `messaging`, cell by cell.
 
 mod ends;
+#[cfg(feature = "idempotency")]
+mod keyed;
 
 use std::{
     sync::{Arc, Mutex},

@@ -11,7 +11,7 @@ use moneta_resilience::idempotency::{
 };
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Up,
     /// Refuses connections.
     Down,
@@ -24,17 +24,17 @@ pub(super) enum Mode {
 }
 
 #[derive(Clone)]
-pub(super) struct Faulty {
-    pub(super) records: MemoryStore,
+pub(crate) struct Faulty {
+    pub(crate) records: MemoryStore,
     mode: Arc<Mutex<Mode>>,
 }
 
 impl Faulty {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { records: MemoryStore::new(), mode: Arc::new(Mutex::new(Mode::Up)) }
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
@@ -104,12 +104,12 @@ impl Store for Faulty {
 /// A transaction: what it will do to the records when it is committed. The check of the owner is made when it is written, as a row
 /// lock would have it.
 #[derive(Default)]
-pub(super) struct Transaction {
+pub(crate) struct Transaction {
     completes: Option<(Identity, Owner, Outcome, Duration)>,
 }
 
 impl Transaction {
-    pub(super) async fn commit(self, store: &Faulty) {
+    pub(crate) async fn commit(self, store: &Faulty) {
         if let Some((id, owner, outcome, retention)) = self.completes {
             store.records.complete(id, owner, outcome, retention).await.unwrap();
         }

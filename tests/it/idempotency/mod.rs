@@ -1,7 +1,7 @@
 //! Idempotency keys: what every store promises, and what the protocol does with it.
 
 mod any;
-mod faulty;
+pub(crate) mod faulty;
 mod http;
 mod memory;
 #[cfg(feature = "postgres")]
