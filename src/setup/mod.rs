@@ -247,7 +247,7 @@ impl TelemetryBuilder {
 
     fn measure(&self, meters: SdkMeterProvider, shutdown: &mut Shutdown) {
         record::otel_with(OtelSettings {
-            bounds: self.latency_thresholds.iter().map(Duration::as_secs_f64).collect(),
+            bounds: self.latency_thresholds.iter().copied().map(seconds).collect(),
             body_sizes: self.body_sizes,
         });
         global::set_meter_provider(Binding(meters.clone()));
@@ -267,6 +267,13 @@ impl TelemetryBuilder {
         if environment.names_service { resource } else { resource.with_service_name(self.service.clone()) }
             .build()
     }
+}
+
+/// The number nearest to a duration in seconds. `as_secs_f64` makes 1.1179999999999999 of 1118 ms, being a sum of two that
+/// were rounded, and a bucket would be called so.
+#[expect(clippy::cast_precision_loss, reason = "no threshold lasts for the 104 days that 2^53 ns are")]
+fn seconds(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e9
 }
 
 impl fmt::Debug for Telemetry {

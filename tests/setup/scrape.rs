@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use moneta_resilience::{Telemetry, setup::SetupError};
 use opentelemetry::{Context, KeyValue, baggage::BaggageExt, global};
 
@@ -21,7 +23,7 @@ fn what_is_scraped_has_the_names_of_prometheus() {
         call("ledger");
         let telemetry = Telemetry::builder("payments")
             .version("1.2.3")
-            .latency_thresholds([3 * SECOND, SECOND])
+            .latency_thresholds([3 * SECOND, SECOND, Duration::from_millis(1118)])
             .init()
             .unwrap();
         call("ledger");
@@ -36,10 +38,10 @@ fn what_is_scraped_has_the_names_of_prometheus() {
         let bounds: Vec<_> = bounds.map(|line| line.split("le=\"").nth(1).unwrap()).collect();
         let bounds: Vec<_> = bounds.iter().map(|rest| rest.split('"').next().unwrap()).collect();
         let expected = [
-            "0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "3", "5",
-            "7.5", "10", "+Inf",
+            "0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "1.118", "2.5",
+            "3", "5", "7.5", "10", "+Inf",
         ];
-        assert_eq!(bounds, expected, "the threshold that is new is there as well");
+        assert_eq!(bounds, expected, "the thresholds that are new are there as well, as they are written");
         let target = [r#"service_name="payments""#, r#"service_version="1.2.3""#, "service_instance_id="];
         assert!(value(&text, &[&["target_info"], &target[..]].concat()).is_some(), "{text}");
         assert_eq!(telemetry.scraper().scrape().lines().count(), text.lines().count());
