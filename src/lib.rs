@@ -91,4 +91,5 @@ pub use spawn::spawn;
 #[doc = include_str!("../docs/telemetry.md")]
 #[cfg_attr(feature = "idempotency", doc = include_str!("../docs/idempotency.md"))]
 #[cfg_attr(feature = "idempotency", doc = include_str!("../docs/consumers.md"))]
+#[cfg_attr(feature = "slo-generate", doc = include_str!("../docs/slo.md"))]
 struct Guides;

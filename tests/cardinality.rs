@@ -88,9 +88,9 @@ async fn ten_thousand_words_that_somebody_made_up_make_no_more_series_than_there
     }
     for end in ["server", "client"] {
         let (series, counted) = told[&format!("http.{end}.request.duration")];
-        assert_eq!(counted, CALLS.into(), "{end}: nothing is lost in {series} series");
+        assert_eq!(counted, u64::from(CALLS), "{end}: nothing is lost in {series} series");
         let (series, counted) = scraped[&format!("http_{end}_request_duration_seconds_count")];
-        assert_eq!(counted, CALLS.into(), "{end}: nothing is lost in {series} series");
+        assert_eq!(counted, u64::from(CALLS), "{end}: nothing is lost in {series} series");
     }
     // A server's series are those of its statuses; a client's, of as many hosts as keep their names.
     assert_eq!(told["http.server.request.duration"].0, 300);

@@ -78,12 +78,37 @@ prometheus_scrapes() {
     python3 -B tests/e2e/prometheus.py "$CARGO_TARGET_DIR/release/examples/quickstart"
 }
 
-collector_receives() {
+# What comes out of objectives: Grafana reads the dashboards, and the rules say what they should, and when. The rules of the
+# hostile name are no example's; a unit test holds them against the code.
+objectives_are_watched() {
+    local out="$CARGO_TARGET_DIR/slo"
+    need promtool prometheus
+    objectives_are_written
+    cp tests/slo/*.test.yml "$out"
+    cp tests/slo/rules/hostile.yml "$out/rules"
+    promtool check rules "$out"/rules/*.yml
+    promtool test rules "$out"/*.test.yml
+    python_of_tests
+    "$CARGO_TARGET_DIR/e2e-python/bin/python" -B tests/e2e/dashboards.py "$out"/dashboards/*.json
+}
+
+objectives_are_written() {
+    rm -rf "$CARGO_TARGET_DIR/slo"
+    cargo run --release --all-features --example slo -- "$CARGO_TARGET_DIR/slo"
+}
+
+# Python with what the tests need, in e2e-python.
+python_of_tests() {
     local python="$CARGO_TARGET_DIR/e2e-python"
     need python3 python3
     python3 -c 'import ensurepip' || install python3-venv
     python3 -m venv "$python"
     "$python/bin/pip" install -q --disable-pip-version-check -r tests/e2e/requirements.txt
+}
+
+collector_receives() {
+    local python="$CARGO_TARGET_DIR/e2e-python"
+    python_of_tests
     "$python/bin/python" -B -m unittest discover -s tests/e2e
     cargo build --release --all-features --example one_trace
     "$python/bin/python" -B tests/e2e/one_trace.py "$CARGO_TARGET_DIR/release/examples/one_trace"
@@ -139,6 +164,7 @@ main() {
     check "benches compile" cargo bench --all-features --no-run
     check "instructions of a call" benches/instructions.sh
     check "examples" every_example
+    check "objectives are watched" objectives_are_watched
     check "a real Prometheus scrapes" prometheus_scrapes
     check "a collector receives" collector_receives
 

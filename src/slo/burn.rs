@@ -18,7 +18,7 @@ pub struct BurnRule {
     /// The window that says that it goes on.
     pub short: Window,
     /// The threshold, in tenths: 144 is 14.4 times what would use up the budget in its period.
-    tenths: u32,
+    pub(super) tenths: u32,
 }
 
 impl BurnRule {

@@ -48,6 +48,8 @@
 mod budget;
 mod burn;
 mod due;
+#[cfg(feature = "slo-generate")]
+pub mod generate;
 mod objective;
 mod rings;
 mod runs;

@@ -45,7 +45,7 @@
 mod attempt;
 mod call;
 mod layer;
-#[cfg(any(feature = "otel", feature = "metrics"))]
+#[cfg(any(feature = "otel", feature = "metrics", feature = "slo-generate"))]
 #[cfg_attr(
     not(all(feature = "otel", feature = "http")),
     allow(dead_code, reason = "spans, and each protocol, have names of their own")
