@@ -128,14 +128,20 @@ impl Drop for Server {
 async fn a_restart_that_loses_data_runs_a_key_twice() {
     let mut server = Server::start(&[]);
     let store = server.store().await.unwrap();
-    let first = ask();
-    assert!(matches!(store.claim(key(), first).await.unwrap(), Found::Granted { .. }));
+    let (working, done, first) = (key(), Identity::of(b"tenant", b"POST /payments", b"done"), ask());
+    for id in [working, done] {
+        assert!(matches!(store.claim(id, first).await.unwrap(), Found::Granted { .. }));
+    }
+    let hour = Duration::from_secs(3600);
+    store.complete(done, first.owner, Outcome::Answer("paid".into()), hour).await.unwrap();
     server.kill_and_start_again();
     let store = server.store().await.unwrap();
-    assert!(matches!(store.claim(key(), ask()).await.unwrap(), Found::Granted { .. }));
-    // The first one can no longer say what it did.
-    let completed = store.complete(key(), first.owner, Outcome::Tombstone, Duration::from_secs(60)).await;
-    assert!(matches!(completed, Err(StoreError::Fenced)), "{completed:?}");
+    for id in [working, done] {
+        assert!(matches!(store.claim(id, ask()).await.unwrap(), Found::Granted { .. }));
+        // The first one can no longer say what it did.
+        let completed = store.complete(id, first.owner, Outcome::Tombstone, hour).await;
+        assert!(matches!(completed, Err(StoreError::Fenced)), "{completed:?}");
+    }
 }
 
 #[tokio::test]
