@@ -40,7 +40,8 @@ use super::{
 ///
 /// The table, which [`migrate`](Self::migrate) makes, in the schema that the pool's `search_path` names first; a job that
 /// calls [`purge`](Store::purge) now and then; and a bound on waiting: the pool's `acquire_timeout`, and `lock_timeout` or
-/// `statement_timeout` on its connections. The client speaks TLS once one of the `tls-` features of `sqlx` is chosen.
+/// `statement_timeout` on its connections, shorter than the layer's `store_timeout`, so that the server grants no claim that nobody
+/// waits for any more. The client speaks TLS once one of the `tls-` features of `sqlx` is chosen.
 ///
 /// ```no_run
 /// # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
