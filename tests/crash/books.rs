@@ -58,7 +58,8 @@ pub(crate) trait Books: Send + Sync + 'static {
     /// Outside of any transaction.
     fn note(&self, claim: &Claim, what: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    async fn is_paid(&self, id: Identity) -> Result<bool, sqlx::Error>;
+    /// The number of the payment under this key, if it was made.
+    async fn paid(&self, id: Identity) -> Result<Option<i64>, sqlx::Error>;
     async fn entries(&self) -> Vec<Entry>;
     async fn records(&self) -> Vec<Record>;
     async fn notes(&self, what: &str) -> i64;
@@ -203,12 +204,9 @@ macro_rules! books {
                 note.execute(&self.pool).await.map(drop)
             }
 
-            async fn is_paid(&self, id: Identity) -> Result<bool, sqlx::Error> {
-                let paid: i64 = query_scalar("SELECT count(*) FROM ledger WHERE id = $1")
-                    .bind(id.as_bytes().to_vec())
-                    .fetch_one(&self.pool)
-                    .await?;
-                Ok(paid > 0)
+            async fn paid(&self, id: Identity) -> Result<Option<i64>, sqlx::Error> {
+                let paid = query_scalar("SELECT number FROM ledger WHERE id = $1");
+                paid.bind(id.as_bytes().to_vec()).fetch_optional(&self.pool).await
             }
 
             async fn entries(&self) -> Vec<Entry> {

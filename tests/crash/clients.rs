@@ -12,6 +12,16 @@ use crate::{LEASE, chance::Chance, ledger::Way, processes::Processes};
 /// How many pay at once.
 const MANY: usize = 24;
 
+/// What a client hears of its payment in the end.
+#[derive(Debug)]
+enum Told {
+    Paid {
+        replayed: bool,
+    },
+    /// Nobody knows.
+    Unknown,
+}
+
 pub(crate) struct Clients<'a> {
     processes: &'a Processes,
     chance: &'a Chance,
@@ -57,28 +67,30 @@ impl<'a> Clients<'a> {
         stream::iter(0..self.receipts.len()).for_each_concurrent(MANY, pay).await;
     }
 
-    /// Asks for all payments once more. None is made.
+    /// Asks for all payments once more, which makes those that were not made.
     pub(crate) async fn ask_again(&self) {
-        let ask = async |payment| {
-            let replayed = self.ask_until_answered(payment).await;
-            assert!(replayed, "payment {payment} was made again");
+        let ask = async |payment: usize| {
+            let paid = self.receipts[payment].get().is_some();
+            let told = self.ask_until_answered(payment).await;
+            assert!(matches!(told, Told::Paid { replayed } if replayed || !paid), "{payment}: {told:?}");
         };
         stream::iter(0..self.receipts.len()).for_each_concurrent(MANY, ask).await;
     }
 
-    /// Whether it was made before.
-    async fn ask_until_answered(&self, payment: usize) -> bool {
+    async fn ask_until_answered(&self, payment: usize) -> Told {
         loop {
             // Some lose their patience while the payment is made.
             let patience = if self.chance.percent(10) { self.chance.up_to(LEASE / 20) } else { LEASE };
-            if let Some(replayed) = self.ask(payment, patience).await {
-                return replayed;
+            match self.ask(payment, patience).await {
+                Some(Told::Unknown) if self.way != Way::OneStart => {}
+                Some(told) => return told,
+                None => {}
             }
             sleep(Duration::from_millis(20) + self.chance.up_to(LEASE / 20)).await;
         }
     }
 
-    async fn ask(&self, payment: usize, patience: Duration) -> Option<bool> {
+    async fn ask(&self, payment: usize, patience: Duration) -> Option<Told> {
         let process = self.processes.nth(self.chance.below(self.processes.many()));
         let _asks = process.ask();
         let request = self
@@ -91,18 +103,21 @@ impl<'a> Clients<'a> {
         let answer = request.send().await.ok()?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.ok()?;
+        let says = |word: &str| body.windows(word.len()).any(|part| part == word.as_bytes());
         match status {
             StatusCode::CREATED => {}
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => return None,
-            // At work, or in doubt, which ends by a verdict.
-            StatusCode::CONFLICT if !body.windows(14).any(|word| word == b"not-replayable") => return None,
+            StatusCode::CONFLICT if says("idempotency-in-progress") => return None,
+            // The ledger did not know what came of its transaction.
+            StatusCode::INTERNAL_SERVER_ERROR if self.way == Way::OneStart => return None,
+            StatusCode::CONFLICT if says("outcome-unknown") => return Some(Told::Unknown),
             other => panic!("payment {payment}: {other} {body:?}"),
         }
         assert_eq!(headers["content-type"], "text/plain");
         let first = self.receipts[payment].get_or_init(|| body.clone());
-        if self.way == Way::OneTransaction {
+        if self.way != Way::ManyStarts {
             assert_eq!(*first, body, "payment {payment} has two answers");
         }
-        Some(headers.contains_key("idempotent-replayed"))
+        Some(Told::Paid { replayed: headers.contains_key("idempotent-replayed") })
     }
 }

@@ -53,6 +53,16 @@ impl Processes {
         self.all.iter().max_by_key(asked).expect("there is one")
     }
 
+    pub(crate) fn kill_all(&self) {
+        self.all.iter().for_each(Process::kill);
+    }
+
+    pub(crate) async fn start_all_again(&self) {
+        for process in &self.all {
+            self.kill_and_start_again(process).await;
+        }
+    }
+
     pub(crate) async fn kill_and_start_again(&self, process: &Process) {
         process.kill();
         let (child, port) = begun(self.args.clone()).await;
@@ -101,7 +111,7 @@ impl Process {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        self.all.iter().for_each(Process::kill);
+        self.kill_all();
     }
 }
 
