@@ -5,12 +5,15 @@ mod request;
 #[cfg(not(all(feature = "http", feature = "logs")))]
 #[path = "no_request.rs"]
 mod request;
-#[cfg(feature = "logs")]
-#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "what traces come over HTTP is shown in logs"))]
+#[cfg(any(feature = "logs", all(feature = "http", feature = "otel")))]
+#[cfg_attr(
+    not(all(feature = "http", feature = "logs")),
+    allow(dead_code, reason = "what traces come over HTTP is shown in logs")
+)]
 mod trace;
 
 pub(crate) use request::Correlation;
-#[cfg(feature = "logs")]
+#[cfg(any(feature = "logs", all(feature = "http", feature = "otel")))]
 pub(crate) use trace::Trace;
 #[cfg(feature = "logs")]
 pub(crate) use trace::{SpanId, TraceId};

@@ -339,7 +339,17 @@ async fn a_server_at_the_edge_begins_a_trace_with_a_link_and_takes_no_baggage() 
 
 #[tokio::test(start_paused = true)]
 async fn a_hostile_trace_context_begins_a_new_trace() {
-    for value in ["", "00", "zz-zz-zz-zz", &format!("00-{TRACE}-0000000000000000-01"), &"0".repeat(10_000)] {
+    for value in [
+        "",
+        "00",
+        "zz-zz-zz-zz",
+        &format!("00-{TRACE}-0000000000000000-01"),
+        &"0".repeat(10_000),
+        &format!("00-1-{CALLER}-01"),
+        &format!("00-{TRACE}-+1-01"),
+        &format!("0-{TRACE}-{CALLER}-01"),
+        &format!("00-{TRACE}-{CALLER}-1"),
+    ] {
         let seen = Seen::new("accounts").await;
         let server = seen
             .server()
@@ -351,6 +361,18 @@ async fn a_hostile_trace_context_begins_a_new_trace() {
         let Ok(_answer) = server.oneshot(request).await;
         assert_eq!(seen.span().parent_span_id, SpanId::INVALID, "{value:?}");
     }
+
+    let seen = Seen::new("accounts").await;
+    let server = seen
+        .server()
+        .layer()
+        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
+    let mut request = get("/");
+    for caller in [CALLER, "0000000000000001"] {
+        request.headers_mut().append("traceparent", format!("00-{TRACE}-{caller}-01").parse().unwrap());
+    }
+    let Ok(_answer) = server.oneshot(request).await;
+    assert_eq!(seen.span().parent_span_id, SpanId::INVALID, "two parents");
 }
 
 #[tokio::test(start_paused = true)]

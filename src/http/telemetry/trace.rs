@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     call::Call,
+    correlation::Trace,
     event::{Exchange, Protocol},
     redact,
     telemetry::{Prepared, Span, Spans, has_tracer, names},
@@ -194,6 +195,10 @@ struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
+        if key == "traceparent" {
+            // OpenTelemetry's propagator takes one with short ids, too.
+            Trace::of(self.0)?;
+        }
         self.0.get(key)?.to_str().ok()
     }
 
