@@ -23,22 +23,22 @@ use tower::{BoxError, Layer, Service, service_fn};
 use crate::{SECOND, alone, call};
 
 /// A meter provider and what it was told.
-struct Meters {
-    provider: SdkMeterProvider,
-    exporter: InMemoryMetricExporter,
+pub(crate) struct Meters {
+    pub(crate) provider: SdkMeterProvider,
+    pub(crate) exporter: InMemoryMetricExporter,
 }
 
 /// Values by name and labels: the value of a total or a state, the count of a histogram.
 type Points = BTreeMap<(String, String), u64>;
 
 impl Meters {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let exporter = InMemoryMetricExporter::default();
         let reader = PeriodicReader::builder(exporter.clone()).build();
         Self { provider: SdkMeterProvider::builder().with_reader(reader).build(), exporter }
     }
 
-    fn set(&self) {
+    pub(crate) fn set(&self) {
         global::set_meter_provider(self.provider.clone());
     }
 

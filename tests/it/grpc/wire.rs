@@ -270,10 +270,15 @@ where
 }
 
 /// Serves over the loopback as services do it: `Server::layer` and `add_service`.
-pub(super) async fn over_loopback(
-    quotes: Quotes,
-    layer: moneta_resilience::golden::GrpcServerLayer,
-) -> Channel {
+pub(super) async fn over_loopback<S>(quotes: S, layer: moneta_resilience::golden::GrpcServerLayer) -> Channel
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().layer(layer).add_service(quotes);

@@ -1,6 +1,7 @@
 //! The conventions for gRPC: what is told of each call, exactly.
 
 mod client;
+mod metrics;
 mod server;
 mod trace;
 #[expect(dead_code, reason = "the other tests of gRPC use all of it")]
