@@ -20,7 +20,7 @@ pub struct Interest(u8);
 impl Interest {
     /// None.
     pub const NONE: Self = Self(0);
-    /// Ends of calls.
+    /// Ends of calls, and answers that ended badly after they had begun well.
     pub const CALLS: Self = Self(1);
     /// Ends of attempts.
     pub const ATTEMPTS: Self = Self(2);
@@ -37,7 +37,7 @@ impl Interest {
 
     const fn of(event: &Event) -> Self {
         match event {
-            Event::CallFinished { .. } => Self::CALLS,
+            Event::CallFinished { .. } | Event::AnswerBroken { .. } => Self::CALLS,
             Event::AttemptFinished { .. } => Self::ATTEMPTS,
             Event::BreakerTransition { .. } => Self::TRANSITIONS,
             Event::BulkheadWaited { .. } => Self::WAITS,

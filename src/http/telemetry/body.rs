@@ -86,7 +86,7 @@ impl Telling {
 
     fn judged(mut self, verdict: Verdict, now: Instant) {
         let late = self.late.take();
-        self.open.teller.turned_out(&self.verdict, late, &verdict);
+        self.open.enter(|| self.open.teller.turned_out(&self.verdict, late, &verdict));
         self.end(verdict, now);
     }
 

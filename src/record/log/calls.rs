@@ -114,7 +114,8 @@ impl CallLog {
             status: ended.status,
             error: ended.error,
             outcome: None,
-            elapsed: ended.elapsed,
+            broken: false,
+            elapsed: Some(ended.elapsed),
             slow,
         };
         line.tell(match ended.error {
@@ -136,10 +137,26 @@ impl CallLog {
             status: None,
             error: None,
             outcome: Some(outcome),
-            elapsed,
+            broken: false,
+            elapsed: Some(elapsed),
             slow: elapsed > self.slow,
         };
         line.tell(level);
+    }
+
+    /// Its call ends later, and is told of then.
+    fn broken(pipeline: &Name, outcome: Outcome) {
+        let line = Line {
+            pipeline: pipeline.as_str(),
+            exchange: None,
+            status: None,
+            error: None,
+            outcome: Some(outcome),
+            broken: true,
+            elapsed: None,
+            slow: false,
+        };
+        line.tell(if outcome == Outcome::CallerFault { Level::INFO } else { Level::WARN });
     }
 }
 
@@ -161,6 +178,7 @@ impl Sink for CallLog {
                 SERVED.set(Some(told(ended.elapsed)));
                 self.served(pipeline, exchange, ended);
             }
+            Event::AnswerBroken { outcome } => Self::broken(pipeline, *outcome),
             // A server's call was told of as a request.
             Event::CallFinished { outcome, elapsed } if SERVED.take() != Some(told(*elapsed)) => {
                 self.called(pipeline, *outcome, *elapsed);
@@ -177,7 +195,9 @@ struct Line<'a> {
     status: Option<u16>,
     error: Option<&'static str>,
     outcome: Option<Outcome>,
-    elapsed: Duration,
+    /// Whether it is about an answer that had begun well.
+    broken: bool,
+    elapsed: Option<Duration>,
     slow: bool,
 }
 
@@ -202,7 +222,8 @@ macro_rules! event {
                 status = line.status,
                 outcome = line.outcome.map(Outcome::as_str),
                 "error.type" = line.error,
-                duration = line.elapsed.as_secs_f64(),
+                broken = line.broken.then_some(true),
+                duration = line.elapsed.map(|elapsed| elapsed.as_secs_f64()),
                 slow = line.slow.then_some(true),
                 "{line}"
             );
@@ -234,7 +255,8 @@ impl fmt::Display for Line<'_> {
             (None, Some(error), _) => write!(f, " {error}"),
             (None, None, Some(outcome)) => write!(f, " {}", outcome.as_str()),
             (None, None, None) => write!(f, " cancelled"),
-        }
+        }?;
+        if self.broken { write!(f, " after a good beginning") } else { Ok(()) }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | one that was refused, was at fault itself, or whose caller went away | `INFO` | never |
 //! | one that failed | `ERROR` | never |
 //! | a client's call that failed, was refused, or was answered by its fallback | `WARN` | never |
+//! | an answer to a gRPC client that began well and ended badly, ahead of the end of its call | `WARN`; `INFO` for a `caller_fault` | never |
 //! | one that panicked | `ERROR` | never |
 //!
 //! # Fields
@@ -28,6 +29,7 @@
 //! | `outcome` | of a client's call: as the label `outcome` of metrics |
 //! | `error.type` | what kind of error a server's call was, as on its span; absent if it was none |
 //! | `duration` | seconds, to the end of the answer's body |
+//! | `broken` | `true` for an answer that began well: there is no `duration` |
 //! | `slow` | `true` where it took longer than it should |
 //!
 //! [`JsonLines`] adds `timestamp` (RFC 3339, UTC), `severity_text`, `body`, `target`, `service`, `version` and `instance`.

@@ -143,6 +143,24 @@ fn a_client_call_is_a_line_only_if_it_failed() {
 }
 
 #[test]
+fn an_answer_that_ended_badly_is_a_line_of_its_own_before_that_of_its_call() {
+    let elapsed = SECOND / 2;
+    for outcome in
+        [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout]
+    {
+        let events = [Event::AnswerBroken { outcome }, Event::CallFinished { outcome, elapsed }];
+        let lines = logged(|| tell(&CallLog::new(), events));
+        let failed = outcome != Outcome::CallerFault;
+        assert_eq!(lines.len(), 1 + usize::from(failed), "{lines:?}");
+        assert_eq!(lines[0]["severity_text"], if failed { "WARN" } else { "INFO" });
+        assert_eq!(lines[0]["body"], format!("payments {} after a good beginning", outcome.as_str()));
+        assert_eq!((&lines[0]["outcome"], &lines[0]["kind"]), (&outcome.as_str().into(), &"client".into()));
+        assert_eq!((&lines[0]["broken"], &lines[0]["duration"]), (&true.into(), &Value::Null));
+        assert!(lines[1..].iter().all(|call| call["broken"] == Value::Null && call["duration"] == 0.5));
+    }
+}
+
+#[test]
 fn a_client_call_that_fails_like_the_server_call_before_it_is_a_line_of_its_own() {
     let elapsed = SECOND / 2;
     let [request, call] = served(503, Some("503"), elapsed);
