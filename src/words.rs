@@ -4,6 +4,9 @@
 //! ten thousand hosts, and each would be a series for good. So the first words keep their names and are kept for good
 //! themselves, which makes them small and `Copy`; everything after those is [`OTHER`]. What [`redact`] finds in a word is
 //! not kept.
+//!
+//! The sinks bound their series by a table much like this one (`record::capped`). Here the key is the value, is found by a text that
+//! is only borrowed, and may be another one once it was cleaned: one table for both would be longer than the two are.
 
 use std::{collections::HashSet, sync::LazyLock};
 
