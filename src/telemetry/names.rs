@@ -1,7 +1,7 @@
 //! What the crate's telemetry is called in OpenTelemetry.
 //!
 //! These are constants of our own, so that no version of another crate can rename a series. `docs/telemetry.md` says
-//! what they mean, and a test holds it against this file.
+//! what they mean; tests hold it, and the tables of the conventions, against this file.
 
 // Attributes.
 
@@ -94,16 +94,64 @@ pub(crate) const BULKHEAD_QUEUED: &str = "resilience.bulkhead.queued";
 mod tests {
     use std::collections::BTreeSet;
 
+    use opentelemetry_semantic_conventions::{attribute, metric};
+
     /// What stands between two of `quote`, every other time.
     fn quoted(text: &str, quote: char) -> impl Iterator<Item = &str> {
         text.split(quote).skip(1).step_by(2)
     }
 
-    #[test]
-    fn documentation_lists_what_there_is_and_nothing_else() {
+    fn names() -> BTreeSet<&'static str> {
         let source = include_str!("names.rs").split("#[cfg(test)]").next().expect("the constants");
         let constants = source.lines().filter(|line| line.starts_with("pub(crate) const"));
-        let names: BTreeSet<_> = constants.flat_map(|line| quoted(line, '"')).collect();
+        constants.flat_map(|line| quoted(line, '"')).collect()
+    }
+
+    #[test]
+    fn names_are_our_own_or_those_of_the_conventions() {
+        let own = ["pipeline", "outcome", "result", "reason", "state", "from", "to", "fault", "attempt.type"];
+        // The specification of metrics has it, and not the conventions.
+        let overflow = "otel.metric.overflow";
+        let is_own = |name: &&str| {
+            let ours = ["resilience.", "slo."].iter().any(|ours| name.starts_with(ours));
+            ours || own.contains(name) || *name == overflow
+        };
+        let names: BTreeSet<_> = names().into_iter().filter(|name| !is_own(name)).collect();
+        let conventions = [
+            attribute::ERROR_TYPE,
+            attribute::HTTP_REQUEST_METHOD,
+            attribute::HTTP_REQUEST_METHOD_ORIGINAL,
+            attribute::HTTP_REQUEST_RESEND_COUNT,
+            attribute::HTTP_RESPONSE_STATUS_CODE,
+            attribute::HTTP_ROUTE,
+            attribute::NETWORK_PROTOCOL_VERSION,
+            attribute::RPC_METHOD,
+            attribute::RPC_METHOD_ORIGINAL,
+            attribute::RPC_RESPONSE_STATUS_CODE,
+            attribute::RPC_SYSTEM_NAME,
+            attribute::SERVER_ADDRESS,
+            attribute::SERVER_PORT,
+            attribute::URL_FULL,
+            attribute::URL_PATH,
+            attribute::URL_QUERY,
+            attribute::URL_SCHEME,
+            metric::HTTP_CLIENT_ACTIVE_REQUESTS,
+            metric::HTTP_CLIENT_REQUEST_BODY_SIZE,
+            metric::HTTP_CLIENT_REQUEST_DURATION,
+            metric::HTTP_CLIENT_RESPONSE_BODY_SIZE,
+            metric::HTTP_SERVER_ACTIVE_REQUESTS,
+            metric::HTTP_SERVER_REQUEST_BODY_SIZE,
+            metric::HTTP_SERVER_REQUEST_DURATION,
+            metric::HTTP_SERVER_RESPONSE_BODY_SIZE,
+            metric::RPC_CLIENT_CALL_DURATION,
+            metric::RPC_SERVER_CALL_DURATION,
+        ];
+        assert_eq!(names, BTreeSet::from(conventions));
+    }
+
+    #[test]
+    fn documentation_lists_what_there_is_and_nothing_else() {
+        let names = names();
         let document = include_str!("../../docs/telemetry.md");
         let listed: BTreeSet<_> = document
             .lines()
