@@ -16,6 +16,7 @@ use std::{fmt, sync::Arc};
 use tokio::time::Instant;
 
 use crate::{
+    dial::Dial,
     ratio::Ratio,
     sync::{AtomicU32, AtomicU64, Ordering, STRIPES, stripe},
 };
@@ -45,6 +46,7 @@ const MIN_PER_SECOND: u32 = 10;
 /// |---|---|
 /// | [`ratio`](Self::ratio) | 20 % |
 /// | [`min_per_second`](Self::min_per_second) | 10 |
+/// | [`scaled_by`](Self::scaled_by) | all of it |
 ///
 /// ```
 /// use moneta_resilience::{Ratio, RetryBudget};
@@ -62,7 +64,7 @@ pub struct RetryBudget {
 impl RetryBudget {
     /// A budget of 20 % of the first attempts plus 10 repetitions a second.
     pub fn new() -> Self {
-        Self::with(PER_ATTEMPT, MIN_PER_SECOND)
+        Self::with(PER_ATTEMPT, MIN_PER_SECOND, Dial::new(Ratio::ONE))
     }
 
     /// No budget: every retry and hedge is granted. Under an outage the load is multiplied by the number of attempts.
@@ -75,13 +77,30 @@ impl RetryBudget {
     pub fn ratio(self, ratio: Ratio) -> Self {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio is 0 to 1")]
         let per_attempt = (ratio.value() * f64::from(BILLION)).round() as u32;
-        Self::with(per_attempt, self.account.map_or(MIN_PER_SECOND, |account| account.min_per_second))
+        let (_, min_per_second, dial) = self.parts();
+        Self::with(per_attempt, min_per_second, dial)
     }
 
     /// How many repetitions are granted in each second whatever the traffic. Default: 10.
     #[must_use = "this makes a new budget"]
     pub fn min_per_second(self, repetitions: u32) -> Self {
-        Self::with(self.account.map_or(PER_ATTEMPT, |account| account.per_attempt), repetitions)
+        let (per_attempt, _, dial) = self.parts();
+        Self::with(per_attempt, repetitions, dial)
+    }
+
+    /// Grants only that share of it at which the dial stands, of the reserve as well: an
+    /// error budget turns it down while it burns, because retries amplify what makes it burn. Default: all of it.
+    #[must_use = "this makes a new budget"]
+    pub fn scaled_by(self, dial: &Dial) -> Self {
+        let (per_attempt, min_per_second, _) = self.parts();
+        Self::with(per_attempt, min_per_second, dial.clone())
+    }
+
+    fn parts(self) -> (u32, u32, Dial) {
+        let default = || (PER_ATTEMPT, MIN_PER_SECOND, Dial::new(Ratio::ONE));
+        let parts =
+            |account: Arc<Account>| (account.per_attempt, account.min_per_second, account.dial.clone());
+        self.account.map_or_else(default, parts)
     }
 
     /// How many repetitions would be granted at `now`; `None` when there is no limit.
@@ -102,8 +121,8 @@ impl RetryBudget {
         self.account.as_ref().is_none_or(|account| account.withdraw(account.slice(now)))
     }
 
-    fn with(per_attempt: u32, min_per_second: u32) -> Self {
-        Self { account: Some(Arc::new(Account::new(per_attempt, min_per_second))) }
+    fn with(per_attempt: u32, min_per_second: u32, dial: Dial) -> Self {
+        Self { account: Some(Arc::new(Account { dial, ..Account::new(per_attempt, min_per_second) })) }
     }
 }
 
@@ -142,6 +161,8 @@ struct Account {
     /// What a first attempt earns, in billionths of a repetition.
     per_attempt: u32,
     min_per_second: u32,
+    /// Which share of both is granted.
+    dial: Dial,
     /// First attempts, by stripe and slice.
     earned: [Stripe; STRIPES],
     /// What the newest second has taken from its reserve.
@@ -163,6 +184,7 @@ impl Account {
             epoch: Instant::now(),
             per_attempt,
             min_per_second,
+            dial: Dial::new(Ratio::ONE),
             earned: Default::default(),
             reserve: AtomicU64::default(),
             spent: AtomicU32::default(),
@@ -204,11 +226,12 @@ impl Account {
     }
 
     fn withdraw_from_reserve(&self, slice: u32) -> bool {
+        let reserve = self.dial.of(self.min_per_second);
         // Relaxed: the word is all there is to agree on.
         self.reserve
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
                 let (second, taken) = newest(word, slice);
-                (taken < self.min_per_second).then(|| pack(second, taken + 1))
+                (taken < reserve).then(|| pack(second, taken + 1))
             })
             .is_ok()
     }
@@ -266,13 +289,14 @@ impl Account {
             .filter(|&(of, _)| of <= slice && in_window(of, slice))
             .map(|(_, count)| u64::from(count))
             .sum();
-        attempts.saturating_mul(self.per_attempt.into()) / u64::from(BILLION)
+        attempts.saturating_mul(self.dial.of(self.per_attempt).into()) / u64::from(BILLION)
     }
 
     fn remaining(&self, slice: u32) -> u64 {
         let (_, taken) = newest(self.reserve.load(Ordering::Relaxed), slice);
         let spent = self.spent_in_window(slice, self.spent.load(Ordering::Acquire));
-        u64::from(self.min_per_second.saturating_sub(taken)) + self.earned(slice).saturating_sub(spent)
+        u64::from(self.dial.of(self.min_per_second).saturating_sub(taken))
+            + self.earned(slice).saturating_sub(spent)
     }
 }
 

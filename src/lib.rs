@@ -11,6 +11,7 @@ pub mod classify;
 #[cfg(any(feature = "http", feature = "otel", feature = "logs", feature = "slo"))]
 mod clock;
 mod correlation;
+mod dial;
 mod error;
 pub mod event;
 mod facts;
@@ -68,6 +69,7 @@ pub use budget::RetryBudget;
 pub use call::{Call, Deadline};
 pub use cells::Cells;
 pub use class::{Class, Ending};
+pub use dial::Dial;
 pub use error::{BoxError, CallError, InjectedFault, KeyRefusal, Reason, Rejected};
 pub use facts::Record;
 #[cfg(feature = "http")]

@@ -41,6 +41,19 @@ fn a_call_through_a_limit_that_adapts_allocates_nothing() {
     assert_eq!(calls.count_total, 0);
 }
 
+#[cfg(feature = "slo")]
+#[test]
+fn an_outcome_that_counts_for_an_objective_allocates_nothing() {
+    use moneta_resilience::slo::{ErrorBudget, Objective};
+
+    let budget = ErrorBudget::new(Objective::new("login"));
+    let record = || (0..CALLS).for_each(|n| budget.record(n % 2 == 0));
+    // What is made once for a thread is no cost of an outcome.
+    record();
+    assert_eq!(measure(record).count_total, 0);
+    assert_eq!(measure(|| _ = (budget.remaining(), budget.gate(), budget.alerts().count())).count_total, 0);
+}
+
 #[test]
 fn the_counter_counts() {
     assert_eq!(measure(|| drop(Box::new(std::hint::black_box(1)))).count_total, 1);

@@ -329,3 +329,26 @@ fn a_duration_whose_series_exist_allocates_nothing_of_ours() {
     });
     assert_eq!((count, recorder.0.0.load(std::sync::atomic::Ordering::Relaxed)), (0, 2));
 }
+
+#[cfg(feature = "slo")]
+#[test]
+fn the_events_of_an_objective_are_published_from_zero_on() {
+    use moneta_resilience::slo::{ErrorBudget, Objective};
+
+    let _alone = alone();
+    let budget = ErrorBudget::new(Objective::new("published")).export();
+    let events = || {
+        let prometheus = prometheus();
+        Registry::global().publish();
+        let page = prometheus.render();
+        ["bad", "good"].map(|result| {
+            let series = format!("slo_events_total{{slo_name=\"published\",slo_result=\"{result}\"}} ");
+            page.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+        })
+    };
+    assert_eq!(events(), ["0", "0"].map(|count| Some(count.to_owned())));
+    budget.record(true);
+    budget.record(true);
+    budget.record(false);
+    assert_eq!(events(), ["1", "2"].map(|count| Some(count.to_owned())));
+}

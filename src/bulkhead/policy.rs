@@ -19,10 +19,12 @@ use super::{
 use crate::{
     call::{Call, later},
     class::Ending,
+    dial::Dial,
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    priority::Priority,
     random::Random,
     timer::Timer,
 };
@@ -37,13 +39,15 @@ pub struct BulkheadPolicy<I, K = Unkeyed> {
     places: Option<Arc<Places>>,
     /// When those who are refused come back, where places are kept.
     jitter: Arc<Random>,
+    /// Which part of their share those calls get that may be shed; `None` for all of it.
+    dial: Option<Dial>,
     pub(super) inner: I,
 }
 
 impl<I, K> BulkheadPolicy<I, K> {
     pub(crate) fn new(config: BulkheadConfig, key: K, observer: Observer, inner: I) -> Self {
         let (places, jitter) = (Some(Arc::new(Places::new(config))), Arc::new(Random::from_entropy()));
-        Self { config, key, observer, places, jitter, inner }
+        Self { config, key, observer, places, jitter, dial: None, inner }
     }
 
     /// The same type without effect: it admits every call and counts none.
@@ -52,7 +56,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         K: Default,
     {
         let (config, jitter) = (BulkheadConfig::default(), Arc::new(Random::from_entropy()));
-        Self { config, key: K::default(), observer, places: None, jitter, inner }
+        Self { config, key: K::default(), observer, places: None, jitter, dial: None, inner }
     }
 
     /// The same bulkhead, with the same places, round `inner`.
@@ -61,7 +65,8 @@ impl<I, K> BulkheadPolicy<I, K> {
         K: Clone,
     {
         let (config, key, places) = (self.config, self.key.clone(), self.places.clone());
-        BulkheadPolicy { config, key, observer, places, jitter: Arc::clone(&self.jitter), inner }
+        let (jitter, dial) = (Arc::clone(&self.jitter), self.dial.clone());
+        BulkheadPolicy { config, key, observer, places, jitter, dial, inner }
     }
 
     /// The same, with places kept for the more important calls.
@@ -71,11 +76,17 @@ impl<I, K> BulkheadPolicy<I, K> {
         self
     }
 
+    /// The same, with fewer of them for calls that may be shed, as the dial stands.
+    #[cfg(feature = "http")]
+    pub(crate) fn shedding_by(self, dial: Option<Dial>) -> Self {
+        Self { dial, ..self }
+    }
+
     /// The same bulkhead, with the same places, and another way to the key.
     #[cfg(feature = "http")]
     pub(super) fn with_key<L>(self, key: L) -> BulkheadPolicy<I, L> {
-        let Self { config, observer, places, jitter, inner, .. } = self;
-        BulkheadPolicy { config, key, observer, places, jitter, inner }
+        let Self { config, observer, places, jitter, dial, inner, .. } = self;
+        BulkheadPolicy { config, key, observer, places, jitter, dial, inner }
     }
 
     /// The bulkhead while it runs; `None` when it is off.
@@ -108,7 +119,11 @@ impl<I, K> BulkheadPolicy<I, K> {
 
     /// Which percentage of the places the call may fill; `None` for all of them.
     fn share(&self, call: &Call) -> Option<u8> {
-        let percent = call.priority.unwrap_or_default().percent();
+        let priority = call.priority.unwrap_or_default();
+        let mut percent = priority.percent();
+        if let Some(dial) = self.dial.as_ref().filter(|_| priority < Priority::Critical) {
+            percent = u8::try_from(dial.of(percent.into())).unwrap_or(percent);
+        }
         (self.config.priorities && percent < 100).then_some(percent)
     }
 

@@ -78,6 +78,12 @@ impl CircuitBreakerHandle {
         self.tell(self.machine.reset(Instant::now()));
     }
 
+    /// The same breaker, which tells this observer what is done to it.
+    #[cfg_attr(not(feature = "slo"), expect(dead_code, reason = "nothing else trips it"))]
+    pub(crate) fn telling(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
     fn tell(&self, transition: Option<Transition>) {
         tell(&self.observer, &self.machine, transition);
     }

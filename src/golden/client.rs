@@ -379,6 +379,22 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         self
     }
 
+    /// The same, and the circuit breaker opens each time that the budget begins to burn fast enough to wake somebody. It comes
+    /// back by probes, as after any other trip.
+    ///
+    /// A breaker judges the dependency by the last seconds; the budget also sees what fails slowly, and what the caller finds
+    /// too slow. Refusals of the open breaker are bad for the budget as well: what it saves is the dependency.
+    ///
+    /// # Panics
+    ///
+    /// When the objective is one of daily runs.
+    #[cfg(feature = "slo")]
+    #[track_caller]
+    pub fn slo_opening_breaker(mut self, budget: impl Into<ErrorBudget>) -> Self {
+        self.settings.objectives.add_opening_breaker(budget.into(), Scope::Client);
+        self
+    }
+
     /// Tells one more sink what happens.
     pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
         self.settings.sinks.push(sink);

@@ -1,12 +1,16 @@
 //! This build knows of no objectives.
 
-use crate::{observer::Observer, registry::Registry};
+use crate::{circuit_breaker::CircuitBreakerHandle, observer::Observer, registry::Registry};
 
 #[derive(Debug, Default)]
 pub(super) struct Objectives {}
 
+#[expect(clippy::unused_self, reason = "it is the same with objectives")]
 impl Objectives {
-    #[expect(clippy::unused_self, reason = "it is the same with objectives")]
+    pub(super) fn opening(self, _breaker: Option<CircuitBreakerHandle>) -> Self {
+        self
+    }
+
     pub(super) fn watch(self, observer: &Observer, _registry: Option<&Registry>) -> Observer {
         observer.clone()
     }

@@ -3,27 +3,45 @@
 use std::sync::Arc;
 
 use crate::{
+    circuit_breaker::CircuitBreakerHandle,
     observer::Observer,
     registry::Registry,
-    slo::{ErrorBudget, Scope, Watch},
+    slo::{ErrorBudget, OnBurn, Scope, Watch},
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Objectives(Vec<(ErrorBudget, Scope)>);
+pub(super) struct Objectives {
+    budgets: Vec<(ErrorBudget, Scope, OnBurn)>,
+    breaker: Option<CircuitBreakerHandle>,
+}
 
 impl Objectives {
     #[track_caller]
     pub(super) fn add(&mut self, budget: ErrorBudget, scope: Scope) {
         budget.assert_counts_calls();
-        self.0.push((budget, scope));
+        self.budgets.push((budget, scope, OnBurn::Tell));
+    }
+
+    #[track_caller]
+    pub(super) fn add_opening_breaker(&mut self, budget: ErrorBudget, scope: Scope) {
+        budget.assert_counts_calls();
+        self.budgets.push((budget, scope, OnBurn::OpenBreaker));
+    }
+
+    /// The same, knowing which circuit breaker the stack has.
+    pub(super) fn opening(self, breaker: Option<CircuitBreakerHandle>) -> Self {
+        Self { breaker, ..self }
     }
 
     /// The same observer, telling the budgets as well. They are exported from the stack's registry.
     pub(super) fn watch(self, observer: &Observer, registry: Option<&Registry>) -> Observer {
         let registry = registry.unwrap_or(Registry::global());
-        self.0.into_iter().fold(observer.clone(), |all, (budget, scope)| {
+        // It tells whom the stack tells, but for the budgets: they would hold each other.
+        let breaker = self.breaker.map(|breaker| breaker.telling(observer.clone()));
+        self.budgets.into_iter().fold(observer.clone(), |all, (budget, scope, on_burn)| {
             budget.export_to(registry);
-            all.sink(Arc::new(Watch::new(budget, scope, observer.clone())))
+            let breaker = breaker.clone().filter(|_| on_burn == OnBurn::OpenBreaker);
+            all.sink(Arc::new(Watch::new(budget, scope, observer.clone(), breaker)))
         })
     }
 }

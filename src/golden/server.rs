@@ -21,6 +21,7 @@ use crate::slo::{ErrorBudget, Scope};
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ByHead, ConcurrencyLimit},
     classify::{ByError, ByStatus},
+    dial::Dial,
     error::Reason,
     fault::{FaultPolicy, Faults, Heads},
     head::Head,
@@ -63,6 +64,7 @@ pub struct ServerBuilder<T, K = Off> {
     trust: Trust,
     priorities: Priorities,
     sheds: bool,
+    shed_dial: Option<Dial>,
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimitLayer<ByHead>>,
     bulkhead: Option<BulkheadLayer<ByError, ByHead>>,
@@ -83,6 +85,7 @@ impl ServerBuilder<Missing> {
             trust: Trust::default(),
             priorities: Priorities::default(),
             sheds: false,
+            shed_dial: None,
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0).into_by_head()),
@@ -175,6 +178,7 @@ impl<T, K> ServerBuilder<T, K> {
             trust: self.trust,
             priorities: self.priorities,
             sheds: self.sheds,
+            shed_dial: self.shed_dial,
             #[cfg(feature = "rate-limit")]
             rate_limit: self.rate_limit,
             bulkhead: self.bulkhead,
@@ -259,6 +263,13 @@ impl<T, K> ServerBuilder<T, K> {
     pub fn priorities(mut self) -> Self {
         self.sheds = true;
         self
+    }
+
+    /// The same, and calls that may be shed, [`Sheddable`](Priority::Sheddable) and
+    /// [`SheddablePlus`](Priority::SheddablePlus), get only that part of their share at which the dial stands: while the error
+    /// budget of what users see burns, reports can wait.
+    pub fn priorities_scaled_by(self, dial: &Dial) -> Self {
+        Self { shed_dial: Some(dial.clone()), ..self.priorities() }
     }
 
     /// Says which requests come from callers who may raise their priority in `x-request-priority`: those of services behind
@@ -417,7 +428,7 @@ impl<T, K> ServerBuilder<T, K> {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),
         };
-        let policy = if self.sheds { policy.priorities() } else { policy };
+        let policy = if self.sheds { policy.priorities().shedding_by(self.shed_dial) } else { policy };
         let bulkhead = policy.handle();
         let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
         #[cfg(feature = "idempotency")]

@@ -1,29 +1,21 @@
-use std::{
-    fmt,
-    sync::{Arc, TryLockError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     BurnRule, Day, ForeignSnapshot, Objective, Promise, Snapshot, Window,
-    burn::{rate, remaining},
-    rings::{Rings, TICK},
+    books::{Fleet, Published, Shared, pages},
     runs::Runs,
 };
 use crate::{
     clock,
+    dial::Dial,
     event::Event,
+    ratio::Ratio,
     registry::Registry,
-    sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock},
-    tally::{Count, Tallied, Tally},
-    window::nanos,
-    words::Words,
+    sync::{Ordering, lock},
+    tally::{Count, Tallied},
 };
-
-/// As many objectives keep their names in alerts.
-static NAMES: Words = Words::new(Registry::MAX_NAMES);
 
 /// The error budget of an objective while the process runs: what was good, what was bad, and how fast that burns.
 ///
@@ -41,6 +33,7 @@ static NAMES: Words = Words::new(Registry::MAX_NAMES);
 /// | setting | default |
 /// |---|---|
 /// | [`min_events`](Self::min_events) | 100; of daily runs 1 |
+/// | [`floor`](Self::floor) | 10 % |
 ///
 /// # Example
 ///
@@ -60,50 +53,32 @@ pub struct ErrorBudget {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    objective: Objective,
-    /// Its name.
-    slo: &'static str,
-    min_events: u64,
-    tally: Tally,
-    /// The instant that time counts from.
-    origin: Instant,
-    /// From when on, in nanoseconds from there, it is to be settled again.
-    due: AtomicU64,
-    books: Mutex<Books>,
-    published: Published,
-    /// Which alerts somebody was told of.
-    told: AtomicU32,
+/// Whether what is a risk may be done now: see [`ErrorBudget::gate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gate {
+    /// It may.
+    Open,
+    /// Little of the budget is left.
+    Spent,
+    /// The budget burns right now.
+    Burning,
 }
 
-/// What was counted, when.
-struct Books {
-    rings: Rings,
-    /// Of an objective for daily runs.
-    runs: Option<Runs>,
-    /// As far as the tally is in the rings.
-    settled: Count,
-}
+impl Gate {
+    const ALL: [Self; 3] = [Self::Open, Self::Spent, Self::Burning];
 
-/// What everybody may read. Each number stands for itself.
-struct Published {
-    remaining: Float,
-    burns: [Float; Window::ALL.len()],
-    /// A bit for each of [`BurnRule::ALL`] that fires.
-    firing: AtomicU32,
+    /// Whether what is a risk may be done.
+    pub fn is_open(self) -> bool {
+        self == Self::Open
+    }
 }
-
-/// The bits of an `f64`.
-struct Float(AtomicU64);
 
 impl ErrorBudget {
-    /// How long what was counted may wait to be settled.
-    const PACE: Duration = Duration::from_secs(1);
-
     /// The budget of an objective, none of which is spent.
     pub fn new(objective: Objective) -> Self {
         let min_events = if let Promise::By(_) = objective.promise() { 1 } else { 100 };
-        Self::with(objective, min_events)
+        Self::with(objective, min_events, Ratio::percent(10))
     }
 
     /// How many events the long window of an alert holds before it fires, so that nobody is woken for one failure of three.
@@ -111,27 +86,18 @@ impl ErrorBudget {
     /// Default: 100; of an objective for daily runs 1.
     #[must_use = "this makes a new budget"]
     pub fn min_events(self, events: u64) -> Self {
-        Self::with(self.shared.objective.clone(), events)
+        Self::with(self.shared.objective.clone(), events, self.shared.floor)
     }
 
-    fn with(objective: Objective, min_events: u64) -> Self {
-        let now = Instant::now();
-        let runs = match objective.promise() {
-            Promise::By(due) => Some(Runs::new(due.clone(), clock::wall(now))),
-            _ => None,
-        };
-        let shared = Shared {
-            slo: NAMES.get(objective.name().as_str()),
-            objective,
-            min_events,
-            tally: Tally::default(),
-            origin: now,
-            due: AtomicU64::new(nanos(Self::PACE)),
-            books: Mutex::new(Books { rings: Rings::new(), runs, settled: Count::default() }),
-            published: Published::new(),
-            told: AtomicU32::new(0),
-        };
-        Self { shared: Arc::new(shared) }
+    /// Which share of the budget is kept for what nobody chose: below it the [`dial`](Self::dial) is turned down and the
+    /// [`gate`](Self::gate) is shut. Default: 10 %.
+    #[must_use = "this makes a new budget"]
+    pub fn floor(self, share: Ratio) -> Self {
+        Self::with(self.shared.objective.clone(), self.shared.min_events, share)
+    }
+
+    fn with(objective: Objective, min_events: u64, floor: Ratio) -> Self {
+        Self { shared: Arc::new(Shared::new(objective, min_events, floor)) }
     }
 
     /// The objective that it is the budget of.
@@ -217,6 +183,47 @@ impl ErrorBudget {
             .map(|(_, rule)| rule)
     }
 
+    /// A dial that follows the budget: all the way up while more than its [`floor`](Self::floor) is left, below that
+    /// as far down as the rest is below the floor; and at nothing while the last 5 minutes burn faster than 14.4.
+    ///
+    /// What is left says something once the budget of what was counted is ten events; until then the dial stays up. It
+    /// is turned by whoever counts or asks.
+    pub fn dial(&self) -> Dial {
+        self.shared.dial.clone()
+    }
+
+    /// Whether what is a risk may be done now: a release, a new feature, an experiment. Not while the budget burns, nor when
+    /// less than its [`floor`](Self::floor) is left.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// use moneta_resilience::slo::{ErrorBudget, Gate, Objective};
+    ///
+    /// let budget = ErrorBudget::new(Objective::new("login").target(99.9));
+    /// assert!(budget.gate().is_open());
+    /// (0..100).for_each(|_| budget.record(false));
+    /// tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    /// assert_eq!(budget.gate(), Gate::Burning);
+    /// # }
+    /// ```
+    pub fn gate(&self) -> Gate {
+        Gate::ALL[self.current().gate.load(Ordering::Relaxed) as usize]
+    }
+
+    /// Feeds in what the whole fleet knows, from the monitoring for example: which share of the budget is left, and how fast the
+    /// last 5 minutes burn it. For so long the dial and the gate go by that, and not by what this process sees.
+    ///
+    /// What is not finite is no knowledge, and changes nothing.
+    pub fn feed(&self, remaining: f64, burn: f64, valid_for: Duration) {
+        let now = Instant::now();
+        let until = now.checked_add(valid_for);
+        if let Some(until) = until.filter(|_| remaining.is_finite() && burn.is_finite()) {
+            let mut books = lock(&self.shared.books);
+            books.fleet = Some(Fleet { remaining, burn, until });
+            drop(self.shared.settle(books, now));
+        }
+    }
+
     /// What was counted over a window: good ones, and bad ones.
     pub fn counts(&self, window: Window) -> (u64, u64) {
         let Count { good, bad } =
@@ -258,6 +265,11 @@ impl ErrorBudget {
         self.shared.tally.add(good);
     }
 
+    /// Whether an alert fires that wakes somebody.
+    pub(super) fn is_paging(&self) -> bool {
+        self.shared.published.firing.load(Ordering::Relaxed) & pages() != 0
+    }
+
     /// The alerts that began or ended since the last time. Each is given to one who asks.
     pub(super) fn untold(&self) -> impl Iterator<Item = Event> + use<> {
         let Shared { slo, told, published, .. } = &*self.shared;
@@ -281,103 +293,9 @@ impl ErrorBudget {
     }
 }
 
-impl Shared {
-    #[inline]
-    fn settle_if_due(&self, now: Instant) {
-        if self.elapsed(now) >= self.due.load(Ordering::Relaxed) {
-            self.settle_unless_busy(now);
-        }
-    }
-
-    /// Nobody waits for whoever is at it. What that one finds of an outcome that is counted meanwhile counts as of the second
-    /// before.
-    #[cold]
-    fn settle_unless_busy(&self, now: Instant) {
-        match self.books.try_lock() {
-            Ok(books) => drop(self.settle(books, now)),
-            Err(TryLockError::Poisoned(books)) => drop(self.settle(books.into_inner(), now)),
-            Err(TryLockError::WouldBlock) => {}
-        }
-    }
-
-    /// Enters what was counted since the last time in the books of that time, and moves them on.
-    fn settle<'a>(&self, mut books: MutexGuard<'a, Books>, now: Instant) -> MutexGuard<'a, Books> {
-        let elapsed = self.elapsed(now);
-        let counted = self.tally.count();
-        let mut new = counted;
-        new -= books.settled;
-        books.settled = counted;
-        books.rings.add(new);
-        books.rings.advance(elapsed / nanos(TICK));
-        if let Some(runs) = &mut books.runs {
-            let due = runs.judge(clock::wall(now));
-            (0..due.good).for_each(|_| self.tally.add(true));
-            (0..due.bad).for_each(|_| self.tally.add(false));
-            books.settled += due;
-            books.rings.add(due);
-        }
-        // Under the lock, so that it never goes back; a late `now` moves nothing.
-        let due = self.due.load(Ordering::Relaxed).max(elapsed.saturating_add(nanos(ErrorBudget::PACE)));
-        self.due.store(due, Ordering::Relaxed);
-        self.publish(&books.rings);
-        books
-    }
-
-    fn publish(&self, rings: &Rings) {
-        let target = self.objective.target_value();
-        self.published.remaining.set(remaining(target, rings.sum(Window::Days30)));
-        for window in Window::ALL {
-            self.published.burns[window as usize].set(rate(target, rings.sum(window)));
-        }
-        let fires = |rule: BurnRule| {
-            let (long, short) = (rings.sum(rule.long), rings.sum(rule.short));
-            long.total() >= self.min_events && rule.is_over(target, long) && rule.is_over(target, short)
-        };
-        let firing = (0..).zip(BurnRule::ALL).filter(|&(_, rule)| fires(rule));
-        let firing = firing.fold(0, |bits, (bit, _)| bits | 1 << bit);
-        self.published.firing.store(firing, Ordering::Relaxed);
-    }
-
-    fn elapsed(&self, now: Instant) -> u64 {
-        nanos(now.saturating_duration_since(self.origin))
-    }
-}
-
-impl Tallied for Shared {
-    /// A run that is missing is found by whoever looks.
-    fn tallied(&self) -> Count {
-        self.settle_if_due(Instant::now());
-        self.tally.count()
-    }
-}
-
 impl From<Objective> for ErrorBudget {
     fn from(objective: Objective) -> Self {
         Self::new(objective)
-    }
-}
-
-impl Published {
-    fn new() -> Self {
-        Self {
-            remaining: Float::new(1.0),
-            burns: std::array::from_fn(|_| Float::new(0.0)),
-            firing: AtomicU32::new(0),
-        }
-    }
-}
-
-impl Float {
-    fn new(value: f64) -> Self {
-        Self(AtomicU64::new(value.to_bits()))
-    }
-
-    fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 }
 

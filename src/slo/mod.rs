@@ -31,6 +31,18 @@
 //! | a synthetic request, which a server is told of by `.synthetic(..)` | nothing |
 //! | a daily run | good when it is complete by its time, else, also when it is missing, bad |
 //!
+//! # What a budget drives
+//!
+//! Each by choice. One process sees its slice of the traffic; what the whole fleet sees can be
+//! [fed in](ErrorBudget::feed), and counts instead of it.
+//!
+//! | what | how |
+//! |---|---|
+//! | retries and hedges | [`RetryBudget::scaled_by`](crate::RetryBudget::scaled_by) a [`dial`](ErrorBudget::dial): none while the last 5 minutes burn over 14.4, since retries amplify; less than all when little of the budget is left |
+//! | calls that may be shed | `.priorities_scaled_by(&dial)` on a golden server |
+//! | the circuit breaker | `.slo_opening_breaker(budget)` on a golden client |
+//! | releases, features, experiments | [`gate`](ErrorBudget::gate) |
+//!
 //! # Telemetry
 //!
 //! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`, to whom the stack tells everything.
@@ -43,8 +55,10 @@
 //! | [`within`](Objective::within) | no limit: to succeed is enough |
 //! | [`by`](Objective::by) | calls are counted, not runs |
 //! | [`min_events`](ErrorBudget::min_events) of an alert | 100; of daily runs 1 |
+//! | [`floor`](ErrorBudget::floor), below which the dial is turned down | 10 % of the budget |
 //! | period of the budget | [`Objective::PERIOD`], 30 days, rolling |
 
+mod books;
 mod budget;
 mod burn;
 mod due;
@@ -59,13 +73,13 @@ mod target;
 mod tests;
 mod watch;
 
-pub use budget::ErrorBudget;
+pub use budget::{ErrorBudget, Gate};
 pub use burn::BurnRule;
 pub use due::{Day, Due, InvalidDay, InvalidDue};
 pub use objective::{Objective, Promise};
 pub use rings::Window;
 pub use snapshot::{ForeignSnapshot, InvalidSnapshot, Snapshot};
 pub use target::{InvalidTarget, Millionths, Target};
-pub(crate) use watch::{Scope, Watch};
+pub(crate) use watch::{OnBurn, Scope, Watch};
 
 pub use crate::event::Severity;

@@ -4,9 +4,11 @@ use tokio::time::Instant;
 
 use super::{ErrorBudget, Promise};
 use crate::{
+    circuit_breaker::CircuitBreakerHandle,
     event::{End, Ended, Event, Exchange, Outcome, Protocol},
     name::Name,
     observer::{Interest, Observer, Sink},
+    sync::{AtomicBool, Ordering},
 };
 
 /// Counts the calls of a stack for an objective, and tells of its alerts where the stack tells of everything.
@@ -15,6 +17,19 @@ pub(crate) struct Watch {
     scope: Scope,
     /// Whom the stack tells but for this: a budget is not told of itself.
     observer: Observer,
+    /// What opens when the budget begins to burn.
+    breaker: Option<CircuitBreakerHandle>,
+    /// Whether it burned at the last call, so that the breaker opens once each time.
+    burned: AtomicBool,
+}
+
+/// What is done when the budget burns, beside telling of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnBurn {
+    /// Nothing.
+    Tell,
+    /// The circuit breaker of the stack opens.
+    OpenBreaker,
 }
 
 /// Which calls count.
@@ -31,8 +46,22 @@ pub(crate) enum Scope {
 }
 
 impl Watch {
-    pub(crate) fn new(budget: ErrorBudget, scope: Scope, observer: Observer) -> Self {
-        Self { budget, scope, observer }
+    pub(crate) fn new(
+        budget: ErrorBudget,
+        scope: Scope,
+        observer: Observer,
+        breaker: Option<CircuitBreakerHandle>,
+    ) -> Self {
+        Self { budget, scope, observer, breaker, burned: AtomicBool::new(false) }
+    }
+
+    fn open_breaker(&self, breaker: &CircuitBreakerHandle) {
+        let burns = self.budget.is_paging();
+        // Relaxed: the bit is all there is, and of those who see it change one has changed it.
+        let changed = self.burned.load(Ordering::Relaxed) != burns;
+        if changed && !self.burned.swap(burns, Ordering::Relaxed) && burns {
+            breaker.trip("the error budget burns");
+        }
     }
 
     /// Whether what happened is good, or bad, or nothing that counts.
@@ -100,6 +129,9 @@ impl Sink for Watch {
             self.budget.record_at(good, Instant::now());
             for alert in self.budget.untold() {
                 self.observer.emit(alert);
+            }
+            if let Some(breaker) = &self.breaker {
+                self.open_breaker(breaker);
             }
         }
     }

@@ -20,6 +20,7 @@ const FLOORS: [&[&str]; 6] = [
         "class",
         "clock",
         "correlation",
+        "dial",
         "error",
         "event",
         "facts",

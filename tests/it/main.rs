@@ -31,6 +31,8 @@ mod shapes;
 mod shedding;
 #[cfg(all(feature = "slo", feature = "http"))]
 mod slo;
+#[cfg(all(feature = "slo", feature = "http"))]
+mod slo_drive;
 mod storm;
 #[cfg(feature = "http")]
 mod ui;

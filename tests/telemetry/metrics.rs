@@ -44,6 +44,11 @@ impl Meters {
 
     /// What is exported now about the pipeline.
     fn points(&self, pipeline: &str) -> Points {
+        self.labelled(&format!("pipeline={pipeline}"))
+    }
+
+    /// What is exported now whose labels begin with this one.
+    fn labelled(&self, label: &str) -> Points {
         self.exporter.reset();
         self.provider.force_flush().unwrap();
         let mut points = Points::new();
@@ -51,7 +56,7 @@ impl Meters {
             let scopes = resource.scope_metrics().filter(|scope| scope.scope().name() == "moneta-resilience");
             for metric in scopes.flat_map(ScopeMetrics::metrics) {
                 for (labels, value) in values(metric.data()) {
-                    if let Some(labels) = labels.strip_prefix(&format!("pipeline={pipeline}")) {
+                    if let Some(labels) = labels.strip_prefix(label) {
                         let labels = labels.trim_start_matches(',').to_owned();
                         let earlier = points.insert((metric.name().to_owned(), labels), value);
                         assert_eq!(earlier, None, "{} is written twice", metric.name());
@@ -148,6 +153,28 @@ async fn a_provider_that_is_kept_alive_elsewhere_is_left_in_the_end() {
     let (total, durations) = calls(&second.points("metrics-kept"));
     assert_eq!(total, Some(301));
     assert!(durations.unwrap() >= 44, "256 calls at most are told to the wrong one: {durations:?}");
+}
+
+#[cfg(feature = "slo")]
+#[tokio::test(start_paused = true)]
+async fn both_results_of_an_objective_are_there_from_zero_on_and_outlive_its_stack() {
+    use moneta_resilience::slo::Objective;
+
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let builder = golden::client("metrics-slo").timeout(SECOND).no_fallback().without_retry();
+    let calls = builder.slo(Objective::new("fresh")).calls();
+    let events = || {
+        let points = meters.labelled("slo.name=fresh");
+        ["good", "bad"].map(|result| value(&points, "slo.events", &format!("slo.result={result}")))
+    };
+    assert_eq!(events(), [Some(0), Some(0)]);
+    calls.run(async || Ok::<_, BoxError>(())).await.unwrap();
+    calls.run(async || Err::<(), _>(Error::from(ErrorKind::ConnectionRefused))).await.unwrap_err();
+    assert_eq!(events(), [Some(1), Some(1)]);
+    drop(calls);
+    assert_eq!(events(), [Some(1), Some(1)]);
 }
 
 #[tokio::test(start_paused = true)]

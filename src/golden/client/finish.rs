@@ -9,7 +9,7 @@ use crate::golden::{
 };
 use crate::{
     bulkhead::BulkheadPolicy,
-    circuit_breaker::CircuitBreakerPolicy,
+    circuit_breaker::{CircuitBreakerLayer, CircuitBreakerPolicy},
     classify::ByError,
     error::Reason,
     fallback::FallbackPolicy,
@@ -207,7 +207,9 @@ impl Settings {
         hedge: H,
     ) -> (Observer, Handle, Attempts<B, H>) {
         let (classifier, look) = innermost;
-        let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
+        let objectives =
+            self.objectives.opening(self.circuit_breaker.as_ref().map(CircuitBreakerLayer::handle));
+        let observer = observer(&self.name, self.registry.as_ref(), self.sinks, objectives);
         let policy = FaultPolicy::new(self.faults.clone(), look, observer.clone(), Leaf::new(classifier));
         let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);

@@ -1,0 +1,234 @@
+//! The books of an error budget: who settles them, when, and what is published and driven by them.
+
+use std::{sync::TryLockError, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    BurnRule, Gate, Objective, Promise, Severity, Window,
+    burn::{rate, remaining},
+    rings::{Rings, TICK},
+    runs::Runs,
+};
+use crate::{
+    clock,
+    dial::Dial,
+    ratio::Ratio,
+    registry::Registry,
+    sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering},
+    tally::{Count, Tallied, Tally},
+    window::nanos,
+    words::Words,
+};
+
+/// As many objectives keep their names in alerts.
+static NAMES: Words = Words::new(Registry::MAX_NAMES);
+
+/// What the clones of a budget share.
+pub(super) struct Shared {
+    pub(super) objective: Objective,
+    /// Its name.
+    pub(super) slo: &'static str,
+    pub(super) min_events: u64,
+    /// Below which rest of the budget the dial is turned down.
+    pub(super) floor: Ratio,
+    pub(super) dial: Dial,
+    pub(super) tally: Tally,
+    /// The instant that time counts from.
+    pub(super) origin: Instant,
+    /// From when on, in nanoseconds from there, it is to be settled again.
+    pub(super) due: AtomicU64,
+    pub(super) books: Mutex<Books>,
+    pub(super) published: Published,
+    /// Which alerts somebody was told of.
+    pub(super) told: AtomicU32,
+}
+
+/// What was counted, when.
+pub(super) struct Books {
+    pub(super) rings: Rings,
+    /// Of an objective for daily runs.
+    pub(super) runs: Option<Runs>,
+    /// As far as the tally is in the rings.
+    pub(super) settled: Count,
+    pub(super) fleet: Option<Fleet>,
+}
+
+/// What the whole fleet knows.
+#[derive(Clone, Copy)]
+pub(super) struct Fleet {
+    pub(super) remaining: f64,
+    pub(super) burn: f64,
+    pub(super) until: Instant,
+}
+
+/// What everybody may read. Each number stands for itself.
+pub(super) struct Published {
+    pub(super) remaining: Float,
+    pub(super) burns: [Float; Window::ALL.len()],
+    /// A bit for each of [`BurnRule::ALL`] that fires.
+    pub(super) firing: AtomicU32,
+    /// Which of [`Gate::ALL`].
+    pub(super) gate: AtomicU32,
+}
+
+/// The bits of an `f64`.
+pub(super) struct Float(AtomicU64);
+
+impl Shared {
+    /// How long what was counted may wait to be settled.
+    const PACE: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(objective: Objective, min_events: u64, floor: Ratio) -> Self {
+        let now = Instant::now();
+        let runs = match objective.promise() {
+            Promise::By(due) => Some(Runs::new(due.clone(), clock::wall(now))),
+            _ => None,
+        };
+        Self {
+            slo: NAMES.get(objective.name().as_str()),
+            objective,
+            min_events,
+            floor,
+            dial: Dial::new(Ratio::ONE),
+            tally: Tally::default(),
+            origin: now,
+            due: AtomicU64::new(nanos(Self::PACE)),
+            books: Mutex::new(Books { rings: Rings::new(), runs, settled: Count::default(), fleet: None }),
+            published: Published::new(),
+            told: AtomicU32::new(0),
+        }
+    }
+
+    #[inline]
+    pub(super) fn settle_if_due(&self, now: Instant) {
+        if self.elapsed(now) >= self.due.load(Ordering::Relaxed) {
+            self.settle_unless_busy(now);
+        }
+    }
+
+    /// Nobody waits for whoever is at it. What that one finds of an outcome that is counted meanwhile counts as of the second
+    /// before.
+    #[cold]
+    fn settle_unless_busy(&self, now: Instant) {
+        match self.books.try_lock() {
+            Ok(books) => drop(self.settle(books, now)),
+            Err(TryLockError::Poisoned(books)) => drop(self.settle(books.into_inner(), now)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    /// Enters what was counted since the last time in the books of that time, and moves them on.
+    pub(super) fn settle<'a>(&self, mut books: MutexGuard<'a, Books>, now: Instant) -> MutexGuard<'a, Books> {
+        let elapsed = self.elapsed(now);
+        let counted = self.tally.count();
+        let mut new = counted;
+        new -= books.settled;
+        books.settled = counted;
+        books.rings.add(new);
+        books.rings.advance(elapsed / nanos(TICK));
+        if let Some(runs) = &mut books.runs {
+            let due = runs.judge(clock::wall(now));
+            (0..due.good).for_each(|_| self.tally.add(true));
+            (0..due.bad).for_each(|_| self.tally.add(false));
+            books.settled += due;
+            books.rings.add(due);
+        }
+        // Under the lock, so that it never goes back; a late `now` moves nothing.
+        let due = self.due.load(Ordering::Relaxed).max(elapsed.saturating_add(nanos(Self::PACE)));
+        self.due.store(due, Ordering::Relaxed);
+        self.publish(&books, now);
+        books
+    }
+
+    fn publish(&self, books: &Books, now: Instant) {
+        let rings = &books.rings;
+        let target = self.objective.target_value();
+        self.published.remaining.set(remaining(target, rings.sum(Window::Days30)));
+        for window in Window::ALL {
+            self.published.burns[window as usize].set(rate(target, rings.sum(window)));
+        }
+        let fires = |rule: BurnRule| {
+            let (long, short) = (rings.sum(rule.long), rings.sum(rule.short));
+            long.total() >= self.min_events && rule.is_over(target, long) && rule.is_over(target, short)
+        };
+        let firing = bits(fires);
+        self.published.firing.store(firing, Ordering::Relaxed);
+        self.drive(books, firing & pages() != 0, now);
+    }
+
+    /// Turns the dial and moves the gate.
+    fn drive(&self, books: &Books, is_paging: bool, now: Instant) {
+        let [fastest, ..] = BurnRule::ALL;
+        let fleet = books.fleet.filter(|fleet| now < fleet.until);
+        let (remaining, is_burning, is_paging) = if let Some(Fleet { remaining, burn, .. }) = fleet {
+            (remaining, burn > fastest.factor(), false)
+        } else {
+            let target = self.objective.target_value();
+            let (all, short) = (books.rings.sum(Window::Days30), books.rings.sum(fastest.short));
+            // Less than ten events of budget, and a single failure would be most of it.
+            let is_known = u128::from(all.total()) * u128::from(target.budget().count()) >= 10_000_000;
+            let remaining = if is_known { remaining(target, all) } else { 1.0 };
+            let is_burning = short.total() >= self.min_events && fastest.is_over(target, short);
+            (remaining, is_burning, is_paging)
+        };
+        let floor = self.floor.value();
+        let rest = if remaining >= floor { 1.0 } else { (remaining / floor).max(0.0) };
+        let share = if is_burning { Ratio::ZERO } else { Ratio::new(rest).unwrap_or(Ratio::ZERO) };
+        self.dial.set(share);
+        let gate = match () {
+            () if is_burning || is_paging => Gate::Burning,
+            () if remaining < floor => Gate::Spent,
+            () => Gate::Open,
+        };
+        self.published.gate.store(gate as u32, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.origin))
+    }
+}
+
+/// A bit for each rule of which this is true.
+fn bits(of: impl Fn(BurnRule) -> bool) -> u32 {
+    let rules = (0..).zip(BurnRule::ALL).filter(|&(_, rule)| of(rule));
+    rules.fold(0, |bits, (bit, _)| bits | 1 << bit)
+}
+
+/// The bits of the rules that wake somebody.
+pub(super) fn pages() -> u32 {
+    bits(|rule| rule.severity == Severity::Page)
+}
+
+impl Tallied for Shared {
+    /// A run that is missing is found by whoever looks.
+    fn tallied(&self) -> Count {
+        self.settle_if_due(Instant::now());
+        self.tally.count()
+    }
+}
+
+impl Published {
+    fn new() -> Self {
+        Self {
+            remaining: Float::new(1.0),
+            burns: std::array::from_fn(|_| Float::new(0.0)),
+            firing: AtomicU32::new(0),
+            gate: AtomicU32::new(Gate::Open as u32),
+        }
+    }
+}
+
+impl Float {
+    fn new(value: f64) -> Self {
+        Self(AtomicU64::new(value.to_bits()))
+    }
+
+    pub(super) fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+}
