@@ -5,6 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "a person reads along")]
 
+#[path = "quickstart/objectives.rs"]
+mod objectives;
+
 use std::{env, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
@@ -16,14 +19,12 @@ fn artefacts() -> [Artefacts; 4] {
     let login = Objective::new("login").target(99.9).within(Duration::from_secs(2));
     // "Daily portfolio report generation completes by 06:00 on 99 % of days."
     let report = Objective::new("portfolio-report").target(99.0).by("06:00", "Europe/Zurich");
-    // The two services of the quickstart. Whoever wants a portfolio waits for 400 ms.
-    let portfolio = Objective::new("portfolio").target(99.9).within(Duration::from_millis(400));
-    let market_data = Objective::new("market-data").target(99.0).within(Duration::from_millis(250));
     [
         Artefacts::of(&login).route("/login"),
         Artefacts::of(&report),
-        Artefacts::of(&portfolio).route("/portfolio"),
-        Artefacts::of(&market_data),
+        // Those of the quickstart.
+        Artefacts::of(&objectives::portfolio()).route("/portfolio"),
+        Artefacts::of(&objectives::market_data()),
     ]
 }
 

@@ -75,7 +75,8 @@ prometheus_scrapes() {
     need prometheus prometheus
     need promtool prometheus
     cargo build --release --all-features --example quickstart
-    python3 -B tests/e2e/prometheus.py "$CARGO_TARGET_DIR/release/examples/quickstart"
+    objectives_are_written
+    python3 -B tests/e2e/prometheus.py "$CARGO_TARGET_DIR/release/examples/quickstart" "$CARGO_TARGET_DIR/slo"
 }
 
 # What comes out of objectives: Grafana reads the dashboards, and the rules say what they should, and when. The rules of the

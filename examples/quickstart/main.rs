@@ -19,6 +19,8 @@ mod circuit;
 mod load;
 mod measure;
 mod metrics;
+#[cfg(feature = "slo")]
+mod objectives;
 mod phases;
 mod picture;
 mod process;

@@ -31,6 +31,8 @@ use moneta_resilience::{
     http::Degraded,
 };
 
+#[cfg(feature = "slo")]
+use crate::objectives;
 use crate::{
     circuit::Circuit,
     metrics::Metrics,
@@ -58,15 +60,17 @@ pub(crate) fn app(
     let quotes = golden::client("market-data")
         .timeout(Duration::from_millis(250)) // leaves the rest of the deadline for what follows
         .fallback(move |why| stale.answer().ok_or_else(|| why.into_error()))
-        .sink(circuit)
-        .http(calls.of(http_client()))
-        .boxed();
+        .sink(circuit);
+    let server = golden::server("portfolio").timeout(DEADLINE).route_of(route);
+    #[cfg(feature = "slo")]
+    let (quotes, server) = (quotes.slo(objectives::market_data()), server.slo(objectives::portfolio()));
+    let quotes = quotes.http(calls.of(http_client())).boxed();
 
     let quote = format!("http://{market_data}/quote").parse()?;
     Ok(Router::new()
         .route("/portfolio", get(portfolio))
         .with_state(Service { quote, quotes, last })
-        .layer(golden::server("portfolio").timeout(DEADLINE).route_of(route).layer())
+        .layer(server.layer())
         // After the layer: whoever watches the service is neither refused nor counted.
         .route("/metrics", get(async move || ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], metrics.scrape()))))
 }

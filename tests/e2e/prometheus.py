@@ -1,8 +1,9 @@
-"""A real Prometheus scrapes the quickstart, and has every series that docs/telemetry.md names.
+"""A real Prometheus scrapes the quickstart, and has every series that docs/telemetry.md and the dashboards name.
 
-    python3 tests/e2e/prometheus.py target/release/examples/quickstart
+    python3 tests/e2e/prometheus.py target/release/examples/quickstart target/slo
 
-Needs `prometheus` and `promtool`. It takes as long as the quickstart's day, and leaves nothing behind.
+The second is where `examples/slo.rs` wrote its files. Needs `prometheus` and `promtool`. It takes as long as the quickstart's day,
+and leaves nothing behind.
 """
 
 import json
@@ -15,21 +16,21 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from expressions import expressions, filled, series
 from processes import Running, until
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "telemetry.md"
 
 # What the document names and the quickstart's day does not bring about.
 ABSENT = {
-    "slo.events": "it has no objective",
     "resilience.hedge.calls": "it has no hedge",
     "resilience.rate_limiter.requests": "it has no rate limit",
     "resilience.answers.broken": "it speaks no gRPC",
     "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
-    "resilience.idempotency.outcomes": "it has no idempotency keys",
-    "resilience.idempotency.leases_lost": "the same",
     "resilience.deliveries": "it takes no messages off a queue",
     "resilience.dead_letters.failed": "the same",
+    "resilience.idempotency.outcomes": "it has no idempotency keys",
+    "resilience.idempotency.leases_lost": "the same",
     "http.server.request.body.size": "it did not ask for sizes",
     "http.server.response.body.size": "the same",
     "http.client.request.body.size": "the same",
@@ -40,6 +41,7 @@ ABSENT = {
 
 CONFIGURATION = """
 global: {{ scrape_interval: 1s, scrape_timeout: 1s }}
+rule_files: [ '{rules}' ]
 scrape_configs: [{{ job_name: quickstart, static_configs: [{{ targets: ['{target}'] }}] }}]
 """
 
@@ -81,13 +83,28 @@ class Prometheus:
     """The API of a running Prometheus."""
 
     def __init__(self, address):
-        self.api = f"http://{address}/api/v1/query?query="
+        self.api = f"http://{address}/api/v1/"
+
+    def _get(self, what):
+        answer = json.loads(get(self.api + what))
+        assert answer["status"] == "success", answer
+        return answer["data"]
 
     def ask(self, query):
         """The values of all series that the query gives."""
-        answer = json.loads(get(self.api + urllib.parse.quote(query)))
-        assert answer["status"] == "success", answer
-        return [float(series["value"][1]) for series in answer["data"]["result"]]
+        try:
+            answer = self._get(f"query?query={urllib.parse.quote(query)}")
+        except urllib.error.HTTPError as error:
+            if error.code == 503:  # It is not ready yet.
+                raise
+            raise AssertionError(f"{query}: {error.read().decode()}") from error
+        return [float(found["value"][1]) for found in answer["result"]]
+
+    def rules(self):
+        """How all rules are, with what went wrong: None before they were first evaluated."""
+        rules = [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+        if not any(rule["health"] == "unknown" for rule in rules):
+            return {f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}".strip() for rule in rules}
 
     def is_up(self):
         try:
@@ -96,7 +113,31 @@ class Prometheus:
             return False
 
 
-def main(quickstart):
+def dashboards_are_answered(prometheus, out, absent):
+    """Every expression of the dashboards is understood, and names series that there are; gives how many."""
+    asked = [query for file in sorted((out / "dashboards").glob("*.json")) for query in expressions(file)]
+    assert len(asked) > 100, f"the dashboards were not understood: {asked}"
+    # Rules are evaluated every 30 s.
+    rules = until(40, prometheus.rules)
+    assert rules and all(rule.endswith(": ok") for rule in rules), rules
+    for where, expression in asked:
+        prometheus.ask(filled(expression))
+        for name in series(expression) - absent:
+            assert until(3, lambda: prometheus.ask(f"count({name})")), f"{where}: there is no {name}: {expression}"
+    return len(asked)
+
+
+def counts_agree(prometheus):
+    """What the service counts for its objective is what it answered, and what its durations say."""
+    counted = 'sum by (slo_result) (slo_events_total{slo_name="portfolio"})'
+    answered = 'sum(http_server_request_duration_seconds_count{http_route="/portfolio"})'
+    bad = [f'slo:{how}:ratio_rate1h{{slo_name="portfolio"}}' for how in ["bad", "histogram_bad"]]
+    assert len(prometheus.ask(counted)) == 2, "good and bad are there, whether there was any or not"
+    assert until(3, lambda: prometheus.ask(f"sum({counted}) == {answered}")), f"{counted} is not {answered}"
+    assert prometheus.ask(f"abs({bad[0]} - on (slo_name) {bad[1]}) < 0.01"), [prometheus.ask(one) for one in bad]
+
+
+def main(quickstart, out):
     names = [*documented()]
     kinds = {kind for _, _, kind in names}
     assert len(names) > 20 and len(kinds) == 3, f"the document was not understood: {names}"
@@ -106,7 +147,7 @@ def main(quickstart):
     with tempfile.TemporaryDirectory() as folder, Running(quickstart, "--serve-for", 120) as service:
         target = service.says(r"http://(\S+)/metrics", 10)[1]
         configuration = pathlib.Path(folder) / "prometheus.yml"
-        configuration.write_text(CONFIGURATION.format(target=target))
+        configuration.write_text(CONFIGURATION.format(target=target, rules=out / "rules" / "*.yml"))
         arguments = [f"--config.file={configuration}", f"--storage.tsdb.path={folder}/data"]
         with Running("prometheus", "--web.listen-address=127.0.0.1:0", *arguments) as server:
             prometheus = Prometheus(server.says(r'msg="Listening on" address=(\S+)', 20)[1])
@@ -116,15 +157,19 @@ def main(quickstart):
             metrics = get(f"http://{target}/metrics")
             lint(metrics)
             missing = [
-                series
+                one
                 for name, *of in names
                 if name not in ABSENT
-                for series in in_prometheus(name, *of)
-                if not until(3, lambda: prometheus.ask(series))
+                for one in in_prometheus(name, *of)
+                if not until(3, lambda: prometheus.ask(one))
             ]
             assert not missing, f"in docs/telemetry.md, not in Prometheus, and ABSENT does not say why: {missing}"
 
-            # What dashboards ask, and that the numbers are those of the service.
+            absent = {one for name, *of in names if name in ABSENT for one in in_prometheus(name, *of)}
+            asked = dashboards_are_answered(prometheus, out, absent)
+            counts_agree(prometheus)
+
+            # What somebody asks, and that the numbers are those of the service.
             calls = 'sum(resilience_calls_total{pipeline="portfolio"})'
             there = sum(map(float, re.findall(r'^resilience_calls_total{.*pipeline="portfolio".* (\d+)$', metrics, re.M)))
             assert there and until(3, lambda: prometheus.ask(calls) == [there]), f"{prometheus.ask(calls)}, not {there}"
@@ -135,10 +180,11 @@ def main(quickstart):
             assert 0 < p99 < 10, f"99 % took {p99} s"
         exit_code = service.stop()
         assert exit_code == 0, f"the quickstart ended with {exit_code}: {''.join(service.output[-20:])}"
+    print(f"{asked} expressions of dashboards were answered")
     print(f"{len(names) - len(ABSENT)} of {len(names)} metrics of docs/telemetry.md, in Prometheus; not looked for:")
     for name, why in ABSENT.items():
         print(f"  {name}: {why}")
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]).resolve())
+    main(*(pathlib.Path(path).resolve() for path in sys.argv[1:3]))
