@@ -3,6 +3,8 @@
 mod ends;
 #[cfg(feature = "idempotency")]
 mod keyed;
+#[cfg(feature = "redis")]
+mod streams;
 
 use std::{
     sync::{Arc, Mutex},
