@@ -221,6 +221,7 @@ fn index(event: &Event) -> Option<usize> {
         Event::AttemptStarted { .. }
         | Event::RequestStarted { .. }
         | Event::RequestFinished { .. }
+        | Event::MessageProcessed { .. }
         | Event::BudgetAlert { .. } => return None,
         Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
         Event::AttemptFinished { kind, .. } => ATTEMPTS + kind as usize,

@@ -1,11 +1,13 @@
 //! What a layer tells, and nobody knows to whom: small [`Event`]s, and the closed sets of words in them.
 
 mod exchange;
+mod source;
 mod words;
 
 use std::time::Duration;
 
 pub use exchange::{End, Ended, Exchange, Protocol};
+pub use source::Source;
 pub use words::{
     AttemptKind, BreakerResult, CircuitState, DeliveryResult, FaultKind, GaveUp, HedgeResult,
     IdempotencyResult, Outcome, RateLimitResult, RetryResult, Severity,
@@ -156,6 +158,15 @@ pub enum Event {
     Delivered {
         /// What became of it.
         result: DeliveryResult,
+    },
+    /// A message off a queue that is known by name was processed. It is told and not counted: `Delivered` is.
+    MessageProcessed {
+        /// The queue.
+        source: Source,
+        /// What kind of error it was, if it was one, as [`Outcome::as_str`] has it.
+        error: Option<&'static str>,
+        /// Time from the delivery's first poll to its end.
+        elapsed: Duration,
     },
     /// A message could not be set aside: the dead letter failed.
     DeadLetterFailed,

@@ -30,7 +30,7 @@ impl Interest {
     pub const WAITS: Self = Self(8);
     /// Everything else.
     pub const OTHER: Self = Self(16);
-    /// Starts and ends of requests over a wire.
+    /// Starts and ends of requests over a wire, and ends of messages off a queue.
     pub const REQUESTS: Self = Self(32);
     /// All events.
     pub const ALL: Self = Self(63);
@@ -41,7 +41,9 @@ impl Interest {
             Event::AttemptFinished { .. } => Self::ATTEMPTS,
             Event::BreakerTransition { .. } => Self::TRANSITIONS,
             Event::BulkheadWaited { .. } => Self::WAITS,
-            Event::RequestStarted { .. } | Event::RequestFinished { .. } => Self::REQUESTS,
+            Event::RequestStarted { .. } | Event::RequestFinished { .. } | Event::MessageProcessed { .. } => {
+                Self::REQUESTS
+            }
             _ => Self::OTHER,
         }
     }

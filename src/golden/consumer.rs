@@ -20,10 +20,11 @@ use crate::slo::{ErrorBudget, Scope};
 use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ConcurrencyLimit},
     error::{BoxError, Reason},
+    event::Source,
     fault::{FaultPolicy, Faults, Unseen},
     messaging::{
         ByHandler, DeadLetter, DeadLetterPolicy, Deliveries, DeliveryTelemetryPolicy, Handling, Marked,
-        NotExecuted, Rules, Why,
+        NotExecuted, Rules, Told, Why,
     },
     name::Name,
     observer::Sink,
@@ -52,6 +53,7 @@ pub struct ConsumerBuilder<M, T, D, K = Off, C = ByHandler> {
 struct Settings<M> {
     name: Name,
     rules: Rules<M>,
+    told: Told<M>,
     retry: Option<RetryLayer>,
     bulkhead: Option<BulkheadLayer>,
     faults: Faults,
@@ -66,6 +68,7 @@ impl<M> ConsumerBuilder<M, Missing, Missing> {
         let settings = Settings {
             name,
             rules: Rules { repeatable: false, redeliver_after: Duration::from_secs(5), deliveries: None },
+            told: Told::default(),
             retry: Some(RetryLayer::new()),
             bulkhead: Some(BulkheadLayer::new(64).without_refusals()),
             faults: Faults::new(),
@@ -162,6 +165,41 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
             DeadLetterTo(Arc::new(move |message, why| store(message, why).map_err(Into::into).boxed()));
         let Self { timeout, keys, classifier, settings, .. } = self;
         ConsumerBuilder { timeout, dead_letter, keys, classifier, settings }
+    }
+
+    /// Says which queue it is, for the telemetry that OpenTelemetry's conventions for messaging ask for: a span `process {destination}`,
+    /// `messaging.process.duration` and `messaging.client.consumed.messages`. Without it the span is called like the consumer.
+    pub fn source(mut self, source: Source) -> Self {
+        self.settings.told.source = Some(source);
+        self
+    }
+
+    /// Finds the headers of a message in which its producer wrote the trace, `traceparent` and its like, so that it goes on here.
+    /// Where the worker that delivers has a span already, that one goes on, with a link to the producer's.
+    ///
+    /// ```
+    /// # use std::{collections::HashMap, time::Duration};
+    /// use moneta_resilience::{BoxError, event::Source, golden};
+    /// # use tower::service_fn;
+    ///
+    /// #[derive(Clone)]
+    /// struct Message { headers: HashMap<String, String> }
+    ///
+    /// let worker = golden::consumer("invoices")
+    ///     .timeout(Duration::from_secs(30))
+    ///     .source(Source::new("kafka", "invoices").group("payments"))
+    ///     .headers(|m: &Message, name| m.headers.get(name).map(String::as_str))
+    /// #   .dead_letter(|_, _| async { Ok::<_, BoxError>(()) })
+    ///     // …
+    /// #   .service(service_fn(async |_: Message| Ok::<_, BoxError>(())));
+    /// # drop(worker);
+    /// ```
+    pub fn headers(
+        mut self,
+        header: impl for<'a> Fn(&'a M, &str) -> Option<&'a str> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.told.headers = Some(Arc::new(header));
+        self
     }
 
     /// Judges the results of the handler with `classifier` instead of [`ByHandler`]. That an error is marked
@@ -310,7 +348,8 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
         let policy = DeadLetterPolicy::new(dead_letter, rules.clone(), policy);
         let policy = FaultPolicy::new(ingress_faults.clone(), Unseen, observer.clone(), policy);
-        let policy = DeliveryTelemetryPolicy::new(observer.clone(), rules.redeliver_after, policy);
+        let policy =
+            DeliveryTelemetryPolicy::new(observer.clone(), settings.told, rules.redeliver_after, policy);
         let parts = Parts {
             profile: Profile::Consumer,
             observer,

@@ -68,6 +68,12 @@ mod keyed;
 mod keys;
 mod rules;
 mod telemetry;
+mod told;
+#[cfg(feature = "otel")]
+mod trace;
+#[cfg(not(feature = "otel"))]
+#[path = "no_trace.rs"]
+mod trace;
 
 pub use dead_letter::{DeadLetterPass, DeadLetterPolicy, StoreDeadLetter};
 pub use delivery::{Delivery, NotExecuted, Verdict, Why};
@@ -81,3 +87,4 @@ pub use telemetry::{DeliveryTelemetryPass, DeliveryTelemetryPolicy};
 
 pub(crate) use dead_letter::DeadLetter;
 pub(crate) use rules::{Deliveries, Rules};
+pub(crate) use told::Told;

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::Delivery;
+use super::{Delivery, told::Told, trace};
 use crate::{
     call::Call,
     class::Ending,
@@ -17,21 +17,22 @@ use crate::{
     event::{Event, Outcome},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
-    telemetry::{Side, Span, SpanEnd, Spans, outcome_of},
+    telemetry::{Prepared, Side, Span, SpanEnd, Spans, outcome_of},
 };
 
 /// Tells of each delivery once: how it ended for the queue and for the handler, and how long it took. The outermost policy of
 /// a consumer; whatever comes from further in, there is a [`Delivery`].
-pub struct DeliveryTelemetryPolicy<I> {
+pub struct DeliveryTelemetryPolicy<M, I> {
     observer: Observer,
+    told: Told<M>,
     spans: Spans,
     redeliver_after: Duration,
     inner: I,
 }
 
-impl<I> DeliveryTelemetryPolicy<I> {
-    pub(crate) fn new(observer: Observer, redeliver_after: Duration, inner: I) -> Self {
-        Self { spans: Spans::new(&observer, Side::Consumer), observer, redeliver_after, inner }
+impl<M, I> DeliveryTelemetryPolicy<M, I> {
+    pub(crate) fn new(observer: Observer, told: Told<M>, redeliver_after: Duration, inner: I) -> Self {
+        Self { spans: Spans::new(&observer, Side::Consumer), observer, told, redeliver_after, inner }
     }
 
     fn tell(
@@ -45,17 +46,20 @@ impl<I> DeliveryTelemetryPolicy<I> {
         let error = Side::Consumer.error_type(outcome, error);
         span.end(SpanEnd { outcome, error, now });
         let elapsed = now.saturating_duration_since(started);
+        if let Some(source) = self.told.source {
+            self.observer.emit(Event::MessageProcessed { source, error, elapsed });
+        }
         self.observer.emit(Event::CallFinished { outcome, elapsed });
     }
 }
 
 /// Tells of a delivery that panics before it has a pass.
-struct Panics<'a, I> {
-    policy: &'a DeliveryTelemetryPolicy<I>,
+struct Panics<'a, M, I> {
+    policy: &'a DeliveryTelemetryPolicy<M, I>,
     started: Instant,
 }
 
-impl<I> Drop for Panics<'_, I> {
+impl<M, I> Drop for Panics<'_, M, I> {
     fn drop(&mut self) {
         self.policy.tell(self.started, &mut Span::new(), Outcome::Panicked, None, Instant::now());
     }
@@ -67,15 +71,16 @@ pin_project! {
     pub struct DeliveryTelemetryPass<P> {
         // When the delivery started; taken when its end is told, so that it is told once whatever panics meanwhile.
         started: Option<Instant>,
+        prepared: Option<Box<Prepared>>,
         span: Span,
         #[pin]
         inner: P,
     }
 }
 
-impl<I> Sealed for DeliveryTelemetryPolicy<I> {}
+impl<M, I> Sealed for DeliveryTelemetryPolicy<M, I> {}
 
-impl<I, S, M> Lend<S, M> for DeliveryTelemetryPolicy<I>
+impl<M, I, S> Lend<S, M> for DeliveryTelemetryPolicy<M, I>
 where
     I: Lend<S, M>,
 {
@@ -84,9 +89,10 @@ where
     fn start(&self, call: Call, message: M) -> Self::Pass {
         // Further in, the message is cloned, and functions of the user are asked about it.
         let panics = Panics { policy: self, started: call.started };
+        let prepared = trace::prepare(&self.spans, &self.told, &call, &message);
         let inner = self.inner.start(call, message);
         mem::forget(panics);
-        DeliveryTelemetryPass { started: Some(call.started), span: Span::new(), inner }
+        DeliveryTelemetryPass { started: Some(call.started), prepared, span: Span::new(), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -102,7 +108,7 @@ where
     }
 }
 
-impl<I, S, M> Policy<S, M> for DeliveryTelemetryPolicy<I>
+impl<M, I, S> Policy<S, M> for DeliveryTelemetryPolicy<M, I>
 where
     I: Policy<S, M, Response = Delivery>,
 {
@@ -116,7 +122,7 @@ where
     ) -> Poll<Answer<Delivery>> {
         let pass = pass.project();
         if let Some(started) = *pass.started {
-            pass.span.begin(started, || Some(self.spans.plain(1)));
+            pass.span.begin(started, || pass.prepared.take().map(|prepared| *prepared));
         }
         let Answer { result, class, outcome, .. } =
             ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));

@@ -12,6 +12,8 @@ mod backend;
 mod capped;
 #[cfg(feature = "logs")]
 pub mod log;
+#[cfg(any(feature = "otel", feature = "metrics"))]
+mod messages;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "otel")]

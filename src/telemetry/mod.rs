@@ -64,12 +64,10 @@ mod tracer;
 pub use attempt::{AttemptTelemetryPass, AttemptTelemetryPolicy};
 pub use call::{CallTelemetryPass, CallTelemetryPolicy};
 pub use layer::{TelemetryFuture, TelemetryLayer, TelemetryService};
-#[cfg(feature = "http")]
-pub(crate) use span::Prepared;
 #[cfg(feature = "logs")]
 pub(crate) use span::current;
-pub(crate) use span::{Span, SpanEnd, Spans};
-#[cfg(all(feature = "http", feature = "otel"))]
+pub(crate) use span::{Prepared, Span, SpanEnd, Spans};
+#[cfg(feature = "otel")]
 pub(crate) use tracer::has_tracer;
 #[cfg(feature = "otel")]
 pub(crate) use tracer::scope;

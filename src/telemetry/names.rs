@@ -32,6 +32,11 @@ pub(crate) const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 pub(crate) const RPC_STATUS: &str = "rpc.response.status_code";
 pub(crate) const SERVER_ADDRESS: &str = "server.address";
 pub(crate) const SERVER_PORT: &str = "server.port";
+pub(crate) const MESSAGING_SYSTEM: &str = "messaging.system";
+pub(crate) const MESSAGING_OPERATION: &str = "messaging.operation.name";
+pub(crate) const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+pub(crate) const MESSAGING_DESTINATION: &str = "messaging.destination.name";
+pub(crate) const MESSAGING_GROUP: &str = "messaging.consumer.group.name";
 pub(crate) const SLO_NAME: &str = "slo.name";
 pub(crate) const SLO_RESULT: &str = "slo.result";
 pub(crate) const METRIC_OVERFLOW: &str = "otel.metric.overflow";
@@ -45,6 +50,12 @@ pub(crate) const HTTP_SERVER_DURATION: &str = "http.server.request.duration";
 pub(crate) const HTTP_CLIENT_DURATION: &str = "http.client.request.duration";
 pub(crate) const RPC_SERVER_DURATION: &str = "rpc.server.call.duration";
 pub(crate) const RPC_CLIENT_DURATION: &str = "rpc.client.call.duration";
+
+pub(crate) const MESSAGING_PROCESS_DURATION: &str = "messaging.process.duration";
+
+// Totals, added up one by one.
+
+pub(crate) const MESSAGING_CONSUMED: &str = "messaging.client.consumed.messages";
 
 // Sizes, recorded one by one.
 
@@ -124,6 +135,11 @@ mod tests {
             attribute::HTTP_REQUEST_RESEND_COUNT,
             attribute::HTTP_RESPONSE_STATUS_CODE,
             attribute::HTTP_ROUTE,
+            attribute::MESSAGING_CONSUMER_GROUP_NAME,
+            attribute::MESSAGING_DESTINATION_NAME,
+            attribute::MESSAGING_OPERATION_NAME,
+            attribute::MESSAGING_OPERATION_TYPE,
+            attribute::MESSAGING_SYSTEM,
             attribute::NETWORK_PROTOCOL_VERSION,
             attribute::RPC_METHOD,
             attribute::RPC_METHOD_ORIGINAL,
@@ -143,6 +159,8 @@ mod tests {
             metric::HTTP_SERVER_REQUEST_BODY_SIZE,
             metric::HTTP_SERVER_REQUEST_DURATION,
             metric::HTTP_SERVER_RESPONSE_BODY_SIZE,
+            metric::MESSAGING_CLIENT_CONSUMED_MESSAGES,
+            metric::MESSAGING_PROCESS_DURATION,
             metric::RPC_CLIENT_CALL_DURATION,
             metric::RPC_SERVER_CALL_DURATION,
         ];

@@ -61,13 +61,11 @@ impl Prepared {
     }
 
     /// Makes it a child of what came from the caller instead of the work that it is begun in.
-    #[cfg(feature = "http")]
     pub(crate) fn child_of(&mut self, parent: Context) {
         self.parent = Some(parent);
     }
 
     /// Adds a link to a span that is no ancestor.
-    #[cfg(feature = "http")]
     pub(crate) fn link(&mut self, context: opentelemetry::trace::SpanContext) {
         self.builder.links.get_or_insert_default().push(opentelemetry::trace::Link::with_context(context));
     }

@@ -53,7 +53,6 @@ pub(super) fn open(now: Instant, prepare: impl FnOnce() -> Option<Prepared>) -> 
 }
 
 /// Whether spans are made, as far as this thread knows.
-#[cfg(feature = "http")]
 pub(crate) fn has_tracer(now: Instant) -> bool {
     tracer(now).is_some()
 }

@@ -4,6 +4,8 @@
 
 #[cfg(all(feature = "http", feature = "logs", feature = "metrics"))]
 mod canaries;
+#[cfg(feature = "http")]
+mod consumer;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]

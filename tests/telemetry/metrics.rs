@@ -8,7 +8,7 @@ use futures::FutureExt;
 use moneta_resilience::{
     Class, Name, Registry,
     circuit_breaker::CircuitBreakerLayer,
-    event::{AttemptKind, CircuitState, Event, Outcome},
+    event::{AttemptKind, CircuitState, Event, Outcome, Source},
     fault::{Fault, Faults},
     golden, record,
     telemetry::TelemetryLayer,
@@ -64,6 +64,18 @@ impl Meters {
                 }
             }
         }
+        points
+    }
+
+    /// What is exported now under a name that has no pipeline.
+    fn shared(&self, name: &str) -> Vec<(String, u64)> {
+        self.exporter.reset();
+        self.provider.force_flush().unwrap();
+        let metrics = self.exporter.get_finished_metrics().unwrap();
+        let all = metrics.iter().flat_map(ResourceMetrics::scope_metrics).flat_map(ScopeMetrics::metrics);
+        let mut points: Vec<_> =
+            all.filter(|metric| metric.name() == name).flat_map(|metric| values(metric.data())).collect();
+        points.sort();
         points
     }
 
@@ -354,4 +366,33 @@ async fn a_stack_shows_its_states_and_what_its_layers_counted() {
     let points = meters.points(pipeline);
     assert_eq!(value(&points, "resilience.bulkhead.limit", ""), None, "nobody is there to be limited");
     assert_eq!(value(&points, "resilience.attempts", "attempt.type=retry"), Some(2), "totals stay");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_measured_by_the_conventions() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let worker = golden::consumer("metrics-messages")
+        .timeout(SECOND)
+        .source(Source::new("redis", "invoices").group("payments"))
+        .dead_letter(|_: bool, _| async { Ok::<_, BoxError>(()) })
+        .service(service_fn(
+            async |good: bool| if good { Ok(()) } else { Err(BoxError::from("no such account")) },
+        ));
+    for good in [true, true, false] {
+        _ = worker.deliver(good).await;
+    }
+    let labels = "messaging.consumer.group.name=payments,messaging.destination.name=invoices,\
+                  messaging.operation.name=process,messaging.system=redis";
+    let expected = vec![(format!("error.type=fault,{labels}"), 1), (labels.to_owned(), 2)];
+    assert_eq!(meters.shared("messaging.process.duration"), expected);
+    assert_eq!(meters.shared("messaging.client.consumed.messages"), expected);
+    let units = meters.units();
+    assert_eq!(units["messaging.process.duration"], "s");
+    assert_eq!(units["messaging.client.consumed.messages"], "{message}");
+    let points = meters.points("metrics-messages");
+    assert_eq!(value(&points, "resilience.deliveries", "result=ack"), Some(2));
+    assert_eq!(value(&points, "resilience.deliveries", "result=dead_lettered"), Some(1));
+    assert_eq!(value(&points, "resilience.dead_letters.failed", ""), Some(0));
 }

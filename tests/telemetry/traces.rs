@@ -68,6 +68,7 @@ pub(crate) fn words(span: &SpanData) -> Vec<String> {
     let kind = match span.span_kind {
         SpanKind::Server => "SERVER",
         SpanKind::Client => "CLIENT",
+        SpanKind::Consumer => "CONSUMER",
         _ => "INTERNAL",
     };
     let status = match &span.status {

@@ -32,6 +32,7 @@ use crate::{
 
 /// The layers of a consumer of messages `M`. `C` judges the results of its handler.
 pub type ConsumerPolicy<M, K = Off, C = ByHandler> = DeliveryTelemetryPolicy<
+    M,
     FaultPolicy<DeadLetterPolicy<M, TimeoutPolicy<<K as MessagesKeyedOrNot<M>>::Policy<Handled<C>>>>>,
 >;
 /// What stands round the handler of a consumer.

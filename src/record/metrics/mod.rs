@@ -4,6 +4,7 @@
 //! into nothing where it was made before there was a recorder, and into what nobody reads any more where an exporter
 //! drops series that were idle.
 
+mod messages;
 mod publish;
 mod requests;
 
@@ -14,7 +15,7 @@ use std::{
 
 use ::metrics::{Key, Label, Level, Metadata, with_recorder};
 
-use self::requests::Requests;
+use self::{messages::Messages, requests::Requests};
 use super::capped::Capped;
 use crate::{
     event::{Event, Outcome},
@@ -66,6 +67,7 @@ static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
 struct Metrics {
     pipelines: Capped<Name, Durations>,
     requests: Requests,
+    messages: Messages,
 }
 
 /// The histograms of a pipeline.
@@ -101,6 +103,7 @@ impl Default for Metrics {
         Self {
             pipelines: Capped::new(Registry::MAX_NAMES, Durations::new(Registry::OVERFLOW)),
             requests: Requests::default(),
+            messages: Messages::default(),
         }
     }
 }
@@ -129,6 +132,9 @@ impl Sink for Metrics {
                 self.record(pipeline, elapsed, |durations| &durations.attempts[outcome as usize]);
             }
             Event::BulkheadWaited { elapsed } => self.record(pipeline, elapsed, |durations| &durations.waits),
+            Event::MessageProcessed { source, error, elapsed } => {
+                self.messages.record(source, error, elapsed);
+            }
             _ => self.requests.record(event),
         }
     }

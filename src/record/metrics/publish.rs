@@ -5,7 +5,7 @@ use std::{
 
 use ::metrics::{Key, Label, Recorder, Unit, with_recorder};
 
-use super::{METADATA, METRICS, key, requests};
+use super::{METADATA, METRICS, key, messages, requests};
 use crate::{
     name::Name,
     record::totals::{EVENTS, Pipeline, STATES, TOTALS, WHOLE, pipelines, write_events},
@@ -70,6 +70,7 @@ fn describe(recorder: &dyn Recorder) {
     for (name, description) in DURATIONS {
         recorder.describe_histogram(name.into(), Some(Unit::Seconds), description.into());
     }
+    messages::describe(recorder);
     requests::describe(recorder);
 }
 

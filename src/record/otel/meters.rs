@@ -68,6 +68,13 @@ impl Meters {
     }
 }
 
+impl Histogram<f64> {
+    /// Records in the series that has these labels, which are looked up.
+    pub(super) fn record(&self, attributes: &[KeyValue], value: f64) {
+        self.instrument.record(value, attributes);
+    }
+}
+
 impl<T> Series<T> {
     pub(super) const fn new() -> Self {
         Self { bound: Bound::new() }

@@ -13,6 +13,7 @@ mod binding;
 #[path = "no_binding.rs"]
 mod binding;
 mod durations;
+mod messages;
 mod meters;
 mod requests;
 mod totals;
@@ -181,6 +182,10 @@ impl Local {
         let Instruments { durations, requests, .. } = &self.instruments;
         if let Event::RequestFinished { exchange, ended } = event {
             requests.record(&mut self.requests, exchange, ended);
+            return;
+        }
+        if let Event::MessageProcessed { source, error, elapsed } = *event {
+            requests.record_message(source, error, elapsed);
             return;
         }
         let address = pipeline.as_str().as_ptr().addr();

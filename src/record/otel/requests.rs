@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use opentelemetry::{
@@ -10,9 +11,12 @@ use opentelemetry::{
     metrics::{AsyncInstrument, Meter},
 };
 
-use super::meters::{Histogram, Meters, Series};
+use super::{
+    messages::Messages,
+    meters::{Histogram, Meters, Series},
+};
 use crate::{
-    event::{End, Ended, Event, Exchange, Protocol},
+    event::{End, Ended, Event, Exchange, Protocol, Source},
     record::{
         capped::Capped,
         requests::{self, Known, Label, MOST},
@@ -25,6 +29,7 @@ use crate::{
 pub(super) struct Requests {
     meters: Meters,
     kinds: [OnceLock<Kind>; 4],
+    messages: Messages,
 }
 
 struct Kind {
@@ -43,7 +48,11 @@ pub(super) struct Measured {
 
 impl Requests {
     pub(super) fn new(meters: Meters) -> Self {
-        Self { meters, kinds: Default::default() }
+        Self { meters, kinds: Default::default(), messages: Messages::new() }
+    }
+
+    pub(super) fn record_message(&self, source: Source, error: Option<&'static str>, elapsed: Duration) {
+        self.messages.record(&self.meters, source, error, elapsed.as_secs_f64());
     }
 
     pub(super) fn record(&self, known: &mut Known<Measured>, exchange: &Exchange, ended: &Ended) {
