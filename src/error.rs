@@ -234,6 +234,11 @@ impl KeyRefusal {
         matches!(self, Self::InProgress | Self::Unavailable).then_some(Duration::from_secs(1))
     }
 
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn rejected(self, by: &Name) -> Rejected {
+        Rejected { retry_after: self.come_again(), ..Rejected::new(by, Reason::IdempotencyKey(self)) }
+    }
+
     /// A text without characters that JSON would have to escape.
     const fn sentence(self) -> &'static str {
         match self {

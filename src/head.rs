@@ -18,6 +18,12 @@ pub struct Head<'a> {
 pub(crate) type RouteOf = dyn Fn(Head<'_>) -> Option<&'static str> + Send + Sync;
 
 impl<'a> Head<'a> {
+    /// The target as the caller wrote it, also behind a router that cuts off the prefix of what is nested in it.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn target(self) -> &'a Uri {
+        written(self.extensions).unwrap_or(self.uri)
+    }
+
     pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
@@ -42,4 +48,16 @@ impl<'a> Head<'a> {
     fn matched(self) -> Option<&'a str> {
         None
     }
+}
+
+/// What axum's routers note before they cut.
+#[cfg(all(feature = "idempotency", feature = "axum"))]
+fn written(extensions: &Extensions) -> Option<&Uri> {
+    extensions.get::<axum::extract::OriginalUri>().map(|original| &original.0)
+}
+
+/// No router is known in this build.
+#[cfg(all(feature = "idempotency", not(feature = "axum")))]
+fn written(_: &Extensions) -> Option<&Uri> {
+    None
 }

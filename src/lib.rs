@@ -17,6 +17,8 @@ pub mod event;
 mod facts;
 pub mod fallback;
 pub mod fault;
+#[cfg(feature = "grpc")]
+mod frame;
 pub mod golden;
 #[cfg(feature = "grpc")]
 pub mod grpc;

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tower::Service;
 
-use super::{HasTimeout, Server, ServerBody, ServerBuilder, ServerLayer, ServerPolicy};
+use super::{HasTimeout, KeyedOrNot, Off, Server, ServerBody, ServerBuilder, ServerLayer, ServerPolicy};
 use crate::{
     classify::ByCode,
     error::BoxError,
@@ -19,37 +19,40 @@ use crate::{
 };
 
 /// The golden path in front of a gRPC server; see [`ServerBuilder::grpc_layer`].
-pub type GrpcServerLayer = ServerLayer<ByCode>;
+pub type GrpcServerLayer<K = Off> = ServerLayer<ByCode, K>;
 /// A gRPC service with the golden path in front of it.
-pub type GrpcServer<S> = Server<S, ByCode>;
+pub type GrpcServer<S, K = Off> = Server<S, ByCode, K>;
 /// The future of a [`GrpcServer`].
-pub type GrpcServerFuture<S, B> =
-    RespondFuture<StackFuture<ServerPolicy<ByCode>, S, Request<B>>, Empty<Bytes>>;
+pub type GrpcServerFuture<S, B, K = Off> =
+    RespondFuture<StackFuture<ServerPolicy<ByCode, K>, S, Request<B>>, Empty<Bytes>>;
 
-impl<T> ServerBuilder<T> {
+impl<T, K> ServerBuilder<T, K> {
     /// The layer for tonic's `Server::layer`. However often it is applied, it is one stack with one state.
     ///
     /// Deadlines come in `grpc-timeout`, results are judged by [`ByCode`], and refusals are answers without a body whose
     /// headers hold the status: see [`grpc`](crate::grpc).
-    pub fn grpc_layer(self) -> GrpcServerLayer
+    pub fn grpc_layer(self) -> GrpcServerLayer<K>
     where
         T: HasTimeout,
+        K: KeyedOrNot,
     {
-        self.build(&Grpc, ByCode, |observer, policy| {
+        let over_grpc = self.with(|timeout, keys| (timeout, keys.over_grpc()));
+        over_grpc.build(&Grpc, ByCode, |observer, policy| {
             DeadlineHeaderPolicy::new(GRPC_TIMEOUT, observer, policy).reading(patience)
         })
     }
 }
 
-impl<S, B, RB> Service<Request<B>> for GrpcServer<S>
+impl<S, K, B, RB> Service<Request<B>> for GrpcServer<S, K>
 where
-    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    K: KeyedOrNot,
+    S: Service<Request<K::Body<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
-    ServerPolicy<ByCode>: Policy<S, Request<B>, Response = Response<ServerBody<RB>>>,
+    ServerPolicy<ByCode, K>: Policy<S, Request<B>, Response = Response<ServerBody<RB, K>>>,
 {
-    type Response = Response<RefusalBody<ServerBody<RB>>>;
+    type Response = Response<RefusalBody<ServerBody<RB, K>>>;
     type Error = Infallible;
-    type Future = GrpcServerFuture<S, B>;
+    type Future = GrpcServerFuture<S, B, K>;
 
     /// Always ready: the handler's own readiness is awaited inside the call, under its deadline.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {

@@ -24,6 +24,11 @@ pub trait KeyedOrNot: sealed::Sealed + Sized {
     #[doc(hidden)]
     fn over<I>(self, observer: Observer, inner: I) -> Self::Policy<I>;
 
+    /// The same over gRPC.
+    #[cfg(feature = "grpc")]
+    #[doc(hidden)]
+    fn over_grpc(self) -> Self;
+
     #[cfg(feature = "idempotency")]
     #[doc(hidden)]
     fn handle(&self) -> Option<IdempotencyHandle>;
@@ -39,6 +44,11 @@ impl KeyedOrNot for Off {
 
     fn over<I>(self, _observer: Observer, inner: I) -> I {
         inner
+    }
+
+    #[cfg(feature = "grpc")]
+    fn over_grpc(self) -> Self {
+        self
     }
 
     #[cfg(feature = "idempotency")]
@@ -58,6 +68,11 @@ impl<St: Store> KeyedOrNot for IdempotencyLayer<St> {
 
     fn over<I>(self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St, Http> {
         IdempotencyLayer::over(&self, observer, inner)
+    }
+
+    #[cfg(feature = "grpc")]
+    fn over_grpc(self) -> Self {
+        IdempotencyLayer::over_grpc(self)
     }
 
     fn handle(&self) -> Option<IdempotencyHandle> {

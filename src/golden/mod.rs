@@ -30,7 +30,7 @@
 //! | circuit breaker | – | on | – |
 //! | throttle | – | off | – |
 //! | rate limit (feature `rate-limit`) | off | off | – |
-//! | idempotency (feature `idempotency`, of servers over HTTP) | off | – | off |
+//! | idempotency (feature `idempotency`) | off | – | off |
 //! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms | 64 at once, the others wait |
 //! | fault hook | disarmed | disarmed | disarmed, and another at the ingress |
 //! | wire headers (HTTP, gRPC) | the deadline is read | the deadline that is left and the number of the attempt are written | – |

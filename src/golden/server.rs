@@ -138,7 +138,7 @@ impl<T, K> ServerBuilder<T, K> {
     }
 
     /// Runs each `Idempotency-Key` once, and keeps in `store` what came of it: see
-    /// [`idempotency::http`](crate::idempotency::http). Off unless said.
+    /// [`idempotency::http`](crate::idempotency::http), also for gRPC. Off unless said.
     ///
     /// Of a request with a key, the timeout answers its caller, and the handler runs on; only the
     /// [run limit](crate::idempotency::IdempotencyLayer::run_limit) drops it. It keeps its place in the bulkhead until it has
@@ -168,7 +168,7 @@ impl<T, K> ServerBuilder<T, K> {
         self.with(|timeout, _| (timeout, layer))
     }
 
-    fn with<U, L>(self, choices: impl FnOnce(T, K) -> (U, L)) -> ServerBuilder<U, L> {
+    pub(super) fn with<U, L>(self, choices: impl FnOnce(T, K) -> (U, L)) -> ServerBuilder<U, L> {
         let (timeout, keys) = choices(self.timeout, self.keys);
         ServerBuilder {
             timeout,

@@ -42,6 +42,11 @@
 //! For that the messages of a call are recorded while they stream, up to 64 KiB, as in
 //! [`RecordBody`](crate::http::RecordBody), until its answer is there; without retries they are not.
 //!
+//! # Idempotency keys
+//!
+//! With feature `idempotency`, [`ServerBuilder::idempotency`](crate::golden::ServerBuilder) goes for gRPC as for HTTP: a unary call with
+//! the metadata `idempotency-key` is run once, and its message and status are given again to the byte. See `docs/idempotency.md`.
+//!
 //! # Telemetry
 //!
 //! By the conventions of OpenTelemetry: a SERVER span for each call of a server, and one CLIENT span for each call of a client

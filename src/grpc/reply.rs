@@ -1,7 +1,9 @@
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
+
+use crate::frame::framed;
 
 /// A good answer with one message, already encoded: what the fallback of a gRPC client gives.
 ///
@@ -26,14 +28,8 @@ use tonic::body::Body;
 /// # drop(quotes); }
 /// ```
 pub fn reply(message: impl Into<Bytes>) -> Response<Body> {
-    let message = message.into();
-    let length = u32::try_from(message.len()).expect("a gRPC message is shorter than 4 GiB");
-    let mut frame = BytesMut::with_capacity(5 + message.len());
-    frame.put_u8(0); // Not compressed.
-    frame.put_u32(length);
-    frame.put(message);
     let trailers = HeaderMap::from_iter([(tonic::Status::GRPC_STATUS, HeaderValue::from_static("0"))]);
-    let body = Full::new(frame.freeze()).with_trailers(async { Some(Ok(trailers)) });
+    let body = Full::new(framed(&message.into())).with_trailers(async { Some(Ok(trailers)) });
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     classify::{ByError, Classify},
-    error::{BoxError, KeyRefusal, Reason, Rejected},
+    error::{BoxError, KeyRefusal},
     name::Name,
     policy::{Answer, sealed::Sealed},
 };
@@ -65,7 +65,7 @@ impl<St: Store, T> IdempotencyLayer<St, By<T>> {
     /// Keeps in `store` what came of the requests of any service, as `known` [identifies](Identify) them and
     /// [replays](Replay) what came of them.
     ///
-    /// Refusals are a [`Rejected`] with the reason [`IdempotencyKey`](Reason::IdempotencyKey).
+    /// Refusals are a [`Rejected`](crate::Rejected) with the reason [`IdempotencyKey`](crate::Reason::IdempotencyKey).
     pub fn by(store: St, known: T) -> Self {
         Self::over_face(store, By { known })
     }
@@ -119,12 +119,7 @@ where
     }
 
     fn refuse(&self, by: &Name, refusal: KeyRefusal) -> Result<T::Response, BoxError> {
-        let rejected = Rejected::new(by, Reason::IdempotencyKey(refusal));
-        Err(match refusal.come_again() {
-            Some(wait) => rejected.retry_after_some(wait),
-            None => rejected,
-        }
-        .into())
+        Err(refusal.rejected(by).into())
     }
 
     fn judged(&self, result: Result<T::Response, BoxError>) -> Answer<T::Response> {

@@ -78,6 +78,13 @@ pub(crate) enum Reply<T> {
     Panicked(Box<dyn Any + Send>),
 }
 
+impl<St> Keeper<St> {
+    /// The same rules and records, for a layer of which nothing runs yet.
+    pub(super) fn anew(&self) -> Self {
+        Self { running: Running::new(), ..self.clone() }
+    }
+}
+
 impl<St: Store> Keeper<St> {
     /// Does `work` once, or says why not. `work` gets no claim when the store is not there and it is to be done all the same.
     pub(crate) async fn run<T, W, F>(

@@ -116,13 +116,22 @@ impl<St: Store, F> IdempotencyLayer<St, F> {
     }
 
     fn keeper(self, change: impl FnOnce(&mut Keeper<St>)) -> Self {
-        let mut keeper = self.policy.keeper.clone();
+        let mut keeper = self.policy.keeper.anew();
         change(&mut keeper);
         Self::with(keeper, Arc::clone(&self.policy.face))
     }
 
-    /// The same layer with other rules of its face.
+    /// A layer with other rules of its face. What runs under the one before it is not its own.
     pub(crate) fn face(self, change: impl FnOnce(&mut F)) -> Self
+    where
+        F: Clone,
+    {
+        let keeper = self.policy.keeper.anew();
+        Self::with(keeper, self.translated(change).policy.face.clone())
+    }
+
+    /// The same layer in another dialect.
+    pub(super) fn translated(self, change: impl FnOnce(&mut F)) -> Self
     where
         F: Clone,
     {
@@ -131,9 +140,7 @@ impl<St: Store, F> IdempotencyLayer<St, F> {
         Self::with(self.policy.keeper.clone(), Arc::new(face))
     }
 
-    /// A new layer: what runs under another one is not its own.
     fn with(keeper: Keeper<St>, face: Arc<F>) -> Self {
-        let keeper = Keeper { running: Running::new(), ..keeper };
         Self { policy: Arc::new(IdempotencyPolicy::new(keeper, face, Leaf::default())) }
     }
 }

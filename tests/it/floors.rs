@@ -37,8 +37,8 @@ const FLOORS: [&[&str]; 6] = [
     ],
     // What the patterns are made of.
     &[
-        "budget", "call", "classify", "head", "key", "keyed", "latency", "policy", "problem", "registry",
-        "repeat", "spawn", "timer", "window",
+        "budget", "call", "classify", "frame", "head", "key", "keyed", "latency", "policy", "problem",
+        "registry", "repeat", "spawn", "timer", "window",
     ],
     // The patterns, one folder each.
     &[

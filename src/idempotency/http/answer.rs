@@ -6,12 +6,15 @@ use http::{
     header::{self},
 };
 
-use super::body::ReadBody;
+use super::{
+    body::ReadBody,
+    dialect::{Dialect, Plain},
+};
 use crate::idempotency::Outcome;
 
 /// The headers that are kept. All others belong to the one exchange that they were sent in: cookies, challenges, dates, what is
 /// said about the connection, the trace, or a quota.
-const KEPT: [HeaderName; 8] = [
+pub(super) const KEPT: [HeaderName; 8] = [
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
@@ -23,10 +26,11 @@ const KEPT: [HeaderName; 8] = [
 ];
 
 /// What is dropped from trailers, which otherwise are kept: a protocol says in them how a call ended.
-const DROPPED: [&str; 16] = [
+const DROPPED: [&str; 17] = [
     "authentication-info",
     "connection",
     "date",
+    "grpc-retry-pushback-ms",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authentication-info",
@@ -74,10 +78,11 @@ pub struct AnswerTooOld;
 impl KeptAnswer {
     /// What is kept of this answer.
     pub fn of(answer: &Response<Bytes>) -> Self {
-        Self::new(answer.status(), answer.headers(), answer.body().clone(), None)
+        Self::new(&Plain, answer.status(), answer.headers(), answer.body().clone(), None)
     }
 
     pub(super) fn new(
+        dialect: &dyn Dialect,
         status: StatusCode,
         headers: &HeaderMap,
         body: Bytes,
@@ -85,7 +90,7 @@ impl KeptAnswer {
     ) -> Self {
         Self {
             status,
-            headers: only(headers, |name| KEPT.contains(name)),
+            headers: only(headers, |name| dialect.keeps(headers, name)),
             trailers: trailers.map(|trailers| only(trailers, may_be_kept)),
             body,
         }
@@ -171,7 +176,7 @@ fn only(fields: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     )
 }
 
-fn may_be_kept(name: &HeaderName) -> bool {
+pub(super) fn may_be_kept(name: &HeaderName) -> bool {
     let name = name.as_str();
     !DROPPED.contains(&name) && !name.starts_with("ratelimit") && !name.starts_with("x-ratelimit")
 }
@@ -224,7 +229,8 @@ mod tests {
             trailers.insert(name, HeaderValue::from_static("0"));
         }
         for given in [None, Some(HeaderMap::new()), Some(trailers)] {
-            let kept = KeptAnswer::new(StatusCode::OK, &HeaderMap::new(), Bytes::new(), given.as_ref());
+            let kept =
+                KeptAnswer::new(&Plain, StatusCode::OK, &HeaderMap::new(), Bytes::new(), given.as_ref());
             let back = again(kept).trailers;
             assert_eq!(back.is_some(), given.is_some());
             if let Some(back) = back.filter(|back| !back.is_empty()) {

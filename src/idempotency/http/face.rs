@@ -5,18 +5,18 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
-    header::{AUTHORIZATION, CONTENT_TYPE, LINK},
+    header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 
 use super::{
     answer::KeptAnswer,
     body::{KeyedBody, ReadBody},
+    dialect::{Dialect, Plain},
     key::{InvalidKey, key_of},
 };
 use crate::{
-    classify::{ByStatus, Classify},
     error::{BoxError, KeyRefusal},
     head::Head,
     idempotency::{
@@ -25,7 +25,6 @@ use crate::{
     },
     name::Name,
     policy::{Answer, sealed::Sealed},
-    problem::key_problem,
 };
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -55,12 +54,14 @@ pub enum OnServerError {
 type Of<T> = Arc<dyn Fn(Head<'_>) -> T + Send + Sync>;
 type Meaning = Arc<dyn Fn(Head<'_>, &[u8]) -> Vec<u8> + Send + Sync>;
 
-/// Keys that come over HTTP, and the rules for them.
+/// Keys that come over HTTP, or over gRPC, and the rules for them.
 #[derive(Clone)]
 pub struct Http {
+    pub(super) dialect: &'static dyn Dialect,
     pub(super) need: Of<Need>,
     pub(super) scope: Of<Vec<u8>>,
-    pub(super) operation: Of<Vec<u8>>,
+    /// What a key is for; by default what the dialect says.
+    pub(super) operation: Option<Of<Vec<u8>>>,
     /// What a request means; by default its method, target, content type and body.
     pub(super) meaning: Option<Meaning>,
     pub(super) strict: bool,
@@ -74,9 +75,10 @@ pub struct Http {
 impl Default for Http {
     fn default() -> Self {
         Self {
+            dialect: &Plain,
             need: Arc::new(|head| needed_by(head.method, Need::Optional)),
             scope: Arc::new(|head| credentials(head.headers)),
-            operation: Arc::new(|head| format!("{} {}", head.method, head.uri.path()).into()),
+            operation: None,
             meaning: None,
             strict: false,
             max_request: 1024 * 1024,
@@ -125,15 +127,18 @@ where
 
     async fn keep(&self, response: Response<RB>) -> Result<(Response<ReadBody>, Ended), BoxError> {
         let (head, body) = response.into_parts();
-        let long = is_stream(&head.headers) || body.size_hint().lower() > self.max_answer as u64;
-        let read = if long { unread(body) } else { read_up_to(body, self.max_answer).await? };
-        let ended = if head.status.is_server_error() && self.on_server_error == OnServerError::Reexecute {
+        let long =
+            self.dialect.is_endless(&head.headers) || body.size_hint().lower() > self.max_answer as u64;
+        let read = if long { unread(body) } else { self.read_up_to(body, self.max_answer).await? };
+        let trailers = read.trailers.as_ref();
+        let undone = || self.dialect.has_failed(head.status, &head.headers, trailers);
+        let ended = if self.on_server_error == OnServerError::Reexecute && undone() {
             Ended::NotRun
         } else if read.rest.is_some() {
             Ended::Done(Outcome::Tombstone)
         } else {
-            let trailers = read.trailers.as_ref();
-            Ended::Done(KeptAnswer::new(head.status, &head.headers, read.data.clone(), trailers).into())
+            let data = read.data.clone();
+            Ended::Done(KeptAnswer::new(self.dialect, head.status, &head.headers, data, trailers).into())
         };
         Ok((Response::from_parts(head, read), ended))
     }
@@ -149,20 +154,12 @@ where
         Some(Ok(response))
     }
 
-    fn refuse(&self, _by: &Name, refusal: KeyRefusal) -> Result<Response<ReadBody>, BoxError> {
-        let response = key_problem(refusal, refusal.come_again());
-        let mut response = response.map(|body| ReadBody {
-            data: body.into_inner().expect("a problem has a body"),
-            ..ReadBody::default()
-        });
-        if let (KeyRefusal::Missing, Some(link)) = (refusal, &self.documentation) {
-            response.headers_mut().insert(LINK, link.clone());
-        }
-        Ok(response)
+    fn refuse(&self, by: &Name, refusal: KeyRefusal) -> Result<Response<ReadBody>, BoxError> {
+        self.dialect.refuse(by, refusal, self.documentation.as_ref())
     }
 
     fn judged(&self, result: Result<Response<ReadBody>, BoxError>) -> Answer<Response<ReadBody>> {
-        let class = ByStatus.classify(result.as_ref());
+        let class = self.dialect.class(result.as_ref());
         Answer::judged(result, class)
     }
 
@@ -183,7 +180,13 @@ impl Http {
             return Ok(None);
         }
         match key_of(head.headers, self.strict) {
-            Ok(Some(key)) => Ok(Some(Identity::of(&(self.scope)(head), &(self.operation)(head), &key))),
+            Ok(Some(key)) => {
+                let operation = match &self.operation {
+                    Some(operation) => operation(head),
+                    None => self.dialect.operation(head),
+                };
+                Ok(Some(Identity::of(&(self.scope)(head), &operation, &key)))
+            }
             Ok(None) if need == Need::Optional => Ok(None),
             Ok(None) => Err(KeyRefusal::Missing),
             Err(InvalidKey) => Err(KeyRefusal::Invalid),
@@ -193,19 +196,38 @@ impl Http {
     /// Reads the body of a request, as far as it may go.
     async fn read_body<B>(&self, body: B) -> Result<ReadBody, KeyRefusal>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         if body.size_hint().lower() > self.max_request as u64 {
             return Err(KeyRefusal::TooLarge);
         }
-        match Limited::new(body, self.max_request).collect().await {
-            Ok(collected) => {
-                let trailers = collected.trailers().cloned();
-                Ok(ReadBody { data: collected.to_bytes(), trailers, rest: None })
-            }
-            Err(error) if error.is::<LengthLimitError>() => Err(KeyRefusal::TooLarge),
+        match self.read_up_to(body, self.max_request).await {
+            Ok(read) if read.rest.is_none() => Ok(read),
+            Ok(read) if read.data.len() > self.max_request => Err(KeyRefusal::TooLarge),
+            Ok(_) => Err(KeyRefusal::Streamed),
             Err(_) => Err(KeyRefusal::Unreadable),
         }
+    }
+
+    /// Reads a body to its end, or until it is known to be too long or more than one message. What there is beyond that is left.
+    async fn read_up_to<B>(&self, body: B, limit: usize) -> Result<ReadBody, BoxError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let mut body = Box::pin(body);
+        let (mut data, mut trailers) = (BytesMut::new(), None);
+        while let Some(frame) = body.frame().await {
+            match frame.map_err(Into::into)?.into_data() {
+                Ok(chunk) => {
+                    data.extend_from_slice(&chunk);
+                    if data.len() > limit || self.dialect.has_another(&data) {
+                        return Ok(ReadBody { data: data.freeze(), trailers, ..unread(body) });
+                    }
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(ReadBody { data: data.freeze(), trailers, rest: None })
     }
 
     fn fingerprint(&self, request: &Request<ReadBody>) -> Fingerprint {
@@ -214,7 +236,7 @@ impl Http {
         if let Some(meaning) = &self.meaning {
             return Fingerprint::of([&meaning(head, body)[..]]);
         }
-        let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let target = head.target().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
         let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         Fingerprint::of([head.method.as_str().as_bytes(), target.as_bytes(), content_type, body])
     }
@@ -231,38 +253,10 @@ fn credentials(headers: &HeaderMap) -> Vec<u8> {
     lines.flat_map(|line| [&(line.len() as u64).to_be_bytes()[..], line].concat()).collect()
 }
 
-/// An answer that has no end to wait for.
-fn is_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    media_type.eq_ignore_ascii_case("text/event-stream")
-}
-
 /// In a box only to be named: this is the rest of a body that was longer than what is read.
 fn unread<B>(body: B) -> ReadBody
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     ReadBody { rest: Some(body.map_err(Into::into).boxed_unsync()), ..ReadBody::default() }
-}
-
-async fn read_up_to<B>(body: B, limit: usize) -> Result<ReadBody, BoxError>
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let mut body = Box::pin(body);
-    let (mut data, mut trailers) = (BytesMut::new(), None);
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(Into::into)?.into_data() {
-            Ok(chunk) => {
-                let long = chunk.len() > limit - data.len();
-                data.extend_from_slice(&chunk);
-                if long {
-                    return Ok(ReadBody { data: data.freeze(), trailers, ..unread(body) });
-                }
-            }
-            Err(frame) => trailers = frame.into_trailers().ok(),
-        }
-    }
-    Ok(ReadBody { data: data.freeze(), trailers, rest: None })
 }

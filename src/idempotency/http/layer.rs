@@ -19,6 +19,7 @@ impl<St: Store> IdempotencyLayer<St> {
     }
 
     /// Refuses POST and PATCH requests without a key, with a link to `documentation`, an absolute URL that says how to make one.
+    /// Over gRPC, where each call is a POST, the status has no link.
     ///
     /// # Panics
     ///
@@ -53,13 +54,14 @@ impl<St: Store> IdempotencyLayer<St> {
         self.face(|face| face.scope = Arc::new(move |head| scope(head).as_ref().to_vec()))
     }
 
-    /// Says what the key is for; by default the method and the path. With a route in the place of the path, a key that is used
-    /// again for another resource of that route is refused as a mismatch.
+    /// Says what the key is for; by default the method and the path, over gRPC the full method. With a route in the place of the
+    /// path, a key that is used again for another resource of that route is refused as a mismatch. Whatever it is, it must stay
+    /// the same as long as answers are kept: under another one each of them would be made again.
     pub fn operation<K: AsRef<[u8]>>(
         self,
         operation: impl Fn(Head<'_>) -> K + Send + Sync + 'static,
     ) -> Self {
-        self.face(|face| face.operation = Arc::new(move |head| operation(head).as_ref().to_vec()))
+        self.face(|face| face.operation = Some(Arc::new(move |head| operation(head).as_ref().to_vec())))
     }
 
     /// Says what a request means, from its head and its body: two requests under one key must mean the same. By default they must

@@ -21,8 +21,14 @@
 //! # Whose key it is
 //!
 //! A key belongs to its caller. By default that is whoever sends the same `Authorization`; where tokens change between two
-//! tries, say who it is with [`scope`](IdempotencyLayer::scope). It belongs to an operation, too: the method and the path, or
-//! what [`operation`](IdempotencyLayer::operation) makes of them.
+//! tries, say who it is with [`scope`](IdempotencyLayer::scope). It belongs to an operation, too: the method and the path as
+//! the caller wrote it (behind nested routers of axum, with feature `axum`), or what
+//! [`operation`](IdempotencyLayer::operation) makes of them.
+//!
+//! # gRPC
+//!
+//! With `ServerBuilder::grpc_layer` (feature `grpc`) the same layer is one of unary calls: the key stands in the
+//! metadata, refusals are statuses, and the operation is the full method. `docs/idempotency.md` has the table.
 //!
 //! # The handler
 //!
@@ -81,7 +87,10 @@
 
 mod answer;
 mod body;
+mod dialect;
 mod face;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod key;
 mod layer;
 #[cfg(test)]

@@ -398,6 +398,7 @@ mod grpc {
 mod idempotency {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use ::http::{Request, Response};
     use bytes::Bytes;
     use moneta_resilience::{
         KeyRefusal,
@@ -454,5 +455,37 @@ mod idempotency {
             a_panic_inside_wedges_nothing
             the_services_error_passes_unchanged
         ]
+    );
+    contract!(
+        golden_server,
+        Contract::with(
+            golden::server("contract").timeout(LIMIT).bulkhead(8).idempotency(MemoryStore::new()).layer(),
+            || Request::new(String::new()),
+            || Response::new(String::new()),
+            |answer| answer.status().is_success(),
+        )
+        .answers_failures()
+        .always_ready()
+        .ends_by(LIMIT)
+        .refuses(After::Pending(8), true)
+    );
+
+    #[cfg(feature = "grpc")]
+    contract!(
+        golden_grpc_server,
+        Contract::with(
+            golden::server("contract")
+                .timeout(LIMIT)
+                .bulkhead(8)
+                .idempotency(MemoryStore::new())
+                .grpc_layer(),
+            || Request::new(String::new()),
+            || Response::new(String::new()),
+            |answer| !answer.headers().contains_key("grpc-status"),
+        )
+        .answers_failures()
+        .always_ready()
+        .ends_by(LIMIT)
+        .refuses(After::Pending(8), true)
     );
 }

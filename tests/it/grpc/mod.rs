@@ -5,6 +5,8 @@
 mod answers;
 mod client;
 mod hops;
+#[cfg(feature = "idempotency")]
+mod keys;
 mod loopback;
 mod server;
 mod verdicts;

@@ -149,10 +149,17 @@ where
         path: &'static str,
         request: Request<String>,
     ) -> Result<String, Status> {
+        Ok(text(self.unary(path, request).await?.get_ref()))
+    }
+
+    /// The answer with its metadata.
+    pub(super) async fn unary(
+        &mut self,
+        path: &'static str,
+        request: Request<String>,
+    ) -> Result<Response<Bytes>, Status> {
         self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        let path = PathAndQuery::from_static(path);
-        let answer = self.0.unary(request.map(Bytes::from), path, Plain).await?;
-        Ok(text(answer.get_ref()))
+        self.0.unary(request.map(Bytes::from), PathAndQuery::from_static(path), Plain).await
     }
 
     /// A stream of messages for a stream of messages.
@@ -270,7 +277,7 @@ where
 }
 
 /// Serves over the loopback as services do it: `Server::layer` and `add_service`.
-pub(super) async fn over_loopback<S>(quotes: S, layer: moneta_resilience::golden::GrpcServerLayer) -> Channel
+pub(super) async fn over_loopback<S, L, B>(quotes: S, layer: L) -> Channel
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>
         + NamedService
@@ -278,6 +285,16 @@ where
         + Send
         + Sync
         + 'static,
+    L: Layer<Routes> + Clone + Send + 'static,
+    L::Service: Service<
+            http::Request<Body>,
+            Response = http::Response<B>,
+            Error: Into<tower::BoxError> + Send,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,6 +1,6 @@
 //! Which requests are the same one.
 
-use axum::body::Body;
+use axum::{Router, body::Body, routing::post_service};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, StreamBody};
 use moneta_resilience::idempotency::{
@@ -191,6 +191,47 @@ async fn a_path_is_an_operation_of_its_own() {
     send(&app, of("/reserve")).await.is(200, "payment 1");
     send(&app, of("/capture")).await.is(200, "payment 2");
     send(&app, of("/reserve")).await.replays(200, "payment 1");
+}
+
+/// A payment, refund or whatever stands under this path, with one key and one body.
+fn to(path: &str) -> Request<Body> {
+    let mut request = pay("k1");
+    *request.uri_mut() = path.parse().unwrap();
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_resources_of_a_route_never_answer_for_each_other() {
+    let runs = Runs::default();
+    let close = post_service(app(layer(), counting(&runs)));
+    let app = Router::new().route("/accounts/{id}/close", close);
+    send(&app, to("/accounts/1/close")).await.is(200, "payment 1");
+    send(&app, to("/accounts/2/close")).await.is(200, "payment 2");
+    send(&app, to("/accounts/1/close")).await.replays(200, "payment 1");
+    send(&app, to("/accounts/2/close")).await.replays(200, "payment 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_can_be_renamed_while_answers_are_kept() {
+    let (runs, layer) = (Runs::default(), layer());
+    for route in ["/accounts/{id}/close", "/accounts/{account}/close", "/{*rest}"] {
+        let service = post_service(app(layer.clone(), counting(&runs)));
+        let app = Router::new().route(route, service);
+        assert_eq!(send(&app, to("/accounts/1/close")).await.body, "payment 1");
+    }
+    assert_eq!(runs.count(), 1);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn two_services_nested_in_a_router_never_answer_for_each_other() {
+    let (runs, layer) = (Runs::default(), layer());
+    let nested = || app(layer.clone(), counting(&runs));
+    let app = Router::new().nest_service("/payments", nested()).nest_service("/refunds", nested());
+    send(&app, to("/payments/create")).await.is(200, "payment 1");
+    send(&app, to("/refunds/create")).await.is(200, "payment 2");
+    send(&app, to("/payments/create")).await.replays(200, "payment 1");
+    send(&app, to("/refunds/create")).await.replays(200, "payment 2");
 }
 
 #[tokio::test(start_paused = true)]
