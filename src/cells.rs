@@ -222,7 +222,8 @@ fn index(event: &Event) -> Option<usize> {
         | Event::RequestStarted { .. }
         | Event::RequestFinished { .. }
         | Event::MessageProcessed { .. }
-        | Event::BudgetAlert { .. } => return None,
+        | Event::BudgetAlert { .. }
+        | Event::StoreAsked { .. } => return None,
         Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
         Event::AttemptFinished { kind, .. } => ATTEMPTS + kind as usize,
         Event::RetryScheduled { .. } => RETRIES_SCHEDULED,

@@ -1,16 +1,18 @@
 //! What a layer tells, and nobody knows to whom: small [`Event`]s, and the closed sets of words in them.
 
 mod exchange;
+mod idempotency;
 mod source;
 mod words;
 
 use std::time::Duration;
 
 pub use exchange::{End, Ended, Exchange, Protocol};
+pub use idempotency::{IdempotencyResult, StoreOperation, StoreResult};
 pub use source::Source;
 pub use words::{
-    AttemptKind, BreakerResult, CircuitState, DeliveryResult, FaultKind, GaveUp, HedgeResult,
-    IdempotencyResult, Outcome, RateLimitResult, RetryResult, Severity,
+    AttemptKind, BreakerResult, CircuitState, DeliveryResult, FaultKind, GaveUp, HedgeResult, Outcome,
+    RateLimitResult, RetryResult, Severity,
 };
 
 use crate::error::Reason;
@@ -170,6 +172,15 @@ pub enum Event {
     },
     /// A message could not be set aside: the dead letter failed.
     DeadLetterFailed,
+    /// A store of idempotency keys was asked. It is told and not counted.
+    StoreAsked {
+        /// For what.
+        operation: StoreOperation,
+        /// What it did.
+        result: StoreResult,
+        /// Time from the question to its answer, or to when it was given up.
+        elapsed: Duration,
+    },
     /// A deadline from outside could not be read and was ignored.
     DeadlineMalformed,
     /// A priority from outside could not be read and was ignored.

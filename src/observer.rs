@@ -32,8 +32,10 @@ impl Interest {
     pub const OTHER: Self = Self(16);
     /// Starts and ends of requests over a wire, and ends of messages off a queue.
     pub const REQUESTS: Self = Self(32);
+    /// What stores of idempotency keys were asked.
+    pub const STORES: Self = Self(64);
     /// All events.
-    pub const ALL: Self = Self(63);
+    pub const ALL: Self = Self(127);
 
     const fn of(event: &Event) -> Self {
         match event {
@@ -44,6 +46,7 @@ impl Interest {
             Event::RequestStarted { .. } | Event::RequestFinished { .. } | Event::MessageProcessed { .. } => {
                 Self::REQUESTS
             }
+            Event::StoreAsked { .. } => Self::STORES,
             _ => Self::OTHER,
         }
     }

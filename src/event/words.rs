@@ -346,56 +346,6 @@ impl RateLimitResult {
     }
 }
 
-/// What became of a call that carried an idempotency key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum IdempotencyResult {
-    /// The handler ran, and what came of it is kept.
-    Executed,
-    /// The answer of an earlier call was given again.
-    Replayed,
-    /// An earlier call is still being worked on.
-    Conflict,
-    /// The key had been used for another request.
-    Mismatch,
-    /// Nobody knows what came of it, or of the earlier call.
-    InDoubt,
-    /// The handler ran, and had lost its claim by the end.
-    Fenced,
-    /// The handler did not run: the store was not there or full, or the call was refused further in.
-    Rejected,
-    /// The handler ran without a claim, because the store was not there.
-    Bypassed,
-}
-
-impl IdempotencyResult {
-    /// All results.
-    pub const ALL: [Self; 8] = [
-        Self::Executed,
-        Self::Replayed,
-        Self::Conflict,
-        Self::Mismatch,
-        Self::InDoubt,
-        Self::Fenced,
-        Self::Rejected,
-        Self::Bypassed,
-    ];
-
-    /// A stable identifier, fit for metric labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Executed => "executed",
-            Self::Replayed => "replayed",
-            Self::Conflict => "conflict",
-            Self::Mismatch => "mismatch",
-            Self::InDoubt => "in_doubt",
-            Self::Fenced => "fenced",
-            Self::Rejected => "rejected",
-            Self::Bypassed => "bypassed",
-        }
-    }
-}
-
 /// What a fault hook did to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -6,9 +6,13 @@ use tokio::sync::watch;
 
 use super::{
     CompleteIn, Fingerprint, Identity, Outcome, Owner, Sealer, Store, StoreError, digest::digest,
-    seal::sealed,
+    seal::sealed, store::told,
 };
-use crate::sync::{AtomicBool, Ordering};
+use crate::{
+    event::StoreOperation,
+    observer::Observer,
+    sync::{AtomicBool, Ordering},
+};
 
 tokio::task_local! {
     /// That of the message that is handled.
@@ -28,6 +32,7 @@ struct Held {
     retention: Duration,
     store: Arc<dyn Checkpoints>,
     sealer: Option<Arc<dyn Sealer>>,
+    observer: Observer,
     lost: watch::Sender<bool>,
     not_executed: AtomicBool,
     completed_in: AtomicBool,
@@ -60,12 +65,14 @@ impl Claim {
         retention: Duration,
         store: &Arc<St>,
         sealer: Option<Arc<dyn Sealer>>,
+        observer: Observer,
     ) -> Self {
         let held = Held {
             grant,
             retention,
             store: Arc::clone(store) as Arc<dyn Checkpoints>,
             sealer,
+            observer,
             lost: watch::Sender::new(false),
             not_executed: AtomicBool::new(false),
             completed_in: AtomicBool::new(false),
@@ -126,7 +133,8 @@ impl Claim {
     ///
     /// As [`Store::checkpoint`].
     pub async fn checkpoint(&self, phase: u32) -> Result<(), StoreError> {
-        self.held.store.checkpoint(self.held.grant.id, self.held.grant.owner, phase).await
+        let noted = self.held.store.checkpoint(self.held.grant.id, self.held.grant.owner, phase);
+        told(&self.held.observer, StoreOperation::Checkpoint, noted).await
     }
 
     /// A key for a downstream call, the same in every run of this request: 64 hexadecimal digits that depend on the key, the
@@ -168,7 +176,9 @@ impl Claim {
         // Before it is tried: also an attempt that failed, or was dropped, may have been committed.
         self.held.completed_in.store(true, Ordering::Release);
         let outcome = sealed(self.held.sealer.as_ref(), self.held.grant.id, answer.into());
-        store.complete_in(tx, self.held.grant.id, self.held.grant.owner, outcome, self.held.retention).await
+        let Grant { id, owner, .. } = self.held.grant;
+        let completed = store.complete_in(tx, id, owner, outcome, self.held.retention);
+        told(&self.held.observer, StoreOperation::CompleteIn, completed).await
     }
 
     pub(super) fn owner(&self) -> Owner {

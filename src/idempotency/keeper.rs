@@ -22,9 +22,10 @@ use super::{
     claim::Grant,
     config::IdempotencyConfig,
     seal::{opened, sealed},
+    store::told,
 };
 use crate::{
-    event::{Event, IdempotencyResult},
+    event::{Event, IdempotencyResult, StoreOperation},
     observer::Observer,
 };
 
@@ -108,7 +109,8 @@ impl<St: Store> Keeper<St> {
         let (told, result) = match found {
             Ok(Found::Granted { fence, phase }) => {
                 let grant = Grant { id, fingerprint, owner: ask.owner, fence, phase };
-                let claim = Claim::new(grant, self.config.retention, &self.store, self.sealer.clone());
+                let (sealer, observer) = (self.sealer.clone(), self.observer.clone());
+                let claim = Claim::new(grant, self.config.retention, &self.store, sealer, observer);
                 let until = asked + ask.lease;
                 return self.hold(&claim, ask, until, work(Some(claim.clone())), reply).await;
             }
@@ -145,7 +147,7 @@ impl<St: Store> Keeper<St> {
         let mut pause = Duration::from_millis(10);
         loop {
             let asked = Instant::now();
-            let found = self.in_time(self.store.claim(id, ask)).await;
+            let found = self.in_time(StoreOperation::Claim, self.store.claim(id, ask)).await;
             match found {
                 Ok(Found::InProgress { .. }) if Instant::now() + pause <= give_up => {}
                 // The process stood still meanwhile: what was granted may be somebody else's by now.
@@ -211,8 +213,8 @@ impl<St: Store> Keeper<St> {
 
     async fn renew(&self, claim: &Claim) -> Result<Renewed, StoreError> {
         let (id, owner) = (claim.id(), claim.owner());
-        let renewed = self.in_time(self.store.renew(id, owner, self.config.lease)).await;
-        match renewed {
+        let renewed = self.store.renew(id, owner, self.config.lease);
+        match self.in_time(StoreOperation::Renew, renewed).await {
             // There is nothing to renew once the handler's transaction is committed, nor when the claim is lost.
             Err(StoreError::Fenced) if claim.is_completed_in() => {
                 self.completed(claim).await.map(|()| Renewed::Completed)
@@ -225,7 +227,8 @@ impl<St: Store> Keeper<St> {
     /// for its owner alone, and writes nothing.
     async fn completed(&self, claim: &Claim) -> Result<(), StoreError> {
         let (id, owner, retention) = (claim.id(), claim.owner(), self.config.retention);
-        self.in_time(self.store.complete(id, owner, Outcome::Tombstone, retention)).await
+        let again = self.store.complete(id, owner, Outcome::Tombstone, retention);
+        self.in_time(StoreOperation::Complete, again).await
     }
 
     /// Writes what came of it.
@@ -233,7 +236,7 @@ impl<St: Store> Keeper<St> {
         let (id, owner) = (claim.id(), claim.owner());
         if claim.is_completed_in() {
             // Whether that transaction was committed only the store knows.
-            match self.in_time(self.store.claim(id, ask)).await? {
+            match self.in_time(StoreOperation::Claim, self.store.claim(id, ask)).await? {
                 Found::Done(outcome) => {
                     let kept = opened(self.sealer.as_ref(), id, outcome);
                     // With another answer than the handler's, it may as well be another claim's.
@@ -274,11 +277,14 @@ impl<St: Store> Keeper<St> {
         match ended {
             Ended::Done(outcome) => {
                 let outcome = sealed(self.sealer.as_ref(), id, outcome.clone());
-                self.in_time(self.store.complete(id, owner, outcome, self.config.retention)).await
+                let completed = self.store.complete(id, owner, outcome, self.config.retention);
+                self.in_time(StoreOperation::Complete, completed).await
             }
-            Ended::NotRun if resumed => self.in_time(self.store.renew(id, owner, Duration::ZERO)).await,
-            Ended::NotRun => self.in_time(self.store.release(id, owner)).await,
-            Ended::InDoubt => self.in_time(self.store.doubt(id, owner)).await,
+            Ended::NotRun if resumed => {
+                self.in_time(StoreOperation::Renew, self.store.renew(id, owner, Duration::ZERO)).await
+            }
+            Ended::NotRun => self.in_time(StoreOperation::Release, self.store.release(id, owner)).await,
+            Ended::InDoubt => self.in_time(StoreOperation::Doubt, self.store.doubt(id, owner)).await,
         }
     }
 
@@ -305,9 +311,16 @@ impl<St: Store> Keeper<St> {
         _ = self.write(claim.id(), claim.owner(), &Ended::InDoubt, false).await;
     }
 
-    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let answer = timeout(self.config.store_timeout, asked).await;
-        answer.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+    async fn in_time<T>(
+        &self,
+        operation: StoreOperation,
+        asked: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.config.store_timeout;
+        let in_time = async {
+            timeout(limit, asked).await.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+        };
+        told(&self.observer, operation, in_time).await
     }
 
     fn tell(&self, result: IdempotencyResult) {

@@ -2,8 +2,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use tokio::time::Instant;
+
 use super::{Fingerprint, Identity, Owner};
-use crate::error::BoxError;
+use crate::{
+    error::BoxError,
+    event::{Event, StoreOperation, StoreResult},
+    observer::Observer,
+};
 
 /// Where records of keys are kept. See the [module](super) for the states of a record.
 ///
@@ -239,4 +245,22 @@ pub enum StoreError {
     /// The store could not be asked, or did not answer: its write has happened or not.
     #[error("the store of idempotency keys cannot be reached")]
     Unavailable(#[source] BoxError),
+}
+
+/// Waits for the answer of a store, and tells how long it took. One that is dropped meanwhile is not told.
+pub(super) async fn told<T>(
+    observer: &Observer,
+    operation: StoreOperation,
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let began = Instant::now();
+    let answer = asked.await;
+    let result = match &answer {
+        Ok(_) => StoreResult::Ok,
+        Err(StoreError::Fenced) => StoreResult::Fenced,
+        Err(StoreError::Full) => StoreResult::Full,
+        Err(StoreError::Unavailable(_)) => StoreResult::Unavailable,
+    };
+    observer.emit(Event::StoreAsked { operation, result, elapsed: began.elapsed() });
+    answer
 }

@@ -13,6 +13,7 @@ pub(crate) const STATE: &str = "state";
 pub(crate) const FROM: &str = "from";
 pub(crate) const TO: &str = "to";
 pub(crate) const FAULT: &str = "fault";
+pub(crate) const OPERATION: &str = "operation";
 pub(crate) const ATTEMPT_TYPE: &str = "attempt.type";
 pub(crate) const ERROR_TYPE: &str = "error.type";
 pub(crate) const RESEND_COUNT: &str = "resilience.resend_count";
@@ -46,6 +47,7 @@ pub(crate) const METRIC_OVERFLOW: &str = "otel.metric.overflow";
 pub(crate) const CALL_DURATION: &str = "resilience.call.duration";
 pub(crate) const ATTEMPT_DURATION: &str = "resilience.attempt.duration";
 pub(crate) const BULKHEAD_WAIT_DURATION: &str = "resilience.bulkhead.wait.duration";
+pub(crate) const IDEMPOTENCY_STORE_DURATION: &str = "resilience.idempotency.store.duration";
 pub(crate) const HTTP_SERVER_DURATION: &str = "http.server.request.duration";
 pub(crate) const HTTP_CLIENT_DURATION: &str = "http.client.request.duration";
 pub(crate) const RPC_SERVER_DURATION: &str = "rpc.server.call.duration";
@@ -120,7 +122,18 @@ mod tests {
 
     #[test]
     fn names_are_our_own_or_those_of_the_conventions() {
-        let own = ["pipeline", "outcome", "result", "reason", "state", "from", "to", "fault", "attempt.type"];
+        let own = [
+            "pipeline",
+            "outcome",
+            "result",
+            "reason",
+            "state",
+            "from",
+            "to",
+            "fault",
+            "operation",
+            "attempt.type",
+        ];
         // The specification of metrics has it, and not the conventions.
         let overflow = "otel.metric.overflow";
         let is_own = |name: &&str| {

@@ -55,7 +55,8 @@
 //!
 //! # Telemetry
 //!
-//! `resilience.idempotency.outcomes`, and `resilience.idempotency.leases_lost`.
+//! `resilience.idempotency.outcomes`, `resilience.idempotency.leases_lost`, and how long the store takes:
+//! `resilience.idempotency.store.duration`.
 //!
 //! # Cancellation
 //!

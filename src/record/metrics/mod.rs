@@ -18,7 +18,7 @@ use ::metrics::{Key, Label, Level, Metadata, with_recorder};
 use self::{messages::Messages, requests::Requests};
 use super::capped::Capped;
 use crate::{
-    event::{Event, Outcome},
+    event::{Event, Outcome, StoreOperation, StoreResult},
     name::Name,
     observer::{Interest, Sink},
     registry::Registry,
@@ -75,7 +75,12 @@ struct Durations {
     calls: [Key; Outcome::ALL.len()],
     attempts: [Key; Outcome::ALL.len()],
     waits: Key,
+    pipeline: String,
+    /// Made when a store is first asked: most pipelines have none.
+    stores: OnceLock<Stores>,
 }
+
+type Stores = Box<[[Key; StoreResult::ALL.len()]; StoreOperation::ALL.len()]>;
 
 impl Durations {
     fn new(pipeline: &str) -> Self {
@@ -87,7 +92,21 @@ impl Durations {
             calls: by_outcome(names::CALL_DURATION),
             attempts: by_outcome(names::ATTEMPT_DURATION),
             waits: key(names::BULKHEAD_WAIT_DURATION, pipeline, &[]).to_retained(),
+            pipeline: pipeline.to_owned(),
+            stores: OnceLock::new(),
         }
+    }
+
+    fn stores(&self) -> &Stores {
+        let series = |operation: StoreOperation, result: StoreResult| {
+            let labels = [(names::OPERATION, operation.as_str()), (names::RESULT, result.as_str())];
+            key(names::IDEMPOTENCY_STORE_DURATION, &self.pipeline, &labels).to_retained()
+        };
+        self.stores.get_or_init(|| {
+            Box::new(
+                StoreOperation::ALL.map(|operation| StoreResult::ALL.map(|result| series(operation, result))),
+            )
+        })
     }
 }
 
@@ -120,7 +139,7 @@ impl Metrics {
 
 impl Sink for Metrics {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS
+        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS | Interest::STORES
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
@@ -135,6 +154,9 @@ impl Sink for Metrics {
             Event::MessageProcessed { source, error, elapsed } => {
                 self.messages.record(source, error, elapsed);
             }
+            Event::StoreAsked { operation, result, elapsed } => self.record(pipeline, elapsed, |durations| {
+                &durations.stores()[operation as usize][result as usize]
+            }),
             _ => self.requests.record(event),
         }
     }

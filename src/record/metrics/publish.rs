@@ -15,10 +15,11 @@ use crate::{
 };
 
 /// What the durations are called, and what they measure.
-const DURATIONS: [(&str, &str); 3] = [
+const DURATIONS: [(&str, &str); 4] = [
     (names::CALL_DURATION, "How long calls took, as the caller saw it"),
     (names::ATTEMPT_DURATION, "How long single attempts at the transport took"),
     (names::BULKHEAD_WAIT_DURATION, "How long calls waited for a place in the bulkhead"),
+    (names::IDEMPOTENCY_STORE_DURATION, "How long the store of idempotency keys took to answer"),
 ];
 
 /// The states that were published last, by pipeline: a recorder shows what it was told until it is told otherwise.

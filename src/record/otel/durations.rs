@@ -1,10 +1,13 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use opentelemetry::KeyValue;
 
 use super::meters::{Histogram, Meters, Series};
 use crate::{
-    event::{Event, Outcome},
+    event::{Event, Outcome, StoreOperation, StoreResult},
     name::Name,
     registry::Registry,
     sync::{Mutex, lock},
@@ -16,6 +19,7 @@ pub(super) struct Durations {
     calls: Histogram<f64>,
     attempts: Histogram<f64>,
     waits: Histogram<f64>,
+    stores: Histogram<f64>,
     /// What is recorded of each pipeline, for all threads.
     pipelines: Mutex<BTreeMap<Name, Arc<Pipeline>>>,
 }
@@ -25,7 +29,12 @@ pub(super) struct Pipeline {
     calls: [Point; Outcome::ALL.len()],
     attempts: [Point; Outcome::ALL.len()],
     waits: Point,
+    /// Made when a store is first asked: most pipelines have none.
+    stores: OnceLock<Stores>,
+    name: KeyValue,
 }
+
+type Stores = Box<[[Point; StoreResult::ALL.len()]; StoreOperation::ALL.len()]>;
 
 /// A series and its labels.
 struct Point {
@@ -42,6 +51,10 @@ impl Durations {
             waits: meters.durations(
                 names::BULKHEAD_WAIT_DURATION,
                 "How long calls waited for a place in the bulkhead",
+            ),
+            stores: meters.durations(
+                names::IDEMPOTENCY_STORE_DURATION,
+                "How long the store of idempotency keys took to answer",
             ),
             pipelines: Mutex::default(),
         }
@@ -67,6 +80,9 @@ impl Durations {
                 (&self.attempts, &pipeline.attempts[outcome as usize], elapsed)
             }
             Event::BulkheadWaited { elapsed } => (&self.waits, &pipeline.waits, elapsed),
+            Event::StoreAsked { operation, result, elapsed } => {
+                (&self.stores, &pipeline.stores()[operation as usize][result as usize], elapsed)
+            }
             _ => return,
         };
         point.series.record(histogram, &point.attributes, elapsed.as_secs_f64());
@@ -77,13 +93,39 @@ impl Pipeline {
     fn new(name: &Name) -> Self {
         let text: Arc<str> = name.as_str().into();
         let pipeline = KeyValue::new(names::PIPELINE, text);
-        let point = |attributes| Point { attributes, series: Series::new() };
         let by_outcome = || {
             Outcome::ALL.map(|outcome| {
-                point([KeyValue::new(names::OUTCOME, outcome.as_str()), pipeline.clone()].into())
+                Point::new([KeyValue::new(names::OUTCOME, outcome.as_str()), pipeline.clone()])
             })
         };
-        Self { calls: by_outcome(), attempts: by_outcome(), waits: point([pipeline.clone()].into()) }
+        Self {
+            calls: by_outcome(),
+            attempts: by_outcome(),
+            waits: Point::new([pipeline.clone()]),
+            stores: OnceLock::new(),
+            name: pipeline,
+        }
+    }
+
+    fn stores(&self) -> &Stores {
+        let series = |operation: StoreOperation, result: StoreResult| {
+            Point::new([
+                KeyValue::new(names::OPERATION, operation.as_str()),
+                self.name.clone(),
+                KeyValue::new(names::RESULT, result.as_str()),
+            ])
+        };
+        self.stores.get_or_init(|| {
+            Box::new(
+                StoreOperation::ALL.map(|operation| StoreResult::ALL.map(|result| series(operation, result))),
+            )
+        })
+    }
+}
+
+impl Point {
+    fn new<const N: usize>(attributes: [KeyValue; N]) -> Self {
+        Self { attributes: attributes.into(), series: Series::new() }
     }
 }
 

@@ -214,7 +214,7 @@ impl Local {
 
 impl Sink for Otel {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS
+        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS | Interest::STORES
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {

@@ -1,5 +1,6 @@
 //! The protocol over HTTP, from the outside: requests with keys, answers, and what the handler did.
 
+mod asked;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) mod books;
 mod claims;
