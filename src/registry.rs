@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, OnceLock, Weak},
+    time::Duration,
 };
 
 use crate::{
@@ -166,6 +167,8 @@ pub struct StackState {
     pub circuit: Option<CircuitState>,
     /// Its bulkhead; `None` without one.
     pub bulkhead: Option<BulkheadState>,
+    /// For how long its oldest idempotency key has been in doubt, zero when none is; `None` while nobody watches.
+    pub oldest_in_doubt: Option<Duration>,
     /// Whether a fault is armed in it.
     pub fault_armed: bool,
 }
@@ -196,7 +199,7 @@ pub enum Profile {
 
 impl StackState {
     pub(crate) fn new(name: Name, profile: Profile) -> Self {
-        Self { name, profile, circuit: None, bulkhead: None, fault_armed: false }
+        Self { name, profile, circuit: None, bulkhead: None, oldest_in_doubt: None, fault_armed: false }
     }
 }
 

@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use moneta_resilience::{
     Name, Registry,
     circuit_breaker::CircuitBreakerLayer,
-    event::{AttemptKind, Event, Outcome},
+    event::{AttemptKind, Event, Outcome, StoreOperation, StoreResult},
     golden::{self, Calls},
     record::{self, Backend},
 };
@@ -140,6 +140,8 @@ fn durations_are_told_in_seconds_with_the_labels_they_have() {
         };
         sink.record(&name, &attempt);
         sink.record(&name, &Event::BulkheadWaited { elapsed });
+        let (operation, result) = (StoreOperation::Renew, StoreResult::Fenced);
+        sink.record(&name, &Event::StoreAsked { operation, result, elapsed });
         Registry::new().publish();
     });
     // A second recorder takes what is told to it, and no handle is left from the first.
@@ -154,6 +156,7 @@ fn durations_are_told_in_seconds_with_the_labels_they_have() {
         ("resilience_call_duration_seconds", r#"{outcome="degraded"}"#),
         ("resilience_attempt_duration_seconds", r#"{outcome="timeout"}"#),
         ("resilience_bulkhead_wait_duration_seconds", ""),
+        ("resilience_idempotency_store_duration_seconds", r#"{operation="renew",result="fenced"}"#),
     ] {
         assert_eq!(series[&format!("{name}_sum{labels}")], "0.04", "{name}");
         assert_eq!(series[&format!("{name}_count{labels}")], "1", "{name}");
@@ -229,6 +232,30 @@ fn requests_over_the_wire_are_measured_at_both_ends() {
     has(&page, r#"http_client_active_requests{server_address="ledger",server_port="8080"} 0"#);
     has(&page, "# TYPE http_client_request_duration_seconds histogram");
     has(&page, "# TYPE http_client_active_requests gauge");
+}
+
+#[cfg(feature = "idempotency")]
+#[test]
+fn the_oldest_doubt_is_told_in_seconds_while_somebody_watches() {
+    use futures::FutureExt;
+    use moneta_resilience::idempotency::{Ask, Fingerprint, Identity, LeaseOver, MemoryStore, Owner, Store};
+
+    let _alone = alone();
+    let oldest = || published("doubts").get("resilience_idempotency_oldest_in_doubt_seconds").cloned();
+    paused(async {
+        let _ = prometheus();
+        let store = MemoryStore::new();
+        let layer = golden::server("doubts").timeout(SECOND).idempotency(store.clone()).layer();
+        let (id, owner) = (Identity::of(b"", b"", b"k1"), Owner::random());
+        let fingerprint = Fingerprint::of([&b"100 CHF"[..]]);
+        let ask = Ask { owner, fingerprint, lease: SECOND, lease_over: LeaseOver::InDoubt };
+        store.claim(id, ask).await.unwrap();
+        store.doubt(id, owner).await.unwrap();
+        assert_eq!(oldest(), None, "nobody watches");
+        tokio::time::advance(3 * SECOND / 2).await;
+        assert!(layer.handle().watch_doubts(SECOND).now_or_never().is_none());
+        assert_eq!(oldest().as_deref(), Some("1.5"));
+    });
 }
 
 #[cfg(feature = "logs")]

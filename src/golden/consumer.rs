@@ -341,7 +341,7 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
         };
         let bulkhead = policy.handle();
         #[cfg(feature = "idempotency")]
-        let keyed = keys.handle();
+        let keyed = keys.handle(observer.clone());
         let dead_letter = DeadLetter::new(dead_letter.into_store(), limit, observer.clone());
         let delivering = Delivering { limit, rules: rules.clone(), dead_letter: dead_letter.clone() };
         let policy = keys.over(delivering, policy);

@@ -1,3 +1,5 @@
+#[cfg(feature = "idempotency")]
+use std::time::Duration;
 use std::{any::Any, fmt, sync::Arc};
 
 use super::objectives::Objectives;
@@ -109,6 +111,44 @@ impl Handle {
         }
     }
 
+    /// Asks the store of idempotency keys every so often, from now on, for how long its oldest key has been in doubt, for
+    /// [`StackState::oldest_in_doubt`] and the metric `resilience.idempotency.oldest_in_doubt`. It does not end unless the stack
+    /// looks at no keys; give it to a task of its own:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use std::time::Duration;
+    /// use moneta_resilience::{golden, idempotency::MemoryStore};
+    ///
+    /// let payments = golden::server("payments")
+    ///     .timeout(Duration::from_secs(2))
+    ///     .idempotency(MemoryStore::default())
+    ///     .layer();
+    /// tokio::spawn(payments.handle().watch_doubts(Duration::from_secs(30)));
+    /// # }
+    /// ```
+    ///
+    /// Nothing does so unless it is said: a stack starts no task before there is a call, and exporters do not wait for a
+    /// database.
+    ///
+    /// # Cancellation
+    ///
+    /// Can be dropped at any time.
+    ///
+    /// # Panics
+    ///
+    /// When `every` is zero.
+    #[cfg(feature = "idempotency")]
+    #[track_caller]
+    pub fn watch_doubts(&self, every: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let watch = self.parts.keyed.as_ref().map(|keyed| keyed.watch_doubts(every));
+        async move {
+            if let Some(watch) = watch {
+                watch.await;
+            }
+        }
+    }
+
     /// The fault hook in front of the service or the handler.
     pub fn faults(&self) -> &Faults {
         &self.parts.faults
@@ -148,6 +188,10 @@ impl Inspect for Parts {
         let mut state = StackState::new(self.observer.name().clone(), self.profile);
         state.circuit = self.circuit_breaker.as_ref().map(CircuitBreakerHandle::state);
         state.bulkhead = self.bulkhead.as_ref().map(BulkheadHandle::state);
+        #[cfg(feature = "idempotency")]
+        {
+            state.oldest_in_doubt = self.keyed.as_ref().and_then(IdempotencyHandle::oldest_in_doubt);
+        }
         let hooks = [Some(&self.faults), self.ingress_faults.as_ref()];
         state.fault_armed = hooks.into_iter().flatten().any(|faults| !faults.armed().is_empty());
         state

@@ -31,7 +31,7 @@ pub trait KeyedOrNot: sealed::Sealed + Sized {
 
     #[cfg(feature = "idempotency")]
     #[doc(hidden)]
-    fn handle(&self) -> Option<IdempotencyHandle>;
+    fn handle(&self, observer: Observer) -> Option<IdempotencyHandle>;
 }
 
 impl sealed::Sealed for Off {}
@@ -52,7 +52,7 @@ impl KeyedOrNot for Off {
     }
 
     #[cfg(feature = "idempotency")]
-    fn handle(&self) -> Option<IdempotencyHandle> {
+    fn handle(&self, _observer: Observer) -> Option<IdempotencyHandle> {
         None
     }
 }
@@ -75,7 +75,7 @@ impl<St: Store> KeyedOrNot for IdempotencyLayer<St> {
         IdempotencyLayer::over_grpc(self)
     }
 
-    fn handle(&self) -> Option<IdempotencyHandle> {
-        Some(IdempotencyLayer::handle(self))
+    fn handle(&self, observer: Observer) -> Option<IdempotencyHandle> {
+        Some(self.handle_over(observer))
     }
 }

@@ -432,7 +432,7 @@ impl<T, K> ServerBuilder<T, K> {
         let bulkhead = policy.handle();
         let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
         #[cfg(feature = "idempotency")]
-        let keyed = self.keys.handle();
+        let keyed = self.keys.handle(observer.clone());
         let policy = self.keys.over(observer.clone(), policy);
         #[cfg(feature = "rate-limit")]
         let policy = match self.rate_limit {

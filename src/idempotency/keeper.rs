@@ -13,14 +13,16 @@ use futures::{
     future::{Either, select},
 };
 use tokio::{
-    sync::{oneshot, watch},
-    time::{Instant, sleep, timeout},
+    sync::oneshot,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
     Ask, Claim, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, Sealer, Store, StoreError,
     claim::Grant,
     config::IdempotencyConfig,
+    doubts::Doubts,
+    running::Running,
     seal::{opened, sealed},
     store::told,
 };
@@ -36,6 +38,7 @@ pub(crate) struct Keeper<St> {
     pub(super) sealer: Option<Arc<dyn Sealer>>,
     pub(crate) observer: Observer,
     pub(super) running: Running,
+    pub(super) doubts: Doubts,
 }
 
 impl<St> Clone for Keeper<St> {
@@ -46,6 +49,7 @@ impl<St> Clone for Keeper<St> {
             sealer: self.sealer.clone(),
             observer: self.observer.clone(),
             running: self.running.clone(),
+            doubts: self.doubts.clone(),
         }
     }
 }
@@ -80,9 +84,20 @@ pub(crate) enum Reply<T> {
 }
 
 impl<St> Keeper<St> {
+    pub(super) fn new(store: St) -> Self {
+        Self {
+            store: Arc::new(store),
+            config: IdempotencyConfig::default(),
+            sealer: None,
+            observer: Observer::unnamed("idempotency"),
+            running: Running::new(),
+            doubts: Doubts::default(),
+        }
+    }
+
     /// The same rules and records, for a layer of which nothing runs yet.
     pub(super) fn anew(&self) -> Self {
-        Self { running: Running::new(), ..self.clone() }
+        Self { running: Running::new(), doubts: Doubts::default(), ..self.clone() }
     }
 }
 
@@ -137,6 +152,21 @@ impl<St: Store> Keeper<St> {
         };
         self.tell(result);
         _ = reply.send(told);
+    }
+
+    /// Asks the store for its oldest doubt, again and again.
+    pub(super) async fn watch(&self, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // While the store cannot be asked, what was seen is what is known; that it could not be is told.
+            if let Ok(oldest) =
+                self.in_time(StoreOperation::OldestInDoubt, self.store.oldest_in_doubt()).await
+            {
+                self.doubts.see(oldest);
+            }
+        }
     }
 
     /// Asks the store, and asks again while somebody else is at it and there is time to wait. Says also when it asked: a lease
@@ -366,36 +396,4 @@ fn agreeing<T>(told: Reply<T>, ended: &Ended, kept: Outcome) -> Reply<T> {
 /// Whether the handler's answer is the one that is kept, as far as it is.
 fn agrees(ended: &Ended, kept: &Outcome) -> bool {
     matches!(ended, Ended::Done(outcome) if outcome == kept || *kept == Outcome::Tombstone)
-}
-
-/// How many runs there are.
-#[derive(Clone, Debug)]
-pub(super) struct Running(watch::Sender<usize>);
-
-impl Running {
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::new(0))
-    }
-
-    pub(super) fn count(&self) -> usize {
-        *self.0.borrow()
-    }
-
-    /// Waits until there is none.
-    pub(super) async fn none(&self) {
-        _ = self.0.subscribe().wait_for(|&running| running == 0).await;
-    }
-
-    fn enter(&self) -> Entered<'_> {
-        self.0.send_modify(|running| *running += 1);
-        Entered(self)
-    }
-}
-
-struct Entered<'a>(&'a Running);
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|running| *running -= 1);
-    }
 }

@@ -3,10 +3,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower::Layer;
 
 use super::{
-    IdempotencyPolicy, LeaseOver, Sealer, Store,
-    config::IdempotencyConfig,
-    http::Http,
-    keeper::{Keeper, Running},
+    IdempotencyHandle, IdempotencyPolicy, LeaseOver, Sealer, Store, config::IdempotencyConfig, http::Http,
+    keeper::Keeper,
 };
 use crate::{
     observer::Observer,
@@ -30,14 +28,7 @@ pub struct IdempotencyLayer<St, F = Http> {
 /// What is the same for every protocol.
 impl<St: Store, F> IdempotencyLayer<St, F> {
     pub(crate) fn over_face(store: St, face: F) -> Self {
-        let keeper = Keeper {
-            store: Arc::new(store),
-            config: IdempotencyConfig::default(),
-            sealer: None,
-            observer: Observer::unnamed("idempotency"),
-            running: Running::new(),
-        };
-        Self::with(keeper, Arc::new(face))
+        Self::with(Keeper::new(store), Arc::new(face))
     }
 
     /// For how long a claim is held unless it is renewed, which it is as long as the handler runs. Default 60 s.
@@ -95,9 +86,14 @@ impl<St: Store, F> IdempotencyLayer<St, F> {
         self.keeper(|keeper| keeper.observer = observer)
     }
 
-    /// What runs under keys of this layer.
+    /// What runs under keys of this layer, and what is in doubt.
     pub fn handle(&self) -> IdempotencyHandle {
-        IdempotencyHandle { running: self.policy.keeper.running.clone() }
+        IdempotencyHandle::new(self.policy.keeper.clone())
+    }
+
+    /// The same of the layer that tells this observer.
+    pub(crate) fn handle_over(&self, observer: Observer) -> IdempotencyHandle {
+        IdempotencyHandle::new(Keeper { observer, ..self.policy.keeper.clone() })
     }
 
     /// The same layer round another policy, told to another observer.
@@ -163,27 +159,5 @@ impl<S, St, F> Layer<S> for IdempotencyLayer<St, F> {
 
     fn layer(&self, service: S) -> Self::Service {
         Stack::new(Arc::clone(&self.policy), service)
-    }
-}
-
-/// What runs under the keys of a layer, also for callers who are gone. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct IdempotencyHandle {
-    running: Running,
-}
-
-impl IdempotencyHandle {
-    /// How many calls with a key are being worked on.
-    pub fn running(&self) -> usize {
-        self.running.count()
-    }
-
-    /// Waits until none is: for a shutdown, after the server takes no more calls and before the runtime is dropped.
-    ///
-    /// # Cancellation
-    ///
-    /// Can be dropped and asked again.
-    pub async fn drain(&self) {
-        self.running.none().await;
     }
 }

@@ -49,7 +49,9 @@ mod by;
 mod claim;
 mod config;
 mod digest;
+mod doubts;
 mod face;
+mod handle;
 pub mod http;
 mod keeper;
 mod layer;
@@ -60,6 +62,7 @@ mod policy;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+mod running;
 mod seal;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
@@ -73,9 +76,10 @@ pub use by::{By, Identify, Keyed, Replay};
 pub use claim::Claim;
 pub use digest::{Fingerprint, Identity, Owner};
 pub use face::{Converse, Face};
+pub use handle::IdempotencyHandle;
 pub use keeper::Ended;
 pub(crate) use keeper::{Keeper, Reply};
-pub use layer::{Idempotency, IdempotencyFuture, IdempotencyHandle, IdempotencyLayer};
+pub use layer::{Idempotency, IdempotencyFuture, IdempotencyLayer};
 pub use memory::MemoryStore;
 pub use policy::{IdempotencyPass, IdempotencyPolicy};
 #[cfg(feature = "postgres")]

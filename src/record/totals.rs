@@ -4,7 +4,7 @@
 //! `rate()`. Of the transitions of a circuit breaker those that happen by themselves are written from 0 on, the others
 //! once they happened; a pipeline without a breaker writes none of its series.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     cells::Cells,
@@ -41,6 +41,8 @@ pub(super) struct Pipeline {
     bulkhead: Option<BulkheadState>,
     /// Whether one of them is a consumer's.
     consumes: bool,
+    /// The longest doubt about an idempotency key.
+    oldest_in_doubt: Option<Duration>,
 }
 
 /// How an answer can end badly.
@@ -341,6 +343,18 @@ pub(super) const STATES: [Reading<i64>; 4] = [
     },
 ];
 
+/// What is seen now and then, and does not add up, in seconds.
+pub(super) const AGES: [Reading<f64>; 1] = [Reading {
+    name: names::IDEMPOTENCY_OLDEST_IN_DOUBT,
+    unit: "s",
+    description: "For how long the oldest idempotency key has been in doubt",
+    read: |pipeline, write| {
+        if let Some(age) = pipeline.oldest_in_doubt {
+            write(age.as_secs_f64(), &[]);
+        }
+    },
+}];
+
 impl<T> Reading<T> {
     /// Writes every series of the pipeline.
     pub(super) fn of(&self, pipeline: &Pipeline, write: Write<'_, T>) {
@@ -405,6 +419,7 @@ pub(super) fn pipelines(registry: &Registry) -> BTreeMap<Name, Pipeline> {
             }
             (a, b) => a.or(b),
         };
+        pipeline.oldest_in_doubt = pipeline.oldest_in_doubt.max(state.oldest_in_doubt);
     }
     pipelines
 }

@@ -98,6 +98,7 @@ pub(crate) const LOG_DROPPED: &str = "resilience.log.dropped";
 pub(crate) const HTTP_SERVER_ACTIVE: &str = "http.server.active_requests";
 pub(crate) const HTTP_CLIENT_ACTIVE: &str = "http.client.active_requests";
 
+pub(crate) const IDEMPOTENCY_OLDEST_IN_DOUBT: &str = "resilience.idempotency.oldest_in_doubt";
 pub(crate) const BREAKER_STATE: &str = "resilience.circuit_breaker.state";
 pub(crate) const BULKHEAD_USAGE: &str = "resilience.bulkhead.usage";
 pub(crate) const BULKHEAD_LIMIT: &str = "resilience.bulkhead.limit";

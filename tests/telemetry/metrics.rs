@@ -8,7 +8,7 @@ use futures::FutureExt;
 use moneta_resilience::{
     Class, Name, Registry,
     circuit_breaker::CircuitBreakerLayer,
-    event::{AttemptKind, CircuitState, Event, Outcome, Source},
+    event::{AttemptKind, CircuitState, Event, Outcome, Source, StoreOperation, StoreResult},
     fault::{Fault, Faults},
     golden, record,
     telemetry::TelemetryLayer,
@@ -109,6 +109,10 @@ fn values(data: &AggregatedMetrics) -> Vec<(String, u64)> {
             assert!(!sum.is_monotonic());
             let value = |value| u64::try_from(value).unwrap();
             sum.data_points().map(|point| (labels(point.attributes()), value(point.value()))).collect()
+        }
+        AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
+            let value = |value| Duration::from_secs_f64(value).as_secs();
+            gauge.data_points().map(|point| (labels(point.attributes()), value(point.value()))).collect()
         }
         other => panic!("no metric of the crate is of this kind: {other:?}"),
     }
@@ -231,11 +235,15 @@ async fn durations_are_told_in_seconds_with_the_labels_they_have() {
         &Event::AttemptFinished { attempt: 2, kind: AttemptKind::Retry, outcome: Outcome::Timeout, elapsed },
     );
     sink.record(&name, &Event::BulkheadWaited { elapsed });
+    let (operation, result) = (StoreOperation::Renew, StoreResult::Fenced);
+    sink.record(&name, &Event::StoreAsked { operation, result, elapsed });
 
     let points = meters.points("metrics-durations");
     assert_eq!(value(&points, "resilience.call.duration", "outcome=degraded"), Some(1));
     assert_eq!(value(&points, "resilience.attempt.duration", "outcome=timeout"), Some(1));
     assert_eq!(value(&points, "resilience.bulkhead.wait.duration", ""), Some(1));
+    let renewed = value(&points, "resilience.idempotency.store.duration", "operation=renew,result=fenced");
+    assert_eq!(renewed, Some(1));
     for (name, unit) in meters.units() {
         assert_eq!(unit == "s", name.ends_with(".duration"), "{name} is in {unit}");
     }
@@ -395,4 +403,39 @@ async fn messages_are_measured_by_the_conventions() {
     assert_eq!(value(&points, "resilience.deliveries", "result=ack"), Some(2));
     assert_eq!(value(&points, "resilience.deliveries", "result=dead_lettered"), Some(1));
     assert_eq!(value(&points, "resilience.dead_letters.failed", ""), Some(0));
+}
+
+#[cfg(feature = "idempotency")]
+#[tokio::test(start_paused = true)]
+async fn a_server_with_keys_shows_what_became_of_them_and_the_oldest_doubt_once_it_is_watched() {
+    use http::{Request, Response};
+    use moneta_resilience::idempotency::MemoryStore;
+    use tower::ServiceExt;
+
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let pipeline = "metrics-keys";
+    let build = || golden::server(pipeline).timeout(SECOND).idempotency(MemoryStore::new()).layer();
+    let (layer, other) = (build(), build());
+    let app = layer.layer(service_fn(|_| async { Ok::<_, BoxError>(Response::new(String::from("paid"))) }));
+    for body in ["100 CHF", "100 CHF", "7 CHF"] {
+        let request =
+            Request::post("/payments").header("idempotency-key", "k1").body(body.to_owned()).unwrap();
+        app.clone().oneshot(request).await.unwrap();
+    }
+    let points = meters.points(pipeline);
+    for outcome in ["executed", "replayed", "mismatch"] {
+        let outcome = format!("outcome={outcome}");
+        assert_eq!(value(&points, "resilience.idempotency.outcomes", &outcome), Some(1), "{outcome}");
+    }
+    let asked = |labels| value(&points, "resilience.idempotency.store.duration", labels);
+    assert_eq!(asked("operation=claim,result=ok"), Some(3));
+    assert_eq!(asked("operation=complete,result=ok"), Some(1));
+    assert_eq!(value(&points, "resilience.idempotency.oldest_in_doubt", ""), None, "nobody watches");
+
+    assert!(other.handle().watch_doubts(SECOND).now_or_never().is_none());
+    let points = meters.points(pipeline);
+    assert_eq!(value(&points, "resilience.idempotency.oldest_in_doubt", ""), Some(0));
+    assert_eq!(meters.units()["resilience.idempotency.oldest_in_doubt"], "s");
 }

@@ -28,6 +28,7 @@ use crate::{
 use crate::{
     idempotency::{IdempotencyHandle, IdempotencyLayer, Store},
     messaging::{KeyedMessagesPolicy, Messages},
+    observer::Observer,
 };
 
 /// The layers of a consumer of messages `M`. `C` judges the results of its handler.
@@ -53,7 +54,7 @@ pub trait MessagesKeyedOrNot<M>: sealed::Sealed + Sized {
 
     #[cfg(feature = "idempotency")]
     #[doc(hidden)]
-    fn handle(&self) -> Option<IdempotencyHandle>;
+    fn handle(&self, observer: Observer) -> Option<IdempotencyHandle>;
 }
 
 /// What is the same for all deliveries of a consumer.
@@ -76,7 +77,7 @@ impl<M> MessagesKeyedOrNot<M> for Off {
     }
 
     #[cfg(feature = "idempotency")]
-    fn handle(&self) -> Option<IdempotencyHandle> {
+    fn handle(&self, _observer: Observer) -> Option<IdempotencyHandle> {
         None
     }
 }
@@ -94,8 +95,8 @@ impl<M, St: Store> MessagesKeyedOrNot<M> for IdempotencyLayer<St, Messages<M>> {
         KeyedMessagesPolicy::new(&self, limit, rules, dead_letter, inner)
     }
 
-    fn handle(&self) -> Option<IdempotencyHandle> {
-        Some(IdempotencyLayer::handle(self))
+    fn handle(&self, observer: Observer) -> Option<IdempotencyHandle> {
+        Some(self.handle_over(observer))
     }
 }
 

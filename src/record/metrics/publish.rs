@@ -8,7 +8,7 @@ use ::metrics::{Key, Label, Recorder, Unit, with_recorder};
 use super::{METADATA, METRICS, key, messages, requests};
 use crate::{
     name::Name,
-    record::totals::{EVENTS, Pipeline, STATES, TOTALS, WHOLE, pipelines, write_events},
+    record::totals::{AGES, EVENTS, Pipeline, STATES, TOTALS, WHOLE, pipelines, write_events},
     registry::Registry,
     sync::lock,
     telemetry::names,
@@ -68,6 +68,9 @@ fn describe(recorder: &dyn Recorder) {
     for state in STATES {
         recorder.describe_gauge(state.name.into(), Some(Unit::Count), state.description.into());
     }
+    for age in AGES {
+        recorder.describe_gauge(age.name.into(), Some(Unit::Seconds), age.description.into());
+    }
     for (name, description) in DURATIONS {
         recorder.describe_histogram(name.into(), Some(Unit::Seconds), description.into());
     }
@@ -87,14 +90,18 @@ fn write_states(recorder: &dyn Recorder, name: &Name, pipeline: &Pipeline) {
     // Taken out, and not held: the recorder is somebody else's code.
     let mut left = lock(&SHOWN).remove(name).unwrap_or_default();
     let mut shown = BTreeSet::new();
+    let mut show = |state, value, labels: &[_]| {
+        let key = key(state, name.as_str(), labels);
+        recorder.register_gauge(&key, &METADATA).set(value);
+        left.remove(&key);
+        shown.insert(key);
+    };
     for state in STATES {
-        state.of(pipeline, &mut |value, labels| {
-            let key = key(state.name, name.as_str(), labels);
-            #[expect(clippy::cast_precision_loss, reason = "what is counted here stays far below 2^52")]
-            recorder.register_gauge(&key, &METADATA).set(value as f64);
-            left.remove(&key);
-            shown.insert(key);
-        });
+        #[expect(clippy::cast_precision_loss, reason = "what is counted here stays far below 2^52")]
+        state.of(pipeline, &mut |value, labels| show(state.name, value as f64, labels));
+    }
+    for age in AGES {
+        age.of(pipeline, &mut |value, labels| show(age.name, value, labels));
     }
     for key in left {
         recorder.register_gauge(&key, &METADATA).set(0.0);

@@ -8,7 +8,7 @@ use opentelemetry::{
 };
 
 use crate::{
-    record::totals::{EVENTS, Reading, STATES, TOTALS, WHOLE, pipelines, write_events},
+    record::totals::{AGES, EVENTS, Reading, STATES, TOTALS, WHOLE, pipelines, write_events},
     registry::Registry,
     telemetry::names,
 };
@@ -65,6 +65,19 @@ pub(super) fn register(meter: &Meter, current: impl Fn() -> bool + Clone + Send 
             .with_callback(move |instrument| {
                 if current() {
                     observe(&state, instrument);
+                }
+            })
+            .build();
+    }
+    for age in AGES {
+        let current = current.clone();
+        meter
+            .f64_observable_gauge(age.name)
+            .with_unit(age.unit)
+            .with_description(age.description)
+            .with_callback(move |instrument| {
+                if current() {
+                    observe(&age, instrument);
                 }
             })
             .build();

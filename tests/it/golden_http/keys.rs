@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::Method;
 use moneta_resilience::{
     Registry,
@@ -96,4 +97,17 @@ async fn a_key_that_the_bulkhead_refused_is_free() {
     let second = answer(&app, keyed("k2")).await;
     assert_eq!((second.status(), header(&second, "idempotent-replayed")), (StatusCode::OK, None));
     assert_eq!(handle.counts().idempotency(IdempotencyResult::Rejected), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_is_watched_shows_its_oldest_doubt_and_one_without_keys_has_none() {
+    let registry = Registry::new();
+    let (_, _, handle) = gated(&registry);
+    assert_eq!(handle.state().oldest_in_doubt, None);
+    let watched = handle.watch_doubts(LIMIT).now_or_never();
+    assert_eq!((watched, handle.state().oldest_in_doubt), (None, Some(Duration::ZERO)));
+
+    let without = golden::server("accounts").registry(&registry).timeout(LIMIT).layer();
+    assert_eq!(without.handle().watch_doubts(LIMIT).now_or_never(), Some(()), "there is nothing to watch");
+    assert_eq!(without.handle().state().oldest_in_doubt, None);
 }
