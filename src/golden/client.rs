@@ -281,6 +281,9 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// Gives every POST and PATCH of `.http(..)` that has none an `Idempotency-Key`: a random one per call, the same on
     /// every attempt. The call may be repeated then, so say it only of a dependency that honours the key. Off by
     /// default.
+    ///
+    /// A request that has a key keeps it, on all attempts. So a caller that wants to ask again after a crash makes a key of its own,
+    /// stores it with what is to be done, and sends it in the header.
     #[cfg(feature = "http")]
     pub fn idempotency_keys(mut self) -> Self {
         self.settings.idempotency_keys = true;

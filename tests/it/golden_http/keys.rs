@@ -111,3 +111,30 @@ async fn a_stack_that_is_watched_shows_its_oldest_doubt_and_one_without_keys_has
     assert_eq!(without.handle().watch_doubts(LIMIT).now_or_never(), Some(()), "there is nothing to watch");
     assert_eq!(without.handle().state().oldest_in_doubt, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_stored_its_key_gets_after_a_crash_what_its_first_call_did() {
+    let registry = Registry::new();
+    let (mut gate, app, service) = gated(&registry);
+    // Each process has a client of its own, and the one key that was stored.
+    let ask = async || {
+        let client = golden::client("payments-api")
+            .registry(&registry)
+            .timeout(LIMIT / 2)
+            .no_fallback()
+            .without_retry()
+            .idempotency_keys()
+            .http(app.clone().map_request(|request: Request<Full<Bytes>>| request.map(Body::new)));
+        let answer = client.send(keyed("stored-with-the-order").map(|_| Full::default())).await?;
+        Ok::<_, moneta_resilience::CallError>((
+            answer.status(),
+            header(&answer, "idempotent-replayed").is_some(),
+        ))
+    };
+    assert_eq!(ask().await.unwrap(), (StatusCode::GATEWAY_TIMEOUT, false), "nobody knows what came of it");
+    gate.entered().await;
+    gate.let_go();
+    service.drain().await;
+    assert_eq!(ask().await.unwrap(), (StatusCode::OK, true));
+    assert_eq!(service.counts().idempotency(IdempotencyResult::Executed), 1);
+}
