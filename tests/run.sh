@@ -68,6 +68,13 @@ every_example() {
     done
 }
 
+# With its keys in each of the real servers; without arguments it has run among the others.
+payments_once() {
+    local program="$CARGO_TARGET_DIR/release/examples/payments"
+    "$program" --postgres "$MONETA_POSTGRES_URL"
+    "$program" --redis "$MONETA_REDIS_URL"
+}
+
 # What the crate tells, heard by others. Each check starts what it needs on free ports of the loopback interface, and stops
 # it, whatever happens.
 prometheus_scrapes() {
@@ -165,6 +172,7 @@ main() {
     check "benches compile" cargo bench --all-features --no-run
     check "instructions of a call" benches/instructions.sh
     check "examples" every_example
+    check "payments are made once, over real servers" with_servers payments_once
     check "objectives are watched" objectives_are_watched
     check "a real Prometheus scrapes" prometheus_scrapes
     check "a collector receives" collector_receives
