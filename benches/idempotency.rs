@@ -1,6 +1,6 @@
 //! What a key costs with the store in memory: `cargo bench --features idempotency --bench idempotency`.
 //!
-//! Each call has a key of its own and an answer with a body of 256 bytes; the store holds 100,000 keys when it is measured.
+//! Answers have a body of 256 bytes. Each call has a key of its own, and finds a store that holds 100,000 keys.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use moneta_resilience::idempotency::{
 use tokio::time::Instant;
 
 const KEYS: u64 = 100_000;
+/// How many are added before a fresh store takes its place.
+const MORE: u64 = 20_000;
 const LEASE: Duration = Duration::from_secs(60);
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,54 +31,71 @@ fn ask(owner: u128) -> Ask {
     }
 }
 
-/// A store in which `KEYS` keys are done.
-fn filled(answer: &Bytes) -> MemoryStore {
-    let store = MemoryStore::new().max_keys(usize::MAX).max_bytes(usize::MAX);
-    for number in 0..KEYS {
-        run(&store, identity(number), answer);
-    }
-    store
-}
-
 /// What is done by the time that it is asked for, which is so in this store.
 fn at_once<T>(work: impl Future<Output = T>) -> T {
     work.now_or_never().expect("the store in memory does not wait")
 }
 
-fn run(store: &MemoryStore, id: Identity, answer: &Bytes) {
-    let ask = ask(1);
+fn claim(store: &MemoryStore, id: Identity, ask: Ask) {
     let found = at_once(store.claim(id, ask)).expect("there is room");
     assert!(matches!(found, Found::Granted { .. }));
+}
+
+fn complete(store: &MemoryStore, id: Identity, ask: Ask, answer: &Bytes) {
     let outcome = Outcome::Answer(answer.clone());
     at_once(store.complete(id, ask.owner, outcome, RETENTION)).expect("it is the owner");
+}
+
+/// A store in which `KEYS` keys are done.
+fn filled(ask: Ask, answer: &Bytes) -> MemoryStore {
+    let store = MemoryStore::new().max_keys(usize::MAX).max_bytes(usize::MAX);
+    for id in (0..KEYS).map(identity) {
+        claim(&store, id, ask);
+        complete(&store, id, ask, answer);
+    }
+    store
+}
+
+/// How long `call` takes for all these keys, whose digests are not the store's work.
+fn time(keys: impl Iterator<Item = u64>, call: impl FnMut(Identity)) -> Duration {
+    let ids: Vec<_> = keys.map(identity).collect();
+    let start = Instant::now();
+    ids.into_iter().for_each(call);
+    start.elapsed()
 }
 
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
+        .sample_size(20)
         .configure_from_args();
-    let answer = Bytes::from(vec![7; 256]);
-    let store = filled(&answer);
-    let asked = ask(2);
+    let (answer, asked) = (Bytes::from(vec![7; 256]), ask(1));
 
-    let mut next = KEYS;
-    let mut time = |name: &str, mut call: Box<dyn FnMut(Identity) + '_>, fresh: bool| {
+    let mut of_new_keys = |name: &str, call: &dyn Fn(&MemoryStore, Identity)| {
         criterion.bench_function(name, |bencher| {
             bencher.iter_custom(|calls| {
-                // The digests are not the store's work.
-                let ids: Vec<_> =
-                    (0..calls).map(|call| identity(if fresh { next + call } else { call % KEYS })).collect();
-                next += if fresh { calls } else { 0 };
-                let start = Instant::now();
-                ids.into_iter().for_each(&mut call);
-                start.elapsed()
+                let batches = (0..calls).step_by(usize::try_from(MORE).expect("it is small"));
+                let batch = |from: u64| {
+                    let store = filled(asked, &answer);
+                    time((from..calls.min(from + MORE)).map(|key| KEYS + key), |id| call(&store, id))
+                };
+                batches.map(batch).sum()
             });
         });
     };
-    let claim = |id| drop(at_once(store.claim(id, asked)));
-    time("idempotency/replay", Box::new(claim), false);
-    time("idempotency/claim and complete", Box::new(|id| run(&store, id, &answer)), true);
+    of_new_keys("idempotency/claim", &|store, id| claim(store, id, asked));
+    of_new_keys("idempotency/claim and complete", &|store, id| {
+        claim(store, id, asked);
+        complete(store, id, asked, &answer);
+    });
+
+    let (store, again) = (filled(asked, &answer), ask(2));
+    criterion.bench_function("idempotency/replay", |bencher| {
+        bencher.iter_custom(|calls| {
+            time((0..calls).map(|call| call % KEYS), |id| drop(at_once(store.claim(id, again))))
+        });
+    });
     criterion.bench_function("idempotency/digest of a key and of a request of 256 bytes", |bencher| {
         bencher.iter(|| (identity(7), ask(1)));
     });

@@ -1,7 +1,7 @@
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    hash::{BuildHasher, RandomState},
+    collections::{BinaryHeap, HashMap, hash_map::Entry},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     sync::Arc,
     time::Duration,
 };
@@ -54,9 +54,41 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Shard {
-    records: HashMap<Identity, Record>,
+    records: HashMap<Key, Record, BuildHasherDefault<Hashed>>,
     /// The outcomes, with the end of their retention; some of them are gone already.
     over: BinaryHeap<Reverse<(Duration, Identity)>>,
+}
+
+/// An identity with its hash, which is made once: the digest of a key is nobody's secret, so it must be hashed by chance, and the
+/// shard and the place in its table go by the same hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    hash: u64,
+    id: Identity,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Gives what is a hash already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a key writes its hash alone")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Default for MemoryStore {
@@ -71,7 +103,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A fresh store that keeps at most so many keys; each takes some 300 bytes beside its answer.
+    /// A fresh store that keeps at most so many keys; each takes 300 to 600 bytes beside its answer.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         Self::with(keys as u64, self.shared.bytes.max)
@@ -106,36 +138,44 @@ impl Shared {
         i64::try_from(fence).expect("nobody makes so many claims in the lifetime of a process")
     }
 
-    fn shard(&self, id: Identity) -> MutexGuard<'_, Shard> {
-        #[expect(clippy::cast_possible_truncation, reason = "the remainder is small")]
-        let index = (self.hasher.hash_one(id) % SHARDS as u64) as usize;
+    fn key(&self, id: Identity) -> Key {
+        Key { hash: self.hasher.hash_one(id), id }
+    }
+
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        // Bits that the table of the shard, which looks at both ends of the hash, is not about to use.
+        let index = ((key.hash >> 40) % SHARDS as u64) as usize;
         lock(&self.shards[index])
     }
 
     fn claim(&self, id: Identity, ask: &Ask) -> Result<Found, StoreError> {
-        match self.try_claim(id, ask) {
+        let key = self.key(id);
+        match self.try_claim(key, ask) {
             // Elsewhere there may be outcomes that are over.
-            Err(StoreError::Full) if self.purge(1) > 0 => self.try_claim(id, ask),
+            Err(StoreError::Full) if self.purge(1) > 0 => self.try_claim(key, ask),
             found => found,
         }
     }
 
-    fn try_claim(&self, id: Identity, ask: &Ask) -> Result<Found, StoreError> {
+    fn try_claim(&self, key: Key, ask: &Ask) -> Result<Found, StoreError> {
         let now = self.now();
-        let mut shard = self.shard(id);
+        let mut shard = self.shard(key);
         self.clear(&mut shard, now, CLEARED);
-        if shard.records.get(&id).is_some_and(|record| record.is_over(now)) {
-            self.remove(&mut shard, id);
+        match shard.records.entry(key) {
+            Entry::Occupied(mut known) => {
+                let record = known.get_mut();
+                if record.is_over(now) {
+                    self.bytes.give(record.bytes());
+                }
+                Ok(record.claim(ask, now, || self.next_fence()))
+            }
+            Entry::Vacant(place) if self.keys.take(1) => {
+                let fence = self.next_fence();
+                place.insert(Record::started(ask, fence, now));
+                Ok(Found::Granted { fence, phase: 0 })
+            }
+            Entry::Vacant(_) => Err(StoreError::Full),
         }
-        if let Some(record) = shard.records.get_mut(&id) {
-            return Ok(record.claim(ask, now, || self.next_fence()));
-        }
-        if !self.keys.take(1) {
-            return Err(StoreError::Full);
-        }
-        let fence = self.next_fence();
-        shard.records.insert(id, Record::started(ask, fence, now));
-        Ok(Found::Granted { fence, phase: 0 })
     }
 
     /// Lets `change` have the record of a key and obeys what it says of it. Where there is none, the claim is lost.
@@ -145,8 +185,9 @@ impl Shared {
         change: impl FnOnce(&mut Record, Duration) -> Result<Then, StoreError>,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let mut shard = self.shard(id);
-        let record = shard.records.get_mut(&id).ok_or(StoreError::Fenced)?;
+        let key = self.key(id);
+        let mut shard = self.shard(key);
+        let record = shard.records.get_mut(&key).ok_or(StoreError::Fenced)?;
         match change(record, now)? {
             Then::Go => {}
             Then::Keep { until } => {
@@ -155,7 +196,7 @@ impl Shared {
                 }
                 shard.over.push(Reverse((until, id)));
             }
-            Then::Remove => self.remove(&mut shard, id),
+            Then::Remove => self.remove(&mut shard, key),
         }
         Ok(())
     }
@@ -164,7 +205,7 @@ impl Shared {
         let now = self.now();
         let mut found: Vec<InDoubt> = Vec::new();
         for shard in &self.shards {
-            found.extend(lock(shard).records.iter().filter_map(|(&id, record)| record.in_doubt(id, now)));
+            found.extend(lock(shard).records.iter().filter_map(|(key, record)| record.in_doubt(key.id, now)));
             found.sort_unstable_by_key(|doubt| Reverse(doubt.age));
             found.truncate(limit);
         }
@@ -181,17 +222,18 @@ impl Shared {
         let mut cleared = 0;
         while cleared < limit && shard.over.peek().is_some_and(|Reverse((until, _))| *until <= now) {
             let Some(Reverse((_, id))) = shard.over.pop() else { break };
-            // Its key may have been claimed again since.
-            if shard.records.get(&id).is_some_and(|record| record.is_over(now)) {
-                self.remove(shard, id);
+            let key = self.key(id);
+            // It may have been claimed again since.
+            if shard.records.get(&key).is_some_and(|record| record.is_over(now)) {
+                self.remove(shard, key);
                 cleared += 1;
             }
         }
         cleared
     }
 
-    fn remove(&self, shard: &mut Shard, id: Identity) {
-        if let Some(record) = shard.records.remove(&id) {
+    fn remove(&self, shard: &mut Shard, key: Key) {
+        if let Some(record) = shard.records.remove(&key) {
             self.keys.give(1);
             self.bytes.give(record.bytes());
         }
