@@ -45,6 +45,7 @@ impl<'a> Head<'a> {
 
     /// No server framework is known in this build.
     #[cfg(not(feature = "axum"))]
+    #[expect(clippy::unused_self, reason = "what it stands in for has a self")]
     fn matched(self) -> Option<&'a str> {
         None
     }

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, sample::Group};
+use super::{Fault, faults::Hook, sample::Group};
 use crate::{
     call::later,
     sync::{AtomicBool, AtomicU64},
@@ -21,6 +21,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Armed {
     pub(super) arming: Arc<Arming>,
+    /// The kill switch ends what is armed in the hooks that it finds alive, and who holds this looks whether it did.
+    pub(super) _hook: Arc<Hook>,
 }
 
 impl Armed {

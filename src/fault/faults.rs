@@ -68,7 +68,7 @@ impl Faults {
                 armings.push(Arc::clone(&arming));
             }
         });
-        Armed { arming }
+        self.grip(arming)
     }
 
     /// Ends all that is armed: once it returns no call is hit any more, and those that were held go on to the service.
@@ -81,7 +81,7 @@ impl Faults {
         let now = Instant::now();
         let armings = self.hook.armings.load();
         let live = armings.iter().filter(|arming| arming.is_live(now));
-        live.map(|arming| Armed { arming: Arc::clone(arming) }).collect()
+        live.map(|arming| self.grip(Arc::clone(arming))).collect()
     }
 
     /// Calls that no fault may hit, whatever it is meant for; in the place of those that were named before. Calls that a fault
@@ -100,6 +100,10 @@ impl Faults {
 
     pub(super) fn random(&self) -> &Random {
         &self.hook.random
+    }
+
+    fn grip(&self, arming: Arc<Arming>) -> Armed {
+        Armed { arming, _hook: Arc::clone(&self.hook) }
     }
 
     fn with(random: Random, switch: &KillSwitch) -> Self {
