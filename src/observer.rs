@@ -68,7 +68,7 @@ impl std::ops::BitOr for Interest {
 ///
 /// A sink is called inside the call it is told of, so it must not block. Its panics go to the panic hook and no further.
 pub trait Sink: Send + Sync + 'static {
-    /// Which events it wants.
+    /// Which events it wants. It is asked once, by each observer that it is given to.
     fn interest(&self) -> Interest;
 
     /// One of those events happened in the pipeline.
@@ -82,7 +82,7 @@ pub trait Sink: Send + Sync + 'static {
 pub struct Observer {
     name: Name,
     cells: Arc<Cells>,
-    sinks: Arc<[Arc<dyn Sink>]>,
+    sinks: Arc<[(Interest, Arc<dyn Sink>)]>,
     interest: Interest,
 }
 
@@ -100,11 +100,12 @@ impl Observer {
     /// Tells one more sink. One that is told already is not told twice.
     #[must_use]
     pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
-        if self.sinks.iter().any(|known| Arc::ptr_eq(known, &sink)) {
+        if self.sinks.iter().any(|(_, known)| Arc::ptr_eq(known, &sink)) {
             return self;
         }
-        self.interest = self.interest | sink.interest();
-        self.sinks = self.sinks.iter().cloned().chain([sink]).collect();
+        let interest = sink.interest();
+        self.interest = self.interest | interest;
+        self.sinks = self.sinks.iter().cloned().chain([(interest, sink)]).collect();
         self
     }
 
@@ -128,14 +129,11 @@ impl Observer {
     }
 
     fn dispatch(&self, event: &Event) {
-        for sink in &*self.sinks {
+        let kind = Interest::of(event);
+        for (_, sink) in self.sinks.iter().filter(|(interest, _)| interest.overlaps(kind)) {
             // Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already,
             // the process. The panic hook has reported it.
-            let told = panic::catch_unwind(AssertUnwindSafe(|| {
-                if sink.interest().overlaps(Interest::of(event)) {
-                    sink.record(&self.name, event);
-                }
-            }));
+            let told = panic::catch_unwind(AssertUnwindSafe(|| sink.record(&self.name, event)));
             drop(told);
         }
     }

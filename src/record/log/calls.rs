@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tracing::Level;
+use tracing::{Level, level_filters::LevelFilter};
 
 use super::correlation;
 use crate::{
@@ -43,11 +43,13 @@ struct Installed;
 
 impl Sink for Installed {
     fn interest(&self) -> Interest {
-        CALLS.load().interest()
+        Interest::CALLS | Interest::REQUESTS
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
-        CALLS.load().record(pipeline, event);
+        if let Some(ending) = Ending::of(pipeline, event) {
+            CALLS.load().tell(pipeline, ending);
+        }
     }
 }
 
@@ -96,6 +98,14 @@ impl CallLog {
     /// Makes it the log of the process, from the next call on.
     pub fn install(self) {
         CALLS.store(Arc::new(self));
+    }
+
+    fn tell(&self, pipeline: &Name, ending: Ending<'_>) {
+        match ending {
+            Ending::Served(exchange, ended) => self.served(pipeline, exchange, ended),
+            Ending::Called(outcome, elapsed) => self.called(pipeline, outcome, elapsed),
+            Ending::Broken(outcome) => Self::broken(pipeline, outcome),
+        }
     }
 
     fn served(&self, pipeline: &Name, exchange: &Exchange, ended: &Ended) {
@@ -172,19 +182,37 @@ impl Sink for CallLog {
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
+        if let Some(ending) = Ending::of(pipeline, event) {
+            self.tell(pipeline, ending);
+        }
+    }
+}
+
+/// The end of a call, or of its answer, that may be worth a line.
+#[derive(Clone, Copy)]
+enum Ending<'a> {
+    Served(&'a Exchange, &'a Ended),
+    Called(Outcome, Duration),
+    Broken(Outcome),
+}
+
+impl<'a> Ending<'a> {
+    /// What an event tells of, unless there is no subscriber: to find that out is all that such a call pays.
+    fn of(pipeline: &Name, event: &'a Event) -> Option<Self> {
         let told = |elapsed| (pipeline.as_str().as_ptr().addr(), elapsed);
-        match event {
+        let ending = match event {
             Event::RequestFinished { exchange, ended } if exchange.end == End::Server => {
                 SERVED.set(Some(told(ended.elapsed)));
-                self.served(pipeline, exchange, ended);
+                Self::Served(exchange, ended)
             }
-            Event::AnswerBroken { outcome } => Self::broken(pipeline, *outcome),
+            Event::AnswerBroken { outcome } => Self::Broken(*outcome),
             // A server's call was told of as a request.
             Event::CallFinished { outcome, elapsed } if SERVED.take() != Some(told(*elapsed)) => {
-                self.called(pipeline, *outcome, *elapsed);
+                Self::Called(*outcome, *elapsed)
             }
-            _ => {}
-        }
+            _ => return None,
+        };
+        (LevelFilter::current() != LevelFilter::OFF).then_some(ending)
     }
 }
 
