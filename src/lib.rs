@@ -34,6 +34,8 @@ mod keyed;
 mod latency;
 pub mod load_shed;
 pub mod messaging;
+#[cfg(any(feature = "http", feature = "otel", feature = "metrics"))]
+mod mix;
 mod name;
 pub mod observer;
 pub mod policy;
