@@ -457,17 +457,14 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         Self { policy, seat, state: State::Waiting, stage }
     }
 
-    /// Drives the call to its answer.
-    pub(crate) fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Answer<P::Response>> {
-        self.poll_reaching(task).0
-    }
-
-    /// The same, and whether the call got as far as the service in this poll. While it never did, it had no effect.
+    /// Drives the call to its answer. `reached` becomes true when it gets as far as the service; while it never did, it had no
+    /// effect.
     #[inline]
-    pub(crate) fn poll_reaching(
+    pub(crate) fn poll_answer(
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
-    ) -> (Poll<Answer<P::Response>>, bool) {
+        reached: &mut bool,
+    ) -> Poll<Answer<P::Response>> {
         let mut this = self.project();
         *this.state = State::Polling;
         let mut now = None;
@@ -484,14 +481,14 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         };
         let mut poller = Poller::new(task, now);
         let poll = this.policy.poll(pass, this.seat, &mut poller);
-        let reached = poller.reached();
+        *reached |= poller.reached();
         if poll.is_ready() {
             *this.state = State::Done;
             this.stage.set(Stage::Over);
         } else {
             *this.state = State::Waiting;
         }
-        (poll, reached)
+        poll
     }
 }
 
@@ -499,7 +496,7 @@ impl<P: Policy<S, Req>, S, Req> Future for StackFuture<P, S, Req> {
     type Output = Result<P::Response, BoxError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_answer(task).map(|answer| answer.result)
+        self.poll_answer(task, &mut false).map(|answer| answer.result)
     }
 }
 

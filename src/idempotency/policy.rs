@@ -201,12 +201,7 @@ impl<I, St, F> IdempotencyPolicy<I, St, F> {
         let mut reached = false;
         let run = async {
             let mut call = pin!(StackFuture::new(self.inner, seat, request));
-            let answer = poll_fn(|cx| {
-                let (poll, here) = call.as_mut().poll_reaching(cx);
-                reached |= here;
-                poll
-            })
-            .await;
+            let answer = poll_fn(|cx| call.as_mut().poll_answer(cx, &mut reached)).await;
             kept(&*self.face, answer, reached).await
         };
         let worked = timeout(self.keeper.config.run_limit, run).await;

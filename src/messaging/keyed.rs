@@ -209,11 +209,7 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
         let handled = {
             let call = StackFuture::new(Arc::clone(&self.inner), seat, Tried::new(message, &self.rules));
             let mut call = pin!(call);
-            let run = poll_fn(|cx| {
-                let (poll, here) = Claim::enter(claim, || call.as_mut().poll_reaching(cx));
-                reached |= here;
-                poll
-            });
+            let run = poll_fn(|cx| Claim::enter(claim, || call.as_mut().poll_answer(cx, &mut reached)));
             timeout(self.keeper.config.run_limit, run).await
         };
         if let Ok(answer) = handled {
