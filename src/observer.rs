@@ -123,13 +123,13 @@ impl Observer {
     pub(crate) fn emit(&self, event: Event) {
         self.cells.count(&event);
         facts::note(&event);
-        if self.interest.overlaps(Interest::of(&event)) {
-            self.dispatch(&event);
+        let kind = Interest::of(&event);
+        if self.interest.overlaps(kind) {
+            self.dispatch(kind, &event);
         }
     }
 
-    fn dispatch(&self, event: &Event) {
-        let kind = Interest::of(event);
+    fn dispatch(&self, kind: Interest, event: &Event) {
         for (_, sink) in self.sinks.iter().filter(|(interest, _)| interest.overlaps(kind)) {
             // Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already,
             // the process. The panic hook has reported it.

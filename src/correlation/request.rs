@@ -72,11 +72,12 @@ impl Correlation {
             }
         }
 
-        if self.0.is_none() {
-            return work();
-        }
-        let mut back = Back(self.clone());
-        swap(&mut back.0);
+        // `work` stands here once, so that it is compiled into whoever calls this.
+        let _back = self.0.is_some().then(|| {
+            let mut back = Back(self.clone());
+            swap(&mut back.0);
+            back
+        });
         work()
     }
 

@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -27,7 +27,7 @@ pin_project! {
     ///
     /// Its error is a [`CallError`]: the body's own.
     pub struct ToldBody<B> {
-        // `None` once its end was told.
+        // `None` once its end was told and nobody asks for it any more.
         telling: Option<Telling>,
         // `None` once it has ended.
         #[pin]
@@ -37,7 +37,7 @@ pin_project! {
     impl<B> PinnedDrop for ToldBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            let Some(telling) = this.telling.take() else { return };
+            let Some(mut telling) = this.telling.take() else { return };
             let dropped = telling.drop_inside(this.body);
             telling.dropped();
             dropped.unwrap_or_else(|panic| resume_unwind(panic));
@@ -52,18 +52,30 @@ pub(super) struct Telling {
     /// By its head.
     verdict: Verdict,
     late: Option<Late>,
-    /// How long the head says that the body is.
-    promised: Option<u64>,
+    /// How long the head says that the body is, or longer than any where it does not say.
+    promised: u64,
     /// How many bytes of it passed.
     passed: u64,
     /// Inside a poll; found by the drop only when that poll unwinds.
     polling: bool,
+    /// Its end was told, or is being told: a panic on the way tells no second one.
+    told: bool,
 }
 
 impl Telling {
+    /// `promised`: how long the head says that the body is.
+    #[inline]
     pub(super) fn new(open: Open, verdict: Verdict, promised: Option<u64>) -> Self {
         let late = open.teller.late(&verdict);
-        Self { open, verdict, late, promised, passed: 0, polling: false }
+        Self {
+            open,
+            verdict,
+            late,
+            promised: promised.unwrap_or(u64::MAX),
+            passed: 0,
+            polling: false,
+            told: false,
+        }
     }
 
     /// Drops the body, which is somebody else's code: its panic goes on once the end was told, and costs no count.
@@ -72,37 +84,39 @@ impl Telling {
     }
 
     /// The body has ended, with these trailers.
-    pub(super) fn ended(self, trailers: Option<&HeaderMap>, now: Instant) {
+    pub(super) fn ended(&mut self, trailers: Option<&HeaderMap>, now: Instant) {
         let teller = &self.open.teller;
         let verdict = teller.judge.on_end(teller.part, self.verdict, trailers);
         self.judged(verdict, now);
     }
 
-    fn failed(self, error: &BoxError, now: Instant) {
+    fn failed(&mut self, error: &BoxError, now: Instant) {
         let teller = &self.open.teller;
         let verdict = teller.judge.on_break(teller.part, self.verdict, error);
         self.judged(verdict, now);
     }
 
-    fn judged(mut self, verdict: Verdict, now: Instant) {
+    fn judged(&mut self, verdict: Verdict, now: Instant) {
         let late = self.late.take();
         self.open.enter(|| self.open.teller.turned_out(&self.verdict, late, &verdict));
         self.end(verdict, now);
     }
 
-    fn dropped(self) {
+    fn dropped(&mut self) {
         let teller = &self.open.teller;
         let verdict = if self.polling {
             let panicked = teller.judge.on_drop(teller.part, Outcome::Panicked);
             Verdict { status: self.verdict.status.or(panicked.status), ..panicked }
         } else {
-            let whole = self.promised.is_some_and(|promised| self.passed >= promised);
-            teller.judge.on_leave(teller.part, self.verdict, whole)
+            teller.judge.on_leave(teller.part, self.verdict, self.passed >= self.promised)
         };
         self.end(verdict, Instant::now());
     }
 
-    fn end(self, verdict: Verdict, now: Instant) {
+    pub(super) fn end(&mut self, verdict: Verdict, now: Instant) {
+        if mem::replace(&mut self.told, true) {
+            return;
+        }
         // Whatever became of it: who has answered with something is there.
         let verdict = Verdict { recognised: verdict.recognised || self.passed > 0, ..verdict };
         self.open.end(verdict, self.passed, now);
@@ -110,6 +124,7 @@ impl Telling {
 }
 
 impl<B> ToldBody<B> {
+    #[inline]
     pub(super) fn new(body: B, telling: Option<Telling>) -> Self {
         Self { telling, body: Some(body) }
     }
@@ -145,7 +160,7 @@ where
             }
             Some(Err(_)) | None => false,
         };
-        if let Some(telling) = this.telling.take_if(|_| !goes_on) {
+        if !goes_on {
             let is_over = !matches!(frame, Some(Ok(_)));
             let dropped = if is_over { telling.drop_inside(this.body) } else { Ok(()) };
             let now = Instant::now();
@@ -154,6 +169,7 @@ where
                 Some(Err(error)) => telling.failed(error, now),
                 None => telling.ended(None, now),
             }
+            *this.telling = None;
             dropped.unwrap_or_else(|panic| resume_unwind(panic));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(CallError::new)))

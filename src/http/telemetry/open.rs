@@ -1,6 +1,7 @@
 use std::{fmt, sync::Arc};
 
-use http::{Request, Version, header::CONTENT_LENGTH};
+use http::{Request, Response, StatusCode, Version, header::CONTENT_LENGTH};
+use http_body::Body;
 use tokio::time::Instant;
 
 use super::{
@@ -8,13 +9,14 @@ use super::{
     methods, trace, words,
 };
 use crate::{
+    call::Call,
     circuit_breaker::{CircuitBreakerHandle, Late},
     class::Class,
     correlation::Correlation,
     event::{Ended, Event, Exchange, Protocol},
     head::{Head, RouteOf},
     observer::Observer,
-    telemetry::{Side, Span, SpanEnd, Spans},
+    telemetry::{Prepared, Side, Span, SpanEnd, Spans},
 };
 
 /// Says whether a request is synthetic.
@@ -99,7 +101,9 @@ impl Teller {
         let route_of = self.trust.route_of.as_deref();
         let exchange = match (self.part, self.protocol) {
             (Part::Call, _) => return (None, None),
-            (Part::Server, Protocol::Http) => words::served(head, head.route(route_of)),
+            (Part::Server, Protocol::Http) => {
+                words::served(head, route_of.and_then(|route_of| route_of(head)))
+            }
             (Part::Server, Protocol::Grpc) => {
                 let (exchange, asked) = methods::served(head, route_of);
                 return (Some(exchange), asked);
@@ -146,13 +150,17 @@ impl fmt::Debug for Teller {
     }
 }
 
-/// A call or a request that began, and whose end is to be told.
+/// A call or a request whose end is to be told, once it has begun. It stays in its place until then, for to move it costs
+/// more than to tell of it.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) teller: Arc<Teller>,
     pub(super) span: Span,
-    started: Instant,
-    seen: Seen,
+    pub(super) seen: Seen,
+    prepared: Option<Box<Prepared>>,
+    /// When it was called, until it begins.
+    pub(super) started: Instant,
+    begun: bool,
 }
 
 /// What is known of a request before it begins.
@@ -165,14 +173,14 @@ pub(super) struct Seen {
     /// On a server.
     version: Option<&'static str>,
     /// Whether its answer has no body, whatever its head says of one.
-    pub(super) head_alone: bool,
+    head_alone: bool,
     /// Which request it is part of.
     correlation: Correlation,
     synthetic: bool,
 }
 
 impl Seen {
-    pub(super) fn of<B>(teller: &Teller, request: &Request<B>) -> Self {
+    fn of<B>(teller: &Teller, request: &Request<B>) -> Self {
         let (exchange, asked) = teller.exchange(Head::of(request));
         Self {
             exchange,
@@ -199,12 +207,36 @@ pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
 }
 
 impl Open {
-    pub(super) fn begin(teller: &Arc<Teller>, seen: Seen, span: Span, started: Instant) -> Self {
-        let open = Self { teller: Arc::clone(teller), span, started, seen };
-        if let Some(exchange) = open.seen.exchange {
-            open.enter(|| open.teller.observer.emit(Event::RequestStarted { exchange }));
+    /// What was called at this instant, and of which nothing is known yet.
+    pub(super) fn new(teller: &Arc<Teller>, started: Instant) -> Self {
+        let (span, seen) = (Span::new(), Seen::default());
+        Self { teller: Arc::clone(teller), span, seen, prepared: None, started, begun: false }
+    }
+
+    /// Looks at the request, before it begins.
+    pub(super) fn see<B>(&mut self, call: &Call, request: &Request<B>) {
+        self.seen = Seen::of(&self.teller, request);
+        self.prepared = trace::prepare(&self.teller, &self.seen, call, request);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether there is more to the answer than its head.
+    pub(super) fn goes_on<B: Body>(&self, answer: &Response<B>) -> bool {
+        let bodiless = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        !self.seen.head_alone && !bodiless && !answer.body().is_end_stream()
+    }
+
+    pub(super) fn begin(&mut self, now: Instant) {
+        (self.begun, self.started) = (true, now);
+        if let Some(prepared) = self.prepared.take() {
+            self.span.begin(now, || Some(*prepared));
         }
-        open
+        if let Some(exchange) = self.seen.exchange {
+            self.enter(|| self.teller.observer.emit(Event::RequestStarted { exchange }));
+        }
     }
 
     /// Does a piece of the work inside its span, and for its request.
@@ -214,25 +246,25 @@ impl Open {
     }
 
     /// Tells how it ended, `response_size` bytes of body later.
-    pub(super) fn end(mut self, verdict: Verdict, response_size: u64, now: Instant) {
+    pub(super) fn end(&mut self, verdict: Verdict, response_size: u64, now: Instant) {
         let Verdict { outcome, error, status, recognised, .. } = verdict;
         let elapsed = now.saturating_duration_since(self.started);
-        let exchange = self.seen.exchange.map(|exchange| match &self.seen.asked {
-            Some(asked) if recognised => Exchange { method: methods::learn(asked), ..exchange },
-            _ => exchange,
-        });
+        if let (Some(exchange), Some(asked), true) = (&mut self.seen.exchange, &self.seen.asked, recognised) {
+            exchange.method = methods::learn(asked);
+        }
+        let seen = &self.seen;
         // Inside, so that a line in a log is found by it.
         self.enter(|| {
             let observer = &self.teller.observer;
-            if let Some(exchange) = exchange {
+            if let Some(exchange) = seen.exchange {
                 let ended = Ended {
                     status,
                     outcome,
-                    synthetic: self.seen.synthetic,
+                    synthetic: seen.synthetic,
                     error,
-                    version: self.seen.version.or(verdict.version),
+                    version: seen.version.or(verdict.version),
                     elapsed,
-                    request_size: self.seen.request_size,
+                    request_size: seen.request_size,
                     response_size,
                 };
                 observer.emit(Event::RequestFinished { exchange, ended });
@@ -241,8 +273,8 @@ impl Open {
                 observer.emit(Event::CallFinished { outcome, elapsed });
             }
         });
-        if let Some(exchange) = exchange {
-            trace::note_end(&self.span, &exchange, self.seen.asked.as_deref(), &verdict);
+        if let Some(exchange) = &seen.exchange {
+            trace::note_end(&self.span, exchange, seen.asked.as_deref(), &verdict);
         }
         self.span.end(SpanEnd { outcome, error, now });
     }

@@ -14,14 +14,18 @@ const MAX: usize = 2_000;
 static ROUTES: Words = Words::new(MAX);
 static HOSTS: Words = Words::new(MAX);
 
-/// A request that a server was sent.
-pub(super) fn served(head: Head<'_>, route: Option<&str>) -> Exchange {
+/// A request that a server was sent. The route is what its framework says that matched, unless it is told.
+pub(super) fn served(head: Head<'_>, told: Option<&'static str>) -> Exchange {
+    let route = match told {
+        Some(told) => Some(ROUTES.get_static(told)),
+        None => head.route(None).map(|route| ROUTES.get(route)),
+    };
     Exchange {
         protocol: Protocol::Http,
         end: End::Server,
         method: method(head.method),
         scheme: Some(scheme(head.uri).unwrap_or("http")),
-        route: route.map(|route| ROUTES.get(route)),
+        route,
         address: None,
         port: None,
     }
