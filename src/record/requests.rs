@@ -4,7 +4,7 @@
 //! go wrong, there is room for [`MOST`] series of each metric and no more: what comes after them shares one.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -146,28 +146,39 @@ impl Hash for Place {
 
 /// What one thread found for series. It finds it again by comparing addresses, and allocates nothing for that.
 pub(super) struct Known<T> {
-    places: HashMap<Place, Arc<T>, ByAddress>,
+    /// Where in `found` it is.
+    places: HashMap<Place, usize, ByAddress>,
+    found: Vec<Arc<T>>,
 }
 
 impl<T> Known<T> {
     const MOST: usize = 4 * MOST;
 
     pub(super) const fn new() -> Self {
-        Self { places: HashMap::with_hasher(ByAddress::new()) }
+        Self { places: HashMap::with_hasher(ByAddress::new()), found: Vec::new() }
     }
 
     /// What there is for the series; `find` knows it.
     #[inline]
     pub(super) fn get(&mut self, series: &Series, find: impl FnOnce() -> Arc<T>) -> &T {
-        // Of several metrics, and a series may be found in several places: all that bounds it is this.
         let place = series.place();
-        if self.places.len() >= Self::MOST && !self.places.contains_key(&place) {
+        let index = match self.places.get(&place) {
+            Some(&index) => index,
+            None => self.learn(place, find()),
+        };
+        &self.found[index]
+    }
+
+    #[cold]
+    fn learn(&mut self, place: Place, found: Arc<T>) -> usize {
+        // Of several metrics, and a series may be found in several places: all that bounds it is this.
+        if self.found.len() >= Self::MOST {
             self.places.clear();
+            self.found.clear();
         }
-        match self.places.entry(place) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(find()),
-        }
+        self.places.insert(place, self.found.len());
+        self.found.push(found);
+        self.found.len() - 1
     }
 }
 
