@@ -6,7 +6,7 @@
 //!
 //! | profile | order, outside to inside |
 //! |---|---|
-//! | `server` | respond · telemetry · deadline in and caller timeout · rate limit (off) · idempotency (off) · bulkhead · fault hook · handler |
+//! | `server` | respond · telemetry · ingress fault hook · deadline in and caller timeout · rate limit (off) · idempotency (off) · bulkhead · fault hook · handler |
 //! | `consumer` | telemetry · ingress fault hook · dead letter · deadline of the delivery · idempotency (off) · bulkhead (waits) · retry · fault hook · handler |
 //! | `client` | telemetry · fallback · limits on the body (HTTP, gRPC) · idempotency key (HTTP, off) · deadline · retry · hedge, if given · per attempt: circuit breaker · throttle (off) · rate limit (off) · bulkhead · attempt telemetry · attempt timeout · wire headers (HTTP, gRPC) · fault hook · transport |
 //!
@@ -32,7 +32,7 @@
 //! | rate limit (feature `rate-limit`) | off | off | – |
 //! | idempotency (feature `idempotency`) | off | – | off |
 //! | bulkhead | 1024 at once, no queue | 256 at once, 64 waiting up to 100 ms | 64 at once, the others wait |
-//! | fault hook | disarmed | disarmed | disarmed, and another at the ingress |
+//! | fault hook | disarmed, and another at the ingress | disarmed | disarmed, and another at the ingress |
 //! | wire headers (HTTP, gRPC) | the deadline is read | the deadline that is left and the number of the attempt are written | – |
 //!
 //! # Example

@@ -38,7 +38,8 @@ use crate::{
 };
 
 /// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
-pub type ServerPolicy<C = ByStatus, K = Off> = HttpTelemetryPolicy<DeadlineHeaderPolicy<Limited<C, K>>>;
+pub type ServerPolicy<C = ByStatus, K = Off> =
+    HttpTelemetryPolicy<FaultPolicy<DeadlineHeaderPolicy<Limited<C, K>>, Heads>>;
 /// The body of an answer of a server, whose handler's are `B`.
 pub type ServerBody<B, K = Off> = ToldBody<<K as KeyedOrNot>::Body<HeldBody<B>>>;
 
@@ -70,6 +71,7 @@ pub struct ServerBuilder<T, K = Off> {
     bulkhead: Option<BulkheadLayer<ByError, ByHead>>,
     bulkhead_until_body_end: bool,
     faults: Faults,
+    ingress_faults: Faults,
     registry: Option<Registry>,
     sinks: Vec<Arc<dyn Sink>>,
     objectives: Objectives,
@@ -91,6 +93,7 @@ impl ServerBuilder<Missing> {
             bulkhead: Some(BulkheadLayer::new(1024).max_queue(0).into_by_head()),
             bulkhead_until_body_end: false,
             faults: Faults::new(),
+            ingress_faults: Faults::new(),
             registry: None,
             sinks: Vec::new(),
             objectives: Objectives::default(),
@@ -184,6 +187,7 @@ impl<T, K> ServerBuilder<T, K> {
             bulkhead: self.bulkhead,
             bulkhead_until_body_end: self.bulkhead_until_body_end,
             faults: self.faults,
+            ingress_faults: self.ingress_faults,
             registry: self.registry,
             sinks: self.sinks,
             objectives: self.objectives,
@@ -328,9 +332,17 @@ impl<T, K> ServerBuilder<T, K> {
         self
     }
 
-    /// Uses these faults, so that several stacks are armed with one handle; by default each stack has its own.
+    /// Uses these faults in front of the handler, so that several stacks are armed with one handle; by default each stack has its
+    /// own.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// Uses these faults where a call comes in, outside of its deadline and of its idempotency key; by default each stack has its
+    /// own. An answer that is lost there was kept: whoever comes again gets it. What hangs there does so until its caller goes.
+    pub fn ingress_faults(mut self, faults: Faults) -> Self {
+        self.ingress_faults = faults;
         self
     }
 
@@ -423,7 +435,8 @@ impl<T, K> ServerBuilder<T, K> {
     {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
         let heads = Heads::routed(self.trust.route_of.clone());
-        let policy = FaultPolicy::new(self.faults.clone(), heads, observer.clone(), Leaf::new(classifier));
+        let policy =
+            FaultPolicy::new(self.faults.clone(), heads.clone(), observer.clone(), Leaf::new(classifier));
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
             None => BulkheadPolicy::off(observer.clone(), policy),
@@ -446,6 +459,7 @@ impl<T, K> ServerBuilder<T, K> {
         let policy = LimitByHeadPolicy::new(self.timeout.by_head().cloned(), policy);
         let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
+        let policy = FaultPolicy::new(self.ingress_faults.clone(), heads, observer.clone(), policy);
         let teller = Teller::new(judge, observer.clone(), Part::Server).trusting(self.trust);
         let policy = HttpTelemetryPolicy::new(teller, policy);
         let parts = Parts {
@@ -458,7 +472,7 @@ impl<T, K> ServerBuilder<T, K> {
             #[cfg(feature = "idempotency")]
             keyed,
             faults: self.faults,
-            ingress_faults: None,
+            ingress_faults: Some(self.ingress_faults),
         };
         ServerLayer::new(policy, Handle::enlist(parts, self.registry.as_ref()))
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use axum::routing::post;
 use futures::FutureExt;
 use http::Method;
 use moneta_resilience::{
     Registry,
     event::{IdempotencyResult, Outcome},
+    fault::Fault,
     golden::{self, Handle},
     idempotency::{MemoryStore, http::IdempotencyLayer},
 };
@@ -137,4 +139,29 @@ async fn a_caller_that_stored_its_key_gets_after_a_crash_what_its_first_call_did
     service.drain().await;
     assert_eq!(ask().await.unwrap(), (StatusCode::OK, true));
     assert_eq!(service.counts().idempotency(IdempotencyResult::Executed), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_on_its_way_out_is_kept_for_whoever_comes_again() {
+    let layer = golden::server("payments")
+        .registry(&Registry::new())
+        .timeout(LIMIT)
+        .idempotency(MemoryStore::default())
+        .layer();
+    let handle = layer.handle().clone();
+    let app = Router::new().route("/payments", post(async || "paid")).layer(layer);
+    let pay =
+        |key: &str| Request::post("/payments").header("idempotency-key", key).body(Body::empty()).unwrap();
+
+    let lost = handle.ingress_faults().unwrap().arm(Fault::lost_answer());
+    assert_eq!(answer(&app, pay("k1")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let without = Request::post("/payments").body(Body::empty()).unwrap();
+    assert_eq!(text(answer(&app, without).await).await, "paid", "nothing keeps it from being paid twice");
+    assert_eq!(lost.hit(), 1);
+    lost.disarm();
+
+    let again = answer(&app, pay("k1")).await;
+    assert_eq!(header(&again, "idempotent-replayed"), Some("true"));
+    assert_eq!(text(again).await, "paid");
+    assert_eq!(handle.counts().idempotency(IdempotencyResult::Executed), 1);
 }
