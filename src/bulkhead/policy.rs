@@ -119,12 +119,15 @@ impl<I, K> BulkheadPolicy<I, K> {
 
     /// Which percentage of the places the call may fill; `None` for all of them.
     fn share(&self, call: &Call) -> Option<u8> {
+        if !self.config.priorities {
+            return None;
+        }
         let priority = call.priority.unwrap_or_default();
         let mut percent = priority.percent();
         if let Some(dial) = self.dial.as_ref().filter(|_| priority < Priority::Critical) {
             percent = u8::try_from(dial.of(percent.into())).unwrap_or(percent);
         }
-        (self.config.priorities && percent < 100).then_some(percent)
+        (percent < 100).then_some(percent)
     }
 
     fn refuse(&self, reason: Reason) -> Rejected {
