@@ -211,3 +211,34 @@ proptest! {
         })?;
     }
 }
+
+/// What `promtool` finds on the same day, by the rules that are generated for the same objective.
+#[tokio::test(start_paused = true)]
+async fn the_process_and_prometheus_find_the_same_burn_rates() {
+    const DAY: &str = include_str!("../../../tests/slo/login.test.yml");
+    let (first, _) = DAY.split_once("\n  - name: a burn that is exactly").expect("the next day follows");
+    let burn_rates = first.split("- expr: abs(slo:bad:ratio_rate1h / 0.001 / ").skip(1).map(|expectation| {
+        let (burn, rest) = expectation.split_once(' ').expect("a number, and how far it may be off");
+        let at = rest.split_once("eval_time: ").and_then(|(_, rest)| rest.lines().next()).expect("a time");
+        let (hours, minutes) = at.split_once('h').expect("hours, and minutes if there are some");
+        let minutes = minutes.strip_suffix('m').map_or(0, |minutes| minutes.parse().expect("a number"));
+        (60 * hours.parse::<u64>().expect("a number") + minutes, burn.parse::<f64>().expect("a number"))
+    });
+    let burn_rates: Vec<_> = burn_rates.collect();
+    assert_eq!(burn_rates.len(), 4);
+
+    let budget = login();
+    for minute in 1..=9 * 60 + 30 {
+        // One in fifty is bad from hour 6 to hour 9.
+        for _ in 0..10 {
+            for n in 0..50 {
+                budget.record(n > 0 || !(361..=540).contains(&minute));
+            }
+            advance(MINUTE / 10).await;
+        }
+        for (_, theirs) in burn_rates.iter().filter(|&&(at, _)| at == minute) {
+            let ours = budget.burn(Window::Hour);
+            assert!((ours / theirs - 1.0).abs() < 0.01, "minute {minute}: {ours}, and not {theirs}");
+        }
+    }
+}
