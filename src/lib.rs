@@ -34,7 +34,7 @@ mod keyed;
 mod latency;
 pub mod load_shed;
 pub mod messaging;
-#[cfg(any(feature = "http", feature = "otel", feature = "metrics"))]
+#[cfg(any(feature = "http", feature = "metrics", feature = "otel", feature = "slo"))]
 mod mix;
 mod name;
 pub mod observer;

@@ -85,7 +85,7 @@ impl Registry {
 
     /// Shows what is counted for an objective, and goes on showing it when nobody holds the counter any more. One that is
     /// shown already is not shown twice.
-    #[cfg_attr(not(feature = "slo"), expect(dead_code, reason = "there are no objectives"))]
+    #[cfg_attr(not(any(test, feature = "slo")), expect(dead_code, reason = "there are no objectives"))]
     pub(crate) fn enlist_objective(&self, name: &Name, counter: Arc<dyn Tallied>) {
         let objectives = &mut lock(&self.inner).objectives;
         let Objectives { gone, alive } = objectives.entry(within_cap(objectives, name)).or_default();
@@ -106,7 +106,7 @@ impl Registry {
 
     /// What was counted for the objectives, by their names.
     #[cfg_attr(
-        not(any(feature = "otel", feature = "metrics")),
+        not(any(test, feature = "otel", feature = "metrics")),
         expect(dead_code, reason = "nobody exports it")
     )]
     pub(crate) fn objectives(&self) -> Vec<(Name, Count)> {

@@ -30,6 +30,7 @@ type Places = HashMap<(usize, usize), &'static str, ByAddress>;
 pub(crate) struct Words {
     max: usize,
     known: LazyLock<ArcSwap<HashSet<&'static str>>>,
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "routes of HTTP have their places"))]
     places: LazyLock<ArcSwap<Places>>,
 }
 
@@ -58,6 +59,7 @@ impl Words {
     }
 
     /// The same for a word that stays in its place, which is where it is found: a third of the cost.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "routes of HTTP have their places"))]
     pub(crate) fn get_static(&self, word: &'static str) -> &'static str {
         let place = (word.as_ptr().addr(), word.len());
         let known = self.places.load();
