@@ -68,7 +68,9 @@ pub(super) enum Effect {
 }
 
 /// Somebody's own fault.
-pub(super) type Hook = Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
+pub(super) type Hook = Arc<dyn Fn() -> Hooked + Send + Sync>;
+/// What it does to a call. In a box: only a call that is hit pays for it.
+pub(super) type Hooked = BoxFuture<'static, Result<(), BoxError>>;
 
 impl Effect {
     pub(super) fn kind(&self) -> FaultKind {

@@ -8,13 +8,12 @@ use std::{
     vec,
 };
 
-use futures::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tokio::{sync::futures::OwnedNotified, time::Instant};
 
 use super::{
     arming::{Arming, Suffering},
-    fault::Effect,
+    fault::{Effect, Hooked},
     sample::Group,
 };
 use crate::{
@@ -115,7 +114,7 @@ impl Injected {
 }
 
 pin_project! {
-    /// A call on its way to the service, kept from it.
+    /// A call on its way to the service, kept from it. In a box, in which it waits.
     struct Held {
         // `None`: for ever.
         until: Option<Instant>,
@@ -123,7 +122,7 @@ pin_project! {
         timer: Timer,
         #[pin]
         ended: OwnedNotified,
-        hook: Option<BoxFuture<'static, Result<(), BoxError>>>,
+        hook: Option<Hooked>,
         suffering: Suffering,
     }
 }
@@ -135,11 +134,7 @@ impl fmt::Debug for Held {
 }
 
 impl Held {
-    fn new(
-        until: Option<Instant>,
-        hook: Option<BoxFuture<'static, Result<(), BoxError>>>,
-        suffering: Suffering,
-    ) -> Pin<Box<Self>> {
+    fn new(until: Option<Instant>, hook: Option<Hooked>, suffering: Suffering) -> Pin<Box<Self>> {
         let ended = suffering.from().ended();
         Box::pin(Self { until, timer: Timer::new(), ended, hook, suffering })
     }

@@ -1,59 +1,35 @@
+mod finish;
 mod service;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-pub use self::service::{Server, ServerFuture, ServerLayer};
-
-use super::{
-    Handle, HasTimeout, KeyedOrNot, Limit, Missing, Off,
-    choice::positive,
-    handle::{Parts, observer},
-    objectives::Objectives,
+pub use self::{
+    finish::{ServerBody, ServerPolicy},
+    service::{Server, ServerFuture, ServerLayer},
 };
+
+use super::{Limit, Missing, Off, choice::positive, objectives::Objectives};
 #[cfg(feature = "idempotency")]
 use crate::idempotency::{IdempotencyLayer, Store};
 #[cfg(feature = "rate-limit")]
-use crate::rate_limit::{RateLimitLayer, RateLimitPolicy};
+use crate::rate_limit::RateLimitLayer;
 #[cfg(feature = "slo")]
 use crate::slo::{ErrorBudget, Scope};
 use crate::{
-    bulkhead::{BulkheadLayer, BulkheadPolicy, ByHead, ConcurrencyLimit},
-    classify::{ByError, ByStatus},
+    bulkhead::{BulkheadLayer, ByHead, ConcurrencyLimit},
+    classify::ByError,
     dial::Dial,
-    error::Reason,
-    fault::{FaultPolicy, Faults, Heads},
+    fault::Faults,
     head::Head,
-    http::{
-        BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, Http, HttpTelemetryPolicy, Judge, Part,
-        Priorities, PriorityHeaderPolicy, REQUEST_TIMEOUT, Teller, ToldBody, Trust,
-    },
+    http::{Priorities, REQUEST_TIMEOUT, Trust},
     name::Name,
-    observer::{Observer, Sink},
-    policy::Leaf,
+    observer::Sink,
     priority::Priority,
-    registry::{Profile, Registry},
-    timeout::{LimitByHead, LimitByHeadPolicy, TimeoutPolicy},
+    registry::Registry,
+    timeout::LimitByHead,
 };
-
-/// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
-pub type ServerPolicy<C = ByStatus, K = Off> =
-    HttpTelemetryPolicy<FaultPolicy<DeadlineHeaderPolicy<Limited<C, K>>, Heads>>;
-/// The body of an answer of a server, whose handler's are `B`.
-pub type ServerBody<B, K = Off> = ToldBody<<K as KeyedOrNot>::Body<HeldBody<B>>>;
-
-/// What stands inside the caller's deadline.
-type Limited<C, K> =
-    PriorityHeaderPolicy<LimitByHeadPolicy<TimeoutPolicy<RateLimited<<K as KeyedOrNot>::Policy<Held<C>>>>>>;
-
-/// What holds a place while it runs, whether its caller is there or not.
-type Held<C> = BodyBulkheadPolicy<FaultPolicy<Leaf<C>, Heads>, ByHead>;
-
-#[cfg(feature = "rate-limit")]
-type RateLimited<I> = RateLimitPolicy<I, ByHead>;
-#[cfg(not(feature = "rate-limit"))]
-type RateLimited<I> = I;
 
 /// Builds the stack of a server; see [`server`](super::server).
 #[must_use = "a server's layer is built by `.layer()`"]
@@ -145,7 +121,7 @@ impl<T, K> ServerBuilder<T, K> {
     ///
     /// Of a request with a key, the timeout answers its caller, and the handler runs on; only the
     /// [run limit](crate::idempotency::IdempotencyLayer::run_limit) drops it. It keeps its place in the bulkhead until it has
-    /// answered. At shutdown, [`Handle::drain`] waits for it.
+    /// answered. At shutdown, [`Handle::drain`](super::Handle::drain) waits for it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -408,73 +384,6 @@ impl<T, K> ServerBuilder<T, K> {
     pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
         self.sinks.push(sink);
         self
-    }
-
-    /// The layer, for axum's `Router::layer` or any service of HTTP requests. However often it is applied, to however
-    /// many routes and connections, it is one stack with one state.
-    pub fn layer(self) -> ServerLayer<ByStatus, K>
-    where
-        T: HasTimeout,
-        K: KeyedOrNot,
-    {
-        let header = self.deadline_header.clone();
-        self.build(&Http, ByStatus, |observer, policy| DeadlineHeaderPolicy::new(header, observer, policy))
-    }
-
-    /// Everything for one protocol: what is told of its calls, how its answers are judged, and how its callers say how long
-    /// they will wait.
-    pub(super) fn build<C>(
-        self,
-        judge: &'static dyn Judge,
-        classifier: C,
-        deadline: impl FnOnce(Observer, Limited<C, K>) -> DeadlineHeaderPolicy<Limited<C, K>>,
-    ) -> ServerLayer<C, K>
-    where
-        T: HasTimeout,
-        K: KeyedOrNot,
-    {
-        let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
-        let heads = Heads::routed(self.trust.route_of.clone());
-        let policy =
-            FaultPolicy::new(self.faults.clone(), heads.clone(), observer.clone(), Leaf::new(classifier));
-        let policy = match self.bulkhead {
-            Some(layer) => layer.over(observer.clone(), policy),
-            None => BulkheadPolicy::off(observer.clone(), policy),
-        };
-        let policy = if self.sheds { policy.priorities().shedding_by(self.shed_dial) } else { policy };
-        let bulkhead = policy.handle();
-        let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
-        #[cfg(feature = "idempotency")]
-        let keyed = self.keys.handle(observer.clone());
-        let policy = self.keys.over(observer.clone(), policy);
-        #[cfg(feature = "rate-limit")]
-        let policy = match self.rate_limit {
-            Some(layer) => layer.over(observer.clone(), policy),
-            None => RateLimited::off(observer.clone(), policy),
-        };
-        #[cfg(feature = "rate-limit")]
-        let rate_limit = policy.handle();
-        let limit = self.timeout.limit();
-        let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
-        let policy = LimitByHeadPolicy::new(self.timeout.by_head().cloned(), policy);
-        let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
-        let policy = deadline(observer.clone(), policy);
-        let policy = FaultPolicy::new(self.ingress_faults.clone(), heads, observer.clone(), policy);
-        let teller = Teller::new(judge, observer.clone(), Part::Server).trusting(self.trust);
-        let policy = HttpTelemetryPolicy::new(teller, policy);
-        let parts = Parts {
-            profile: Profile::Server,
-            observer,
-            circuit_breaker: None,
-            #[cfg(feature = "rate-limit")]
-            rate_limit,
-            bulkhead,
-            #[cfg(feature = "idempotency")]
-            keyed,
-            faults: self.faults,
-            ingress_faults: Some(self.ingress_faults),
-        };
-        ServerLayer::new(policy, Handle::enlist(parts, self.registry.as_ref()))
     }
 }
 

@@ -19,6 +19,8 @@ mod metrics;
 #[cfg(feature = "otel")]
 mod otel;
 #[cfg(any(feature = "otel", feature = "metrics"))]
+mod pipelines;
+#[cfg(any(feature = "otel", feature = "metrics"))]
 #[cfg_attr(
     not(feature = "otel"),
     allow(dead_code, reason = "what a thread keeps is for OpenTelemetry alone")

@@ -4,17 +4,14 @@
 //! `rate()`. Of the transitions of a circuit breaker those that happen by themselves are written from 0 on, the others
 //! once they happened; a pipeline without a breaker writes none of its series.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
+use super::pipelines::{BROKEN, Pipeline};
 use crate::{
-    cells::Cells,
     error::Reason,
     event::{
         AttemptKind, BreakerResult, CircuitState, DeliveryResult, FaultKind, GaveUp, HedgeResult,
         IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
-    name::Name,
-    registry::{BulkheadState, Profile, Registry},
+    registry::{BulkheadState, Registry},
     tally::Count,
     telemetry::names,
 };
@@ -30,24 +27,6 @@ pub(super) struct Reading<T> {
 
 /// Takes a value and its labels beside the pipeline.
 pub(super) type Write<'a, T> = &'a mut dyn FnMut(T, &[(&'static str, &'static str)]);
-
-/// What there is to read of the pipelines of one name.
-#[derive(Default)]
-pub(super) struct Pipeline {
-    cells: Arc<Cells>,
-    /// The most severe state of their circuit breakers.
-    circuit: Option<CircuitState>,
-    /// The sum of their bulkheads.
-    bulkhead: Option<BulkheadState>,
-    /// Whether one of them is a consumer's.
-    consumes: bool,
-    /// The longest doubt about an idempotency key.
-    oldest_in_doubt: Option<Duration>,
-}
-
-/// How an answer can end badly.
-const BROKEN: [Outcome; 5] =
-    [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout];
 
 /// What only grows.
 pub(super) const TOTALS: [Reading<u64>; 21] = [
@@ -327,19 +306,19 @@ pub(super) const STATES: [Reading<i64>; 4] = [
         name: names::BULKHEAD_USAGE,
         unit: "{call}",
         description: "Calls that hold a place in the bulkhead",
-        read: |pipeline, write| pipeline.write_bulkhead(|bulkhead| bulkhead.in_use, write),
+        read: |pipeline, write| write_bulkhead(pipeline, |bulkhead| bulkhead.in_use, write),
     },
     Reading {
         name: names::BULKHEAD_LIMIT,
         unit: "{call}",
         description: "Places in the bulkhead",
-        read: |pipeline, write| pipeline.write_bulkhead(|bulkhead| bulkhead.limit, write),
+        read: |pipeline, write| write_bulkhead(pipeline, |bulkhead| bulkhead.limit, write),
     },
     Reading {
         name: names::BULKHEAD_QUEUED,
         unit: "{call}",
         description: "Calls that wait for a place in the bulkhead",
-        read: |pipeline, write| pipeline.write_bulkhead(|bulkhead| bulkhead.queued, write),
+        read: |pipeline, write| write_bulkhead(pipeline, |bulkhead| bulkhead.queued, write),
     },
 ];
 
@@ -362,77 +341,10 @@ impl<T> Reading<T> {
     }
 }
 
-impl Pipeline {
-    fn has_breaker(&self) -> bool {
-        self.circuit.is_some() || BreakerResult::ALL.iter().any(|&result| self.cells.breaker(result) > 0)
-    }
-
-    /// A hedge counts every call, so its series begin with its first one: long before the first copy is sent.
-    fn has_hedge(&self) -> bool {
-        HedgeResult::ALL.iter().any(|&result| self.cells.hedges(result) > 0)
-    }
-
-    /// A rate limiter counts every call, so its series begin with its first one: before the first refusal.
-    fn has_rate_limiter(&self) -> bool {
-        RateLimitResult::ALL.iter().any(|&result| self.cells.rate_limiter(result) > 0)
-    }
-
-    fn has_idempotency(&self) -> bool {
-        self.cells.leases_lost() > 0
-            || IdempotencyResult::ALL.iter().any(|&result| self.cells.idempotency(result) > 0)
-    }
-
-    fn consumes(&self) -> bool {
-        self.consumes || DeliveryResult::ALL.iter().any(|&result| self.cells.deliveries(result) > 0)
-    }
-
-    fn has_broken_answers(&self) -> bool {
-        BROKEN.iter().any(|&outcome| self.cells.answers_broken(outcome) > 0)
-    }
-
-    fn write_bulkhead(&self, of: fn(&BulkheadState) -> usize, write: Write<'_, i64>) {
-        if let Some(bulkhead) = &self.bulkhead {
-            write(i64::try_from(of(bulkhead)).unwrap_or(i64::MAX), &[]);
-        }
-    }
-}
-
-/// All pipelines of the registry by name. A stack whose name came too late for cells of its own is under the same name
-/// as its counts.
-pub(super) fn pipelines(registry: &Registry) -> BTreeMap<Name, Pipeline> {
-    let mut pipelines: BTreeMap<_, _> = registry
-        .cells_by_name()
-        .into_iter()
-        .map(|(name, cells)| (name, Pipeline { cells, ..Pipeline::default() }))
-        .collect();
-    for stack in registry.stacks() {
-        let state = stack.state();
-        let known = pipelines.contains_key(&state.name);
-        let name = if known { state.name } else { Name::literal(Registry::OVERFLOW) };
-        let pipeline = pipelines.entry(name).or_default();
-        pipeline.consumes |= state.profile == Profile::Consumer;
-        pipeline.circuit =
-            [pipeline.circuit, state.circuit].into_iter().flatten().max_by_key(|&state| severity(state));
-        pipeline.bulkhead = match (pipeline.bulkhead, state.bulkhead) {
-            (Some(a), Some(b)) => {
-                Some(BulkheadState::new(a.limit + b.limit, a.in_use + b.in_use, a.queued + b.queued))
-            }
-            (a, b) => a.or(b),
-        };
-        pipeline.oldest_in_doubt = pipeline.oldest_in_doubt.max(state.oldest_in_doubt);
-    }
-    pipelines
-}
-
-/// How much a state keeps from the callers, or from those who watch: the most severe one of a name is shown.
-const fn severity(state: CircuitState) -> u8 {
-    match state {
-        CircuitState::Closed => 1,
-        CircuitState::Disabled => 2,
-        CircuitState::Recovering => 3,
-        CircuitState::HalfOpen => 4,
-        CircuitState::Open => 5,
-        CircuitState::ForcedOpen => 6,
+/// Writes something of the bulkheads, where there are some.
+fn write_bulkhead(pipeline: &Pipeline, of: fn(&BulkheadState) -> usize, write: Write<'_, i64>) {
+    if let Some(bulkhead) = &pipeline.bulkhead {
+        write(i64::try_from(of(bulkhead)).unwrap_or(i64::MAX), &[]);
     }
 }
 

@@ -8,7 +8,10 @@ use ::metrics::{Key, Label, Recorder, Unit, with_recorder};
 use super::{METADATA, METRICS, key, messages, requests};
 use crate::{
     name::Name,
-    record::totals::{AGES, EVENTS, Pipeline, STATES, TOTALS, WHOLE, pipelines, write_events},
+    record::{
+        pipelines::{Pipeline, pipelines},
+        totals::{AGES, EVENTS, STATES, TOTALS, WHOLE, write_events},
+    },
     registry::Registry,
     sync::lock,
     telemetry::names,

@@ -8,7 +8,10 @@ use opentelemetry::{
 };
 
 use crate::{
-    record::totals::{AGES, EVENTS, Reading, STATES, TOTALS, WHOLE, pipelines, write_events},
+    record::{
+        pipelines::pipelines,
+        totals::{AGES, EVENTS, Reading, STATES, TOTALS, WHOLE, write_events},
+    },
     registry::Registry,
     telemetry::names,
 };
