@@ -69,6 +69,14 @@ pub(crate) fn code_of_head(status: StatusCode, headers: &HeaderMap) -> Option<Co
     }
 }
 
+/// What an answer to a call with a key means if it says that an earlier one is still being worked on: `ABORTED`, and when
+/// to come back.
+pub(crate) fn in_progress(status: StatusCode, headers: &HeaderMap) -> Option<Class> {
+    let aborted = code_of_head(status, headers) == Some(Code::Aborted);
+    let wait = if aborted { pushback(headers) } else { None };
+    wait.map(|wait| Class::Transient { retry_after: Some(wait) })
+}
+
 /// The verdict of the end of an answer. One that comes without a status was not meant by the server.
 pub(crate) fn code_of_end(trailers: Option<&HeaderMap>) -> Code {
     let code = trailers.and_then(|trailers| trailers.get(Status::GRPC_STATUS));

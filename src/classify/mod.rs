@@ -29,7 +29,7 @@ use crate::{
 #[cfg(feature = "grpc")]
 pub use code::ByCode;
 #[cfg(feature = "grpc")]
-pub(crate) use code::{class_of, code_of_end, code_of_head};
+pub(crate) use code::{class_of, code_of_end, code_of_head, in_progress};
 #[cfg(feature = "http")]
 pub use status::ByStatus;
 #[cfg(feature = "http")]

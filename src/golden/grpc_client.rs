@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 use super::{ClientBuilder, Handle, HasFallback, HasTimeout, Wired, WiredAttempts};
 use crate::{
     call::Deadline,
-    classify::ByCode,
+    classify::{ByCode, in_progress},
     error::BoxError,
     grpc::{
         GRPC_TIMEOUT, Grpc, GrpcAnswerBody, GrpcBody, GrpcTransport, is_stream, patience, status,
@@ -50,7 +50,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     {
         let by_head = self.limit_by_head();
         let limits = self.limits_of_bodies().or_streaming(is_stream);
-        let wire = |headers: WireHeaders| headers.written(GRPC_TIMEOUT, wire_headers);
+        let wire = |headers: WireHeaders| headers.of_protocol(GRPC_TIMEOUT, wire_headers, in_progress);
         let (fallback, observer, handle, attempts) = self.wired(ByCode, wire, |_, attempt| attempt);
         let policy = BodyTimeoutPolicy::new(limits, observer.clone(), attempts);
         let breaker = handle.circuit_breaker().cloned();
@@ -109,7 +109,8 @@ type Methods = dyn Fn(&str) -> bool + Send + Sync;
 
 impl<F, S, H> GrpcClient<F, S, H> {
     /// The methods that may be called twice with the same effect as once, as paths: `/package.Service/Method`. Default:
-    /// none, because nothing about a gRPC call says it.
+    /// none, because nothing about a gRPC method says it. A call that carries an `idempotency-key` may be sent twice
+    /// whatever its method.
     ///
     /// Their messages are recorded while they are sent, up to 64 KiB; a call with more is one attempt.
     ///

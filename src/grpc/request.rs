@@ -17,7 +17,7 @@ use super::GRPC_TIMEOUT;
 use crate::{
     error::CallError,
     http::{RecordBody, with_body},
-    repeat::Repeat,
+    repeat::{Repeat, has_key},
 };
 
 /// The body of a request on its way through a gRPC client: recorded while it is sent, as long as it may be sent again.
@@ -70,7 +70,7 @@ impl fmt::Debug for GrpcBody {
 
 impl Repeat for Request<GrpcBody> {
     fn again(&self) -> Option<Self> {
-        if self.body().repeatable { self.if_unprocessed() } else { None }
+        if self.body().repeatable || has_key(self) { self.if_unprocessed() } else { None }
     }
 
     fn if_unprocessed(&self) -> Option<Self> {

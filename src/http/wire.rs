@@ -35,22 +35,32 @@ pub(crate) struct WireHeaders {
     /// The only hosts that are told of the trace, if not all are.
     pub(crate) trace_hosts: Option<Arc<[String]>>,
     format: Format,
+    in_progress: InProgress,
 }
 
 /// Writes what a protocol says on an attempt; the name is that of the remaining time.
 type Format = fn(&HeaderName, &Call, Instant, &mut HeaderMap);
 
+/// Says that an answer to a request with a key means: an earlier one is still being worked on, come back then.
+type InProgress = fn(StatusCode, &HeaderMap) -> Option<Class>;
+
 impl Default for WireHeaders {
     fn default() -> Self {
-        Self { enabled: true, deadline: REQUEST_TIMEOUT, trace_hosts: None, format: milliseconds_and_count }
+        Self {
+            enabled: true,
+            deadline: REQUEST_TIMEOUT,
+            trace_hosts: None,
+            format: milliseconds_and_count,
+            in_progress,
+        }
     }
 }
 
 impl WireHeaders {
     /// The same for a protocol that says it in another way.
     #[cfg(feature = "grpc")]
-    pub(crate) fn written(self, deadline: HeaderName, format: Format) -> Self {
-        Self { deadline, format, ..self }
+    pub(crate) fn of_protocol(self, deadline: HeaderName, format: Format, in_progress: InProgress) -> Self {
+        Self { deadline, format, in_progress, ..self }
     }
 
     fn trusts(&self, host: Option<&str>) -> bool {
@@ -86,7 +96,8 @@ fn whole_milliseconds(left: Duration) -> u64 {
 }
 
 /// Writes on each attempt of an HTTP or gRPC client what the other side should know; see the [module](super). It also
-/// judges the one answer that only the request explains: 409 with `Retry-After`, to a request with an `Idempotency-Key`.
+/// judges the one answer that only the request explains: to a request with an `Idempotency-Key`, that an earlier one is
+/// still being worked on. Over HTTP that is 409 with `Retry-After`, over gRPC `ABORTED` with a pushback.
 ///
 /// The headers are written when the attempt is first polled, after any wait for a place, so that they say what is left
 /// then. The request that the retry layer copies does not carry them.
@@ -160,7 +171,7 @@ where
         let inner = pass.inner.as_pin_mut().expect("the first poll started it");
         let mut answer = ready!(self.inner.poll(inner, seat, cx));
         if let (true, Ok(response)) = (*pass.keyed, &answer.result) {
-            if let Some(class) = in_progress(response) {
+            if let Some(class) = (self.headers.in_progress)(response.status(), response.headers()) {
                 (answer.class, answer.outcome) = (class, class.into());
             }
         }
@@ -172,12 +183,11 @@ where
     }
 }
 
-/// An earlier attempt with the same key is still being worked on, and the other side says when to ask again.
-fn in_progress<B>(response: &Response<B>) -> Option<Class> {
-    if response.status() != StatusCode::CONFLICT {
+fn in_progress(status: StatusCode, headers: &HeaderMap) -> Option<Class> {
+    if status != StatusCode::CONFLICT {
         return None;
     }
-    let wait = retry_after(response.headers())?;
+    let wait = retry_after(headers)?;
     Some(Class::Transient { retry_after: Some(wait) })
 }
 

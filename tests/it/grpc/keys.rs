@@ -241,6 +241,23 @@ async fn a_key_that_is_required_or_too_much_is_an_invalid_argument() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_golden_client_waits_for_the_call_that_has_its_key() {
+    let quotes = Quotes::new(async |asked: Asked| {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(asked.message)
+    });
+    let channel = in_memory(quotes, &layer(keys()));
+    let client = golden::client("quotes").timeout(FAR).no_fallback().grpc(channel);
+    let (mut first, mut second) = (QuotesClient::new(client.clone()), QuotesClient::new(client.clone()));
+    let (first, second) =
+        tokio::join!(told(&mut first, keyed("k1", "CHF")), told(&mut second, keyed("k1", "CHF")));
+    assert_eq!(first.unwrap(), ("CHF".to_owned(), false));
+    assert_eq!(second.unwrap(), ("CHF".to_owned(), true));
+    assert_eq!(client.handle().counts().retries_scheduled(), 1);
+    assert_eq!(client.handle().counts().calls(Outcome::CallerFault), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_being_worked_on_is_aborted_and_may_come_again() {
     let hanging = Quotes::new(async |_| pending().await);
     let (registry, keys) = (Registry::new(), keys().run_limit(FAR / 2));
