@@ -360,14 +360,32 @@ pub enum FaultKind {
     Hang,
     /// The service did its work, and the answer was dropped.
     LostAnswer,
+    /// The answer got another status.
+    Status,
+    /// The answer got another content.
+    Body,
+    /// The body of the answer came slowly.
+    SlowBody,
+    /// The body of the answer was cut.
+    CutBody,
     /// Whatever somebody's own hook does.
     Hook,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Latency, Self::Error, Self::Refused, Self::Hang, Self::LostAnswer, Self::Hook];
+    pub const ALL: [Self; 10] = [
+        Self::Latency,
+        Self::Error,
+        Self::Refused,
+        Self::Hang,
+        Self::LostAnswer,
+        Self::Status,
+        Self::Body,
+        Self::SlowBody,
+        Self::CutBody,
+        Self::Hook,
+    ];
 
     /// A stable identifier, fit for metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -377,6 +395,10 @@ impl FaultKind {
             Self::Refused => "refused",
             Self::Hang => "hang",
             Self::LostAnswer => "lost_answer",
+            Self::Status => "status",
+            Self::Body => "body",
+            Self::SlowBody => "slow_body",
+            Self::CutBody => "cut_body",
             Self::Hook => "hook",
         }
     }

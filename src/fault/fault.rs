@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
-use super::{Delay, Target};
+use super::{Delay, Target, alter::Alteration};
 use crate::{class::Class, error::BoxError, event::FaultKind, ratio::Ratio};
 
 /// What is done to calls, to which, and for how long.
@@ -64,6 +64,12 @@ pub(super) enum Effect {
     Refused,
     Hang,
     Lost,
+    /// Something becomes of the answer.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "nothing is known of answers but those of HTTP")
+    )]
+    Alter(Alteration),
     Hook(Hook),
 }
 
@@ -80,6 +86,7 @@ impl Effect {
             Self::Refused => FaultKind::Refused,
             Self::Hang => FaultKind::Hang,
             Self::Lost => FaultKind::LostAnswer,
+            Self::Alter(alteration) => alteration.kind(),
             Self::Hook(_) => FaultKind::Hook,
         }
     }
@@ -90,6 +97,7 @@ impl fmt::Debug for Effect {
         match self {
             Self::Latency(delay) => f.debug_tuple("Latency").field(delay).finish(),
             Self::Error(class) => f.debug_tuple("Error").field(class).finish(),
+            Self::Alter(alteration) => alteration.fmt(f),
             other => f.write_str(other.kind().as_str()),
         }
     }
@@ -195,7 +203,7 @@ impl Fault {
         self
     }
 
-    fn new(effect: Effect) -> Self {
+    pub(super) fn new(effect: Effect) -> Self {
         Self {
             effect,
             share: Ratio::ONE,

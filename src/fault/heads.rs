@@ -4,33 +4,41 @@ use http::Request;
 
 use super::{Caller, Look, Subject, Tenant};
 use crate::{
+    classify::ByStatus,
     head::{Head, RouteOf},
     policy::sealed::Sealed,
     repeat::IDEMPOTENCY_KEY,
 };
 
 /// Requests of HTTP, or of a protocol over it.
-#[derive(Clone, Default)]
-pub struct Heads {
+///
+/// `C` judges the answers that a fault altered.
+#[derive(Clone)]
+pub struct Heads<C = ByStatus> {
     route_of: Option<Arc<RouteOf>>,
+    pub(super) classifier: C,
 }
 
-impl Heads {
-    /// Of a server whose routes this finds.
-    pub(crate) fn routed(route_of: Option<Arc<RouteOf>>) -> Self {
-        Self { route_of }
+impl<C> Heads<C> {
+    pub(crate) fn new(classifier: C) -> Self {
+        Self { route_of: None, classifier }
+    }
+
+    /// Those of a server whose routes this finds.
+    pub(crate) fn routed(self, route_of: Option<Arc<RouteOf>>) -> Self {
+        Self { route_of, ..self }
     }
 }
 
-impl fmt::Debug for Heads {
+impl<C> fmt::Debug for Heads<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Heads").finish_non_exhaustive()
     }
 }
 
-impl Sealed for Heads {}
+impl<C> Sealed for Heads<C> {}
 
-impl<B> Look<Request<B>> for Heads {
+impl<B, C> Look<Request<B>> for Heads<C> {
     fn look<T>(&self, request: &Request<B>, see: impl FnOnce(&dyn Subject) -> T) -> T {
         see(&Seen { head: Head::of(request), route_of: self.route_of.as_deref() })
     }

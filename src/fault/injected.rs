@@ -9,12 +9,15 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{sync::futures::OwnedNotified, time::Instant};
+use tokio::time::Instant;
 
 use super::{
+    Alter,
+    answer::Altering,
     arming::{Arming, Suffering},
     fault::{Effect, Hooked},
     sample::Group,
+    wait::Wait,
 };
 use crate::{
     call::later,
@@ -23,9 +26,8 @@ use crate::{
     error::{BoxError, InjectedFault},
     event::Event,
     observer::Observer,
-    policy::Poller,
+    policy::{Answer, Poller},
     random::Random,
-    timer::Timer,
 };
 
 /// A fault that is meant for a call.
@@ -84,7 +86,7 @@ impl Injected {
                 }
             }
             let Some(drawn) = self.coming.next() else { return Poll::Ready(None) };
-            if let Effect::Lost = drawn.arming.fault.effect {
+            if let Effect::Lost | Effect::Alter(_) = drawn.arming.fault.effect {
                 self.later.push(drawn);
                 continue;
             }
@@ -97,46 +99,64 @@ impl Injected {
                 Effect::Error(class) => return Poll::Ready(Some(Instead::fault(InjectedFault::new(*class)))),
                 Effect::Refused => return Poll::Ready(Some(Instead::fault(InjectedFault::refused()))),
                 Effect::Latency(delay) => (Some(later(now, delay.draw(random))), None),
-                Effect::Hang | Effect::Lost => (None, None),
+                Effect::Hang | Effect::Lost | Effect::Alter(_) => (None, None),
                 Effect::Hook(hook) => (None, Some(hook())),
             };
             self.held = Some(Held::new(until, hook, suffering));
         }
     }
 
-    /// What the call gets in the place of the answer that the service gave.
-    pub(super) fn after(self, cx: &mut Poller<'_, '_>, observer: &Observer) -> Option<Instead> {
+    /// What the call gets, where the service gave this.
+    pub(super) fn after<R, L: Alter<R>>(
+        self,
+        answer: Answer<R>,
+        look: &L,
+        cx: &mut Poller<'_, '_>,
+        observer: &Observer,
+        random: &Random,
+    ) -> Answer<L::Altered> {
         let now = cx.now();
-        let _suffering = self.later.iter().find_map(|drawn| drawn.arming.take(drawn.group, now))?;
-        observer.emit(Event::FaultInjected { fault: Effect::Lost.kind() });
-        Some(Instead::fault(InjectedFault::new(Class::TRANSIENT)))
+        let mut answer = answer.map(|given| look.pass(given));
+        for drawn in &self.later {
+            let effect = &drawn.arming.fault.effect;
+            let alteration = match (effect, &answer.result) {
+                (Effect::Alter(alteration), Ok(given)) if look.can(given, alteration) => Some(alteration),
+                (Effect::Alter(_), _) => continue,
+                _ => None,
+            };
+            let Some(suffering) = drawn.arming.take(drawn.group, now) else { continue };
+            observer.emit(Event::FaultInjected { fault: effect.kind() });
+            let (Some(alteration), Ok(given)) = (alteration, &mut answer.result) else {
+                return Instead::fault(InjectedFault::new(Class::TRANSIENT)).into();
+            };
+            let random = Random::seeded(random.next_u64());
+            if let Some(class) = look.alter(given, Altering { alteration, suffering, random }) {
+                (answer.class, answer.outcome) = (class, class.into());
+            }
+        }
+        answer
     }
 }
 
 pin_project! {
-    /// A call on its way to the service, kept from it. In a box, in which it waits.
+    /// A call on its way to the service, kept from it.
     struct Held {
-        // `None`: for ever.
-        until: Option<Instant>,
         #[pin]
-        timer: Timer,
-        #[pin]
-        ended: OwnedNotified,
+        wait: Wait,
         hook: Option<Hooked>,
-        suffering: Suffering,
+        _suffering: Suffering,
     }
 }
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("Held").finish_non_exhaustive()
     }
 }
 
 impl Held {
     fn new(until: Option<Instant>, hook: Option<Hooked>, suffering: Suffering) -> Pin<Box<Self>> {
-        let ended = suffering.from().ended();
-        Box::pin(Self { until, timer: Timer::new(), ended, hook, suffering })
+        Box::pin(Self { wait: Wait::new(until, suffering.from()), hook, _suffering: suffering })
     }
 }
 
@@ -144,24 +164,13 @@ impl Future for Held {
     type Output = Result<(), BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut held = self.project();
-        if held.ended.poll(cx).is_ready() {
+        let held = self.project();
+        if held.wait.poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if let Some(hook) = held.hook
-            && let Poll::Ready(done) = hook.as_mut().poll(cx)
-        {
-            return Poll::Ready(done);
-        }
-        loop {
-            let ends = held.suffering.from().ends();
-            ready!(held.timer.as_mut().poll_until(held.until.map_or(ends, |until| until.min(ends)), cx));
-            let now = Instant::now();
-            if held.until.is_some_and(|until| until <= now) || held.suffering.from().ends() <= now {
-                return Poll::Ready(Ok(()));
-            }
-            // It was renewed meanwhile.
-            held.timer.as_mut().clear();
+        match held.hook {
+            Some(hook) => hook.as_mut().poll(cx),
+            None => Poll::Pending,
         }
     }
 }

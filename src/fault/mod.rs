@@ -16,7 +16,14 @@
 //! | [`Fault::refused`] | is answered as by a connection that is refused, at once |
 //! | [`Fault::hang`] | waits until a limit further out cuts it |
 //! | [`Fault::lost_answer`] | is handled, and its answer is lost |
+//! | `Fault::status`, `Fault::body` | is handled, and its answer gets another status, another content (HTTP) |
+//! | `Fault::code`, `Fault::code_at_end` | is handled, and its answer is a status, or ends with it (gRPC) |
+//! | `Fault::slow_body`, `Fault::body_rate` | is handled, and the body of its answer drips (HTTP, gRPC) |
+//! | `Fault::broken_body`, `Fault::short_body` | is handled, and the body of its answer breaks, or ends too soon (HTTP, gRPC) |
 //! | [`Fault::hook`] | does whatever a function of yours does first |
+//!
+//! Answers are altered in golden servers and in golden clients of HTTP and gRPC. Of the answers of other services nothing is known:
+//! such a fault hits no call of theirs. What stands for an answer of theirs is [`Fault::error`].
 //!
 //! Several may be armed at once. Each is decided on its own: whether it is [meant](Target) for the call, and whether the call is
 //! in its share, by chance or by what the call [belongs to](Unit).
@@ -67,7 +74,17 @@
 //! # }
 //! ```
 
+#[cfg(feature = "http")]
+mod alter;
+#[cfg(not(feature = "http"))]
+#[path = "no_alter.rs"]
+mod alter;
+mod answer;
 mod arming;
+#[cfg(feature = "http")]
+mod body;
+#[cfg(feature = "grpc")]
+mod code;
 mod delay;
 #[expect(clippy::module_inception, reason = "the value that the module is about")]
 mod fault;
@@ -83,8 +100,12 @@ mod subject;
 mod target;
 #[cfg(test)]
 mod tests;
+mod wait;
 
+pub use answer::Alter;
 pub use arming::Armed;
+#[cfg(feature = "http")]
+pub use body::FaultBody;
 pub use delay::Delay;
 pub use fault::{Fault, Unit};
 pub use faults::Faults;

@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::{
-    Faults, Look, Unseen,
+    Alter, Faults, Look, Unseen,
     injected::{Injected, Instead},
 };
 use crate::{
@@ -73,9 +73,9 @@ where
 impl<I, L, S, Req> Policy<S, Req> for FaultPolicy<I, L>
 where
     I: Policy<S, Req>,
-    L: Look<Req>,
+    L: Look<Req> + Alter<I::Response>,
 {
-    type Response = I::Response;
+    type Response = L::Altered;
 
     fn poll(
         &self,
@@ -84,7 +84,12 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let Some(injected) = pass.injected else { return self.inner.poll(pass.inner, seat, cx) };
+        let Some(injected) = pass.injected else {
+            return self
+                .inner
+                .poll(pass.inner, seat, cx)
+                .map(|answer| answer.map(|given| self.look.pass(given)));
+        };
         if *pass.waits {
             if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
                 *pass.injected = None;
@@ -93,8 +98,8 @@ where
             *pass.waits = false;
         }
         let answer = ready!(self.inner.poll(pass.inner, seat, cx));
-        let instead = pass.injected.take().and_then(|injected| injected.after(cx, &self.observer));
-        Poll::Ready(instead.map_or(answer, Answer::from))
+        let injected = pass.injected.take().expect("it is there until the service has answered");
+        Poll::Ready(injected.after(answer, &self.look, cx, &self.observer, self.faults.random()))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

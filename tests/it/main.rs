@@ -10,6 +10,8 @@ mod contract;
 mod correlation;
 #[cfg(feature = "http")]
 mod deadlines;
+#[cfg(feature = "http")]
+mod faults;
 mod floors;
 #[cfg(feature = "http")]
 mod golden_http;

@@ -206,6 +206,8 @@ async fn a_golden_server_has_shares_by_the_heads_of_requests() {
     use http::{Request, Response, StatusCode};
     use http_body_util::Empty;
 
+    type Nothing = Empty<bytes::Bytes>;
+
     let tenants =
         BulkheadLayer::new(3).max_queue(0).partition_by_head(2, |head| head.headers.get("x-tenant").cloned());
     let layer = crate::golden::server("shares")
@@ -213,9 +215,8 @@ async fn a_golden_server_has_shares_by_the_heads_of_requests() {
         .bulkhead_layer(tenants.clone())
         .registry(&crate::Registry::new())
         .layer();
-    let hangs = service_fn(|_: Request<Empty<&'static [u8]>>| {
-        std::future::pending::<Result<Response<Empty<&'static [u8]>>, BoxError>>()
-    });
+    let hangs =
+        service_fn(|_: Request<Nothing>| std::future::pending::<Result<Response<Nothing>, BoxError>>());
     let server = layer.layer(hangs);
     let call = |tenant: &'static str| {
         let request = Request::builder().header("x-tenant", tenant).body(Empty::new());

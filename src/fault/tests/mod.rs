@@ -35,6 +35,8 @@ macro_rules! echo {
 }
 
 // Below the macro that they use.
+#[cfg(feature = "http")]
+mod answers;
 mod safety;
 #[cfg(feature = "http")]
 mod target;

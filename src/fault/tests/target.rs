@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use http::Request;
+use http::{Request, Response};
 
 use super::*;
 use crate::{
     call::{Call, Carried},
+    classify::ByStatus,
     event::AttemptKind,
     fault::{Caller, FaultPolicy, Heads, Look, Target, Tenant, Unit, bucket, target::Seen},
     policy::{Leaf, Stack},
@@ -31,7 +32,7 @@ fn matches(target: &Target, request: &Request<()>) -> bool {
     let pipeline = Name::literal("ledger");
     let route_of =
         |head: crate::head::Head<'_>| head.uri.path().starts_with("/transfers/").then_some("/transfers/{id}");
-    let heads = Heads::routed(Some(Arc::new(route_of)));
+    let heads = Heads::new(ByStatus).routed(Some(Arc::new(route_of)));
     heads.look(request, |subject| {
         target.matches(&Seen { pipeline: &pipeline, instance: "pod-7", call: &call, subject })
     })
@@ -77,14 +78,14 @@ fn what_is_not_known_of_a_call_is_not_matched() {
 }
 
 /// A service of requests behind a hook.
-fn hooked(faults: &Faults) -> impl tower::Service<Request<()>, Response = (), Error = BoxError> + Clone {
+fn hooked(faults: &Faults) -> impl tower::Service<Request<()>, Error = BoxError> + Clone {
     let policy = FaultPolicy::new(
         faults.clone(),
-        Heads::default(),
+        Heads::new(ByStatus),
         observer(),
         Leaf::<crate::classify::ByError>::default(),
     );
-    Stack::new(Arc::new(policy), service_fn(|_: Request<()>| async { Ok::<_, BoxError>(()) }))
+    Stack::new(Arc::new(policy), service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(()))))
 }
 
 async fn is_hit(faults: &Faults, request: Request<()>) -> bool {

@@ -26,7 +26,7 @@ use crate::{
 #[cfg(feature = "http")]
 use crate::{
     classify::ByStatus,
-    fault::Heads,
+    fault::{FaultBody, Heads},
     http::{
         AnswerBody, BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, Http, HttpFallbackPolicy,
         HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, Teller, TimedBody, ToldBody, WireHeaders,
@@ -67,7 +67,7 @@ pub type ClientBody<B> = ToldBody<AttemptBody<B>>;
 pub type ClientBodyOr<B, FB> = ToldBody<AnswerBody<AttemptBody<B>, FB>>;
 /// The body of an answer as it comes to the fallback of a client.
 #[cfg(feature = "http")]
-pub type AttemptBody<B> = TimedBody<HeldBody<ToldBody<B>>>;
+pub type AttemptBody<B> = TimedBody<HeldBody<ToldBody<FaultBody<B>>>>;
 /// What stands inside the limits on the body of a client for HTTP.
 #[cfg(feature = "http")]
 pub type HttpAttempts<H = NoHedge> =
@@ -77,7 +77,7 @@ pub type HttpAttempts<H = NoHedge> =
 pub type WiredAttempts<A, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<A>>, H>;
 /// An attempt of a protocol over HTTP, with what it says; `C` judges its answers.
 #[cfg(feature = "http")]
-pub type Wired<C> = TimeoutPolicy<WireHeadersPolicy<Innermost<C, Heads>>>;
+pub type Wired<C> = TimeoutPolicy<WireHeadersPolicy<Innermost<C, Heads<C>>>>;
 
 impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
@@ -134,6 +134,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         T: HasTimeout,
         F: HasFallback,
         H: HedgeChoice,
+        D: Copy,
     {
         let Self { timeout, fallback, hedge, settings, .. } = self;
         let headers = wire(settings.wire_headers.clone());
@@ -145,7 +146,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
             AttemptTelemetryPolicy::new(observer, attempt).without_spans()
         };
         let (observer, handle, attempts) =
-            settings.attempts(timeout.limit(), (classifier, Heads::default()), wire, tell, hold, hedge);
+            settings.attempts(timeout.limit(), (classifier, Heads::new(classifier)), wire, tell, hold, hedge);
         (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 

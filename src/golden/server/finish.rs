@@ -7,7 +7,7 @@ use crate::{
     bulkhead::{BulkheadPolicy, ByHead},
     classify::ByStatus,
     error::Reason,
-    fault::{FaultPolicy, Heads},
+    fault::{FaultBody, FaultPolicy, Heads},
     golden::{
         Handle, HasTimeout, KeyedOrNot, Off,
         handle::{Parts, observer},
@@ -24,16 +24,16 @@ use crate::{
 
 /// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
 pub type ServerPolicy<C = ByStatus, K = Off> =
-    HttpTelemetryPolicy<FaultPolicy<DeadlineHeaderPolicy<Limited<C, K>>, Heads>>;
+    HttpTelemetryPolicy<FaultPolicy<DeadlineHeaderPolicy<Limited<C, K>>, Heads<C>>>;
 /// The body of an answer of a server, whose handler's are `B`.
-pub type ServerBody<B, K = Off> = ToldBody<<K as KeyedOrNot>::Body<HeldBody<B>>>;
+pub type ServerBody<B, K = Off> = ToldBody<FaultBody<<K as KeyedOrNot>::Body<HeldBody<FaultBody<B>>>>>;
 
 /// What stands inside the caller's deadline.
 type Limited<C, K> =
     PriorityHeaderPolicy<LimitByHeadPolicy<TimeoutPolicy<RateLimited<<K as KeyedOrNot>::Policy<Held<C>>>>>>;
 
 /// What holds a place while it runs, whether its caller is there or not.
-type Held<C> = BodyBulkheadPolicy<FaultPolicy<Leaf<C>, Heads>, ByHead>;
+type Held<C> = BodyBulkheadPolicy<FaultPolicy<Leaf<C>, Heads<C>>, ByHead>;
 
 #[cfg(feature = "rate-limit")]
 type RateLimited<I> = RateLimitPolicy<I, ByHead>;
@@ -63,9 +63,10 @@ impl<T, K> ServerBuilder<T, K> {
     where
         T: HasTimeout,
         K: KeyedOrNot,
+        C: Copy,
     {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
-        let heads = Heads::routed(self.trust.route_of.clone());
+        let heads = Heads::new(classifier).routed(self.trust.route_of.clone());
         let policy =
             FaultPolicy::new(self.faults.clone(), heads.clone(), observer.clone(), Leaf::new(classifier));
         let policy = match self.bulkhead {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod client;
+mod faults;
 mod hops;
 #[cfg(feature = "idempotency")]
 mod keys;
