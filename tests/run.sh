@@ -59,6 +59,12 @@ each_feature_alone() {
     done
 }
 
+# A package of its own, so that nobody else builds the peers. Its numbers need an idle machine: they are not taken here.
+peers_compile() {
+    cargo fmt --manifest-path benches/peers/Cargo.toml --check
+    cargo clippy --manifest-path benches/peers/Cargo.toml --locked --all-targets -- -D warnings
+}
+
 every_example() {
     local example
     cargo build --release --all-features --examples
@@ -170,6 +176,7 @@ main() {
     check "documentation" documentation
     check "package" package
     check "benches compile" cargo bench --all-features --no-run
+    check "the comparison with peers compiles" peers_compile
     check "instructions of a call" benches/instructions.sh
     check "examples" every_example
     check "payments are made once, over real servers" with_servers payments_once

@@ -1,0 +1,369 @@
+//! Whether a call costs the same when there are many: in flight, stacks in the process, calls before it, timeouts at once.
+//!
+//! Times are of the processor, and each cost stands beside what a bare call does on the same path, because memory that is not in a cache costs everybody.
+
+use std::{
+    fmt::Display,
+    future::pending,
+    hint::black_box,
+    io::{self, Write},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use cpu_time::ThreadTime;
+use moneta_resilience::{Registry, golden, timeout::TimeoutLayer};
+use moneta_resilience_peers::{
+    clock::runtime,
+    contestants::by_hand,
+    telemetry,
+    work::{Answer, Failed, Inner, Request},
+};
+use tokio::{runtime as tokio_runtime, task::JoinSet};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+const FAR: Duration = Duration::from_secs(30);
+const ROUNDS: usize = 7;
+const PENDING: Inner = Inner { pending: 1 };
+
+fn main() -> io::Result<()> {
+    let _telemetry = telemetry();
+    // Without the runtime that the others use: it has a thread of its own.
+    timeouts()?;
+    let _inside = runtime().enter();
+    memory()?;
+    in_flight()?;
+    stacks()?;
+    history()
+}
+
+/// A client with everything on, and room for all calls.
+fn client(
+    name: &str,
+    registry: &Registry,
+) -> impl Service<Request, Response = u64, Future: Send> + Clone + Send + use<> {
+    let client = golden::client(name).timeout(FAR).fallback(|_why| Ok(0)).bulkhead(1_000_000);
+    client.registry(registry).service(PENDING)
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The bytes that a stack keeps.
+fn memory() -> io::Result<()> {
+    const STACKS: u32 = 1_000;
+    heading("Memory of an idle stack", &["", "bytes"])?;
+    let registry = Registry::new();
+    let mut kept = Vec::new();
+    for (what, calls) in [("before its first call", 0), ("after 100 calls", 100)] {
+        let counted = allocation_counter::measure(|| {
+            for stack in 0..STACKS {
+                let mut client = client(&format!("{what} {stack}"), &registry);
+                for _ in 0..calls {
+                    call(&mut client);
+                }
+                kept.push(client);
+            }
+        });
+        row(what, [counted.bytes_current / i64::from(STACKS)])?;
+    }
+    Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Each turn ends the oldest of so many calls and begins another one.
+trait Turns {
+    fn nanos(&mut self, turns: usize) -> f64;
+}
+
+struct Ring<S: Service<Request>> {
+    service: S,
+    calls: Vec<Pin<Box<Option<S::Future>>>>,
+    oldest: usize,
+}
+
+impl<S: Service<Request, Response = u64>> Ring<S> {
+    fn new(mut service: S, in_flight: usize) -> Self {
+        let calls = (0..in_flight).map(|_| Box::pin(Some(begun(&mut service)))).collect();
+        let mut ring = Self { service, calls, oldest: 0 };
+        for call in &mut ring.calls {
+            assert!(polled(call).is_pending(), "no call answers at once");
+        }
+        ring
+    }
+}
+
+fn begun<S: Service<Request>>(service: &mut S) -> S::Future {
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(matches!(service.poll_ready(cx), Poll::Ready(Ok(()))), "it is ready");
+    service.call(black_box(Request(7)))
+}
+
+fn polled<F: Future<Output = Result<u64, E>>, E>(call: &mut Pin<Box<Option<F>>>) -> Poll<bool> {
+    let call = call.as_mut().as_pin_mut().expect("it holds a call");
+    call.poll(&mut Context::from_waker(Waker::noop())).map(|answer| black_box(answer).is_ok())
+}
+
+impl<S: Service<Request, Response = u64>> Turns for Ring<S> {
+    fn nanos(&mut self, turns: usize) -> f64 {
+        let start = ThreadTime::now();
+        for _ in 0..turns {
+            let call = &mut self.calls[self.oldest];
+            assert_eq!(polled(call), Poll::Ready(true));
+            call.set(Some(begun(&mut self.service)));
+            assert!(polled(call).is_pending());
+            self.oldest = (self.oldest + 1) % self.calls.len();
+        }
+        nanos(start, turns)
+    }
+}
+
+/// A bare service whose future is as large as that of a client: what any call of that size pays.
+#[derive(Clone, Copy)]
+struct Large;
+
+struct LargeAnswer {
+    answer: Answer,
+    _rest: [u64; 96],
+}
+
+impl Service<Request> for Large {
+    type Response = u64;
+    type Error = Failed;
+    type Future = LargeAnswer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> LargeAnswer {
+        LargeAnswer { answer: PENDING.answer(request), _rest: black_box([request.0; 96]) }
+    }
+}
+
+impl Future for LargeAnswer {
+    type Output = Result<u64, Failed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(cx)
+    }
+}
+
+fn in_flight() -> io::Result<()> {
+    const COUNTS: [usize; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
+    heading(
+        "Calls in flight",
+        &["ns of a call", "1", "10", "100", "1,000", "10,000", "100,000", "last over first"],
+    )?;
+    let client = client("in flight", &Registry::new());
+    let timeout = TimeoutLayer::new(FAR).layer(PENDING);
+    let theirs = tower::timeout::TimeoutLayer::new(FAR).layer(PENDING);
+    let names = [
+        "bare",
+        "bare, future of the same size",
+        "`tower`'s timeout",
+        "our timeout",
+        "by hand",
+        "our client",
+    ];
+    let mut costs = vec![Vec::new(); names.len()];
+    for count in COUNTS {
+        let mut rings: [Box<dyn Turns>; 6] = [
+            Box::new(Ring::new(PENDING, count)),
+            Box::new(Ring::new(Large, count)),
+            Box::new(Ring::new(theirs.clone(), count)),
+            Box::new(Ring::new(timeout.clone(), count)),
+            Box::new(Ring::new(by_hand(PENDING, u32::MAX), count)),
+            Box::new(Ring::new(client.clone(), count)),
+        ];
+        let turns = count.max(100_000);
+        for (costs, medians) in costs.iter_mut().zip(in_rounds(&mut rings, |ring| ring.nanos(turns))) {
+            costs.push(medians);
+        }
+    }
+    for (name, costs) in names.iter().zip(costs) {
+        row(name, costs.iter().map(|cost| format!("{cost:.0}")).chain([over(&costs)]))?;
+    }
+    Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Calls one service after the other.
+struct Around<S> {
+    services: Vec<S>,
+}
+
+impl<S: Service<Request, Response = u64>> Turns for Around<S> {
+    fn nanos(&mut self, turns: usize) -> f64 {
+        let (start, count) = (ThreadTime::now(), self.services.len());
+        for turn in 0..turns {
+            call(&mut self.services[turn % count]);
+        }
+        nanos(start, turns)
+    }
+}
+
+fn stacks() -> io::Result<()> {
+    const COUNTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+    heading(
+        "Stacks in a process",
+        &["ns of a call", "1", "10", "100", "1,000", "10,000", "last over first"],
+    )?;
+    let names = [
+        "bare",
+        "bare, future of the same size",
+        "by hand, in turn",
+        "our client, always the same",
+        "our clients, in turn",
+    ];
+    let mut costs = vec![Vec::new(); names.len()];
+    for count in COUNTS {
+        let registry = Registry::new();
+        let clients: Vec<_> =
+            (0..count).map(|stack| client(&format!("{count} {stack}"), &registry)).collect();
+        let hands: Vec<_> = (0..count).map(|_| by_hand(PENDING, 64)).collect();
+        let mut all: [Box<dyn Turns>; 5] = [
+            Box::new(Around { services: vec![PENDING; count] }),
+            Box::new(Around { services: vec![Large; count] }),
+            Box::new(Around { services: hands }),
+            Box::new(Around { services: vec![clients[0].clone()] }),
+            Box::new(Around { services: clients }),
+        ];
+        for (costs, median) in costs.iter_mut().zip(in_rounds(&mut all, |around| around.nanos(100_000))) {
+            costs.push(median);
+        }
+    }
+    for (name, costs) in names.iter().zip(costs) {
+        row(name, costs.iter().map(|cost| format!("{cost:.0}")).chain([over(&costs)]))?;
+    }
+    Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+fn history() -> io::Result<()> {
+    const STEP: usize = 1_000_000;
+    heading(
+        "Ten million calls",
+        &["ns of a call", "first million", "second", "fifth", "tenth", "last over first"],
+    )?;
+    let mut services: [(&str, Box<dyn Turns>, Vec<f64>); 2] = [
+        ("bare", Box::new(Around { services: vec![PENDING] }), Vec::new()),
+        ("our client", Box::new(Around { services: vec![client("history", &Registry::new())] }), Vec::new()),
+    ];
+    for _ in 0..10 {
+        for (_, service, costs) in &mut services {
+            costs.push(service.nanos(STEP));
+        }
+    }
+    for (name, _, costs) in services {
+        let shown = [costs[0], costs[1], costs[4], costs[9]];
+        row(name, shown.iter().map(|cost| format!("{cost:.0}")).chain([over(&shown)]))?;
+    }
+    Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The processor time of one timeout of many that end at once, from the beginning of its call to its end.
+fn timeouts() -> io::Result<()> {
+    const LIMIT: Duration = Duration::from_secs(1);
+    heading("Timeouts at once", &["ns of a call", "1,000", "10,000", "100,000"])?;
+    let hangs = || service_fn(|_: Request| pending::<Result<u64, Failed>>());
+    let bare = |_: usize| async { tokio::time::sleep(LIMIT).await };
+    let theirs = |_: usize| async {
+        assert!(tokio::time::timeout(LIMIT, pending::<()>()).await.is_err());
+    };
+    let layer = TimeoutLayer::new(LIMIT);
+    let ours = |_: usize| {
+        let service = layer.layer(hangs());
+        async move { assert!(service.oneshot(Request(7)).await.is_err()) }
+    };
+    let client =
+        golden::client("timeouts").timeout(LIMIT).fallback(|_why| Ok(0)).bulkhead(1_000_000).without_retry();
+    let client = client.registry(&Registry::new()).service(hangs());
+    let clients = |_: usize| {
+        let client = client.clone();
+        async move { assert!(client.send(Request(7)).await.is_ok()) }
+    };
+    many("`tokio::time::sleep`", bare)?;
+    many("`tokio::time::timeout`", theirs)?;
+    many("our timeout", ours)?;
+    many("our client, answered by its fallback", clients)
+}
+
+fn many<F: Future<Output = ()> + Send + 'static>(name: &str, task: impl Fn(usize) -> F) -> io::Result<()> {
+    let of = |count: usize| -> io::Result<String> {
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            let runtime = tokio_runtime::Builder::new_current_thread().enable_time().build()?;
+            let start = ThreadTime::now();
+            runtime.block_on(async {
+                let mut tasks: JoinSet<()> = (0..count).map(&task).collect();
+                while let Some(ended) = tasks.join_next().await {
+                    ended.expect("no panic");
+                }
+            });
+            rounds.push(per_call(start.elapsed(), count));
+        }
+        Ok(format!("{:.0}", median(rounds)))
+    };
+    row(name, [of(1_000)?, of(10_000)?, of(100_000)?])
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// A call from its beginning to its end.
+fn call<S: Service<Request, Response = u64>>(service: &mut S) {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut call = std::pin::pin!(begun(service));
+    loop {
+        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            return assert!(black_box(answer).is_ok(), "the service answers");
+        }
+    }
+}
+
+/// In every round each has its turn; gives the medians. The first round only warms up.
+fn in_rounds<T>(all: &mut [T], mut turn: impl FnMut(&mut T) -> f64) -> Vec<f64> {
+    let mut rounds = vec![Vec::new(); all.len()];
+    for round in 0..=ROUNDS {
+        for (one, costs) in all.iter_mut().zip(&mut rounds) {
+            let cost = turn(one);
+            if round > 0 {
+                costs.push(cost);
+            }
+        }
+    }
+    rounds.into_iter().map(median).collect()
+}
+
+fn nanos(start: ThreadTime, turns: usize) -> f64 {
+    per_call(start.elapsed(), turns)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "millions")]
+fn per_call(time: Duration, calls: usize) -> f64 {
+    time.as_secs_f64() * 1e9 / calls as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn over(costs: &[f64]) -> String {
+    format!("{:.2}", costs[costs.len() - 1] / costs[0])
+}
+
+fn heading(title: &str, columns: &[&str]) -> io::Result<()> {
+    writeln!(io::stdout(), "\n### {title}\n\n| {} |", columns.join(" | "))?;
+    writeln!(io::stdout(), "|---|{}", "---:|".repeat(columns.len() - 1))
+}
+
+fn row<T: Display>(name: &str, cells: impl IntoIterator<Item = T>) -> io::Result<()> {
+    let cells: Vec<_> = cells.into_iter().map(|cell| cell.to_string()).collect();
+    writeln!(io::stdout(), "| {name} | {} |", cells.join(" | "))
+}

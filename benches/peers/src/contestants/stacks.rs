@@ -1,0 +1,75 @@
+//! The whole stack of a client.
+
+use moneta_resilience::{
+    bulkhead::BulkheadLayer, circuit_breaker::CircuitBreakerLayer, fallback::FallbackLayer, golden,
+    retry::RetryLayer, timeout::TimeoutLayer,
+};
+use tower::{Service, ServiceBuilder, limit::ConcurrencyLimitLayer, load_shed::LoadShedLayer};
+use tower_resilience as theirs;
+
+use super::{FAR, patterns::OURS, seatbelt, tower_own};
+use crate::{
+    floor::Floor,
+    scenario::Scenarios,
+    work::{Failed, InTurn, Inner, Layered, Request, Tower},
+};
+
+const BY_HAND: &str = "by hand, with metrics";
+
+/// The stack that is written by hand, with room for so many calls.
+pub fn by_hand(
+    inner: Inner,
+    places: u32,
+) -> impl Service<Request, Response = u64, Error = Failed> + Clone + Send + 'static {
+    Floor::new(inner, FAR, places, || Ok(0))
+}
+
+/// A client's stack with everything on.
+fn golden_client(name: &str, inner: Inner) -> impl Service<Request, Response = u64> + Clone + Send + use<> {
+    golden::client(name).timeout(FAR).fallback(|_why| Ok(0)).service(inner)
+}
+
+pub(super) fn add(all: &mut Scenarios) {
+    client(all);
+    all.pattern("client stacks, 1,000 in turn");
+    all.add(OURS, |inner| {
+        InTurn::new(1_000, |stack| Tower(golden_client(&format!("client {stack}"), inner)))
+    });
+    all.add(BY_HAND, |inner| InTurn::new(1_000, |_| Tower(by_hand(inner, 64))));
+}
+
+fn client(all: &mut Scenarios) {
+    all.pattern("client stack");
+    all.add(OURS, |inner| Tower(golden_client("client", inner)));
+    all.add("ours, five layers, no telemetry", |inner| {
+        let stack = ServiceBuilder::new()
+            .layer(FallbackLayer::new(|_why| Ok(0)))
+            .layer(RetryLayer::new())
+            .layer(CircuitBreakerLayer::new())
+            .layer(BulkheadLayer::new(64))
+            .layer(TimeoutLayer::new(FAR));
+        Tower(stack.service(inner))
+    });
+    all.add(BY_HAND, |inner| Tower(by_hand(inner, 64)));
+    all.add("tower-resilience, five layers", |inner| {
+        let budget = theirs::retry::RetryBudgetBuilder::new().token_bucket().build().expect("the default");
+        let bulkhead = theirs::bulkhead::BulkheadLayer::builder().max_concurrent_calls(64).build();
+        let stack = ServiceBuilder::new()
+            .layer(theirs::fallback::FallbackLayer::<Request, u64, _>::value(0))
+            .layer(theirs::retry::RetryLayer::<Request, u64, _>::builder().budget(budget).build())
+            .layer(theirs::circuitbreaker::CircuitBreakerLayer::builder().build().expect("the default"))
+            .layer(bulkhead.expect("it is consistent"))
+            .layer(theirs::timelimiter::TimeLimiterLayer::builder().timeout_duration(FAR).build());
+        Tower(stack.service(inner))
+    });
+    all.add("seatbelt, four layers", |inner| Layered(seatbelt::stack(inner)));
+    all.add("seatbelt, four layers of tower", |inner| Tower(seatbelt::tower_stack(inner)));
+    all.add("tower, four layers", |inner| {
+        let stack = ServiceBuilder::new()
+            .layer(tower_own::retry(true))
+            .layer(LoadShedLayer::new())
+            .layer(ConcurrencyLimitLayer::new(64))
+            .layer(tower::timeout::TimeoutLayer::new(FAR));
+        Tower(stack.service(inner))
+    });
+}
