@@ -9,6 +9,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     mem,
+    num::NonZeroU32,
     pin::pin,
     time::Duration,
 };
@@ -19,7 +20,7 @@ use crate::{event::AttemptKind, priority::Priority};
 
 thread_local! {
     /// What the work that this thread polls carries. A cell, and no task-local of tokio's: it is read twice in each call.
-    static CARRIED: Cell<Carried> = const { Cell::new(Carried { deadline: None, priority: None }) };
+    static CARRIED: Cell<Carried> = const { Cell::new(Carried { deadline: None, priority: None, lot: None }) };
 }
 
 /// What the work in hand carries, for the calls that it makes.
@@ -28,6 +29,8 @@ pub(crate) struct Carried {
     pub(crate) deadline: Option<Instant>,
     /// `None` where nobody said.
     pub(crate) priority: Option<Priority>,
+    /// From a call to the handler that runs for it in a task of its own, and no further.
+    pub(crate) lot: Option<NonZeroU32>,
 }
 
 impl Carried {
@@ -43,6 +46,7 @@ impl Carried {
         Self {
             deadline: [self.deadline, here.deadline].into_iter().flatten().min(),
             priority: self.priority.or(here.priority),
+            lot: self.lot.or(here.lot),
         }
     }
 
@@ -58,7 +62,7 @@ impl Carried {
         }
 
         // `work` stands here once, so that it is compiled into whoever calls this.
-        let carries = self.deadline.is_some() || self.priority.is_some();
+        let carries = self.deadline.is_some() || self.priority.is_some() || self.lot.is_some();
         let _back = carries.then(|| Back(CARRIED.replace(self)));
         work()
     }
@@ -181,12 +185,14 @@ pub struct Call {
     pub(crate) limit: Option<Instant>,
     /// Whether a part of the time before the deadline is kept for what comes after the attempts: a fallback.
     pub(crate) reserve: bool,
+    /// What it drew for the experiments that it may be part of, if it may be part of one.
+    pub(crate) lot: Option<NonZeroU32>,
 }
 
 impl Call {
     /// A call that begins now, with what the work that it was made in carries.
     #[inline]
-    pub(crate) fn begin(Carried { deadline: inherited, priority }: Carried) -> Self {
+    pub(crate) fn begin(Carried { deadline: inherited, priority, lot }: Carried) -> Self {
         Self {
             started: Instant::now(),
             deadline: inherited,
@@ -196,6 +202,7 @@ impl Call {
             inherited,
             limit: None,
             reserve: false,
+            lot,
         }
     }
 

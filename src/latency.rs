@@ -59,8 +59,7 @@ impl Quantile {
     }
 
     pub(crate) fn record(&self, latency: Duration) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        self.buckets[bucket(micros(latency))].fetch_add(1, Ordering::Relaxed);
         // Each number is drawn once, so each piece of work below is done once.
         let sample = self.samples.fetch_add(1, Ordering::Relaxed) + 1;
         if sample == WARM || sample % REFRESH == 0 && sample > WARM {
@@ -74,20 +73,7 @@ impl Quantile {
     fn work_out(&self) -> u64 {
         let counts: [u64; BUCKETS] =
             std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed).into());
-        let total: u64 = counts.iter().sum();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a few thousand samples, and a ratio of them"
-        )]
-        let rank = ((total as f64 * self.rank.value()).ceil() as u64).max(1);
-        let mut below = 0;
-        let index = counts.iter().position(|count| {
-            below += count;
-            below >= rank
-        });
-        index.map_or(NONE, upper_edge)
+        rank(&counts, self.rank).map_or(NONE, upper_edge)
     }
 
     fn halve(&self) {
@@ -97,6 +83,62 @@ impl Quantile {
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then_some(count / 2));
         }
     }
+}
+
+/// All latencies of a piece of work, in the same buckets: one relaxed add each, and nothing fades.
+pub(crate) struct Histogram([AtomicU64; BUCKETS]);
+
+/// What a [`Histogram`] held when it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Latencies(Vec<u64>);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Histogram {
+    pub(crate) fn record(&self, latency: Duration) {
+        self.0[bucket(micros(latency))].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Latencies {
+        Latencies(self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect())
+    }
+}
+
+impl Latencies {
+    /// Never below the quantile, and above it by less than a sixteenth or a microsecond. `None` of nothing.
+    pub(crate) fn quantile(&self, share: Ratio) -> Option<Duration> {
+        rank(&self.0, share).map(|index| Duration::from_micros(upper_edge(index)))
+    }
+
+    /// How many were above the limit, together with those in its bucket.
+    pub(crate) fn above(&self, limit: Duration) -> u64 {
+        self.0.iter().skip(bucket(micros(limit))).sum()
+    }
+}
+
+fn micros(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// In which bucket a quantile is.
+fn rank(counts: &[u64], share: Ratio) -> Option<usize> {
+    let total: u64 = counts.iter().sum();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "nobody counts 2⁵³ samples, and a ratio of them"
+    )]
+    let rank = ((total as f64 * share.value()).ceil() as u64).max(1);
+    let mut below = 0;
+    counts.iter().position(|count| {
+        below += count;
+        below >= rank
+    })
 }
 
 /// The bucket of a latency in microseconds: the first 16 have one each, then 16 share every doubling.

@@ -65,6 +65,7 @@ mod tally;
 pub mod telemetry;
 pub mod timeout;
 mod timer;
+mod trial;
 mod window;
 #[cfg(any(feature = "http", feature = "slo"))]
 mod words;

@@ -297,7 +297,8 @@ where
     type Pass = LeafPass<S::Future, Req>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let carried = Carried { deadline: call.without_reserve().deadline, priority: call.priority };
+        let deadline = call.without_reserve().deadline;
+        let carried = Carried { deadline, priority: call.priority, lot: None };
         LeafPass { request: Some(request), carried, future: None }
     }
 

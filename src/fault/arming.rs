@@ -11,10 +11,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, faults::Hook, sample::Group};
+use super::{Fault, Outcomes, faults::Hook, sample::Group};
 use crate::{
     call::later,
+    ratio::Ratio,
     sync::{AtomicBool, AtomicU64},
+    trial::{self, Trial},
 };
 
 /// One fault that was armed: the grip on it. Clones are the same grip; dropping it disarms nothing.
@@ -47,6 +49,11 @@ impl Armed {
         self.arming.renew(Instant::now())
     }
 
+    /// Hits another share of the calls, from the next one on. A larger one only adds [units](Fault::sticky).
+    pub fn set_share(&self, share: Ratio) {
+        self.arming.share.store(share.value().to_bits(), Ordering::Relaxed);
+    }
+
     /// How many calls it hit.
     pub fn hit(&self) -> u64 {
         self.arming.hit.load(Ordering::Relaxed)
@@ -55,6 +62,20 @@ impl Armed {
     /// How many calls it left alone to compare with.
     pub fn control(&self) -> u64 {
         self.arming.control.load(Ordering::Relaxed)
+    }
+
+    /// What became of the calls that it is meant for, as their callers saw it; `None` of a fault that is for no
+    /// [experiment](Fault::experiment).
+    ///
+    /// Counted are the calls of golden stacks, by what is known of them when they begin, and whether or not they come as far as the
+    /// fault: one that an open breaker refuses is in its group, too.
+    pub fn hit_outcomes(&self) -> Option<Outcomes> {
+        self.arming.trial.as_ref().map(|trial| trial.outcomes(trial::Group::Hit))
+    }
+
+    /// The same of the calls that it leaves alone to compare with.
+    pub fn control_outcomes(&self) -> Option<Outcomes> {
+        self.arming.trial.as_ref().map(|trial| trial.outcomes(trial::Group::Control))
     }
 }
 
@@ -71,10 +92,16 @@ pub(super) struct Arming {
     suffering: AtomicUsize,
     hit: AtomicU64,
     control: AtomicU64,
+    /// Which share of the calls is hit: the bits of a [`Ratio`].
+    share: AtomicU64,
+    /// Where the calls that it is meant for are counted, if it is an experiment's.
+    trial: Option<Arc<Trial>>,
 }
 
 impl Arming {
     pub(super) fn new(fault: Fault) -> Self {
+        let trial = (!fault.experiment.is_empty()).then(Arc::default);
+        let share = AtomicU64::new(fault.share.value().to_bits());
         let leased = AtomicU64::new(fault.lease.map_or(u64::MAX, nanos));
         Self {
             fault,
@@ -85,6 +112,26 @@ impl Arming {
             suffering: AtomicUsize::new(0),
             hit: AtomicU64::new(0),
             control: AtomicU64::new(0),
+            share,
+            trial,
+        }
+    }
+
+    /// In which group a call is, or its unit.
+    pub(super) fn group(&self, bucket: u32) -> Group {
+        let share = f64::from_bits(self.share.load(Ordering::Relaxed));
+        Group::of(bucket, Ratio::new(share).expect("a ratio was stored"))
+    }
+
+    /// Enrols a call that begins.
+    pub(super) fn enrol(&self, group: Group) {
+        let group = match group {
+            Group::Hit => trial::Group::Hit,
+            Group::Control => trial::Group::Control,
+            Group::Rest => return,
+        };
+        if let Some(trial) = &self.trial {
+            trial::enrol(trial, group);
         }
     }
 

@@ -165,13 +165,17 @@ impl Fault {
     }
 
     /// Calls of the same unit are all hit, or none of them: which, says [`bucket`](super::bucket), the same in all processes.
-    /// Calls of which the unit is not known are drawn each on its own, as all are by default.
+    /// Calls of which the unit is not known are drawn each on its own, as all are by default: attempt by attempt, unless it is for
+    /// an [experiment](Self::experiment).
     pub fn sticky(mut self, unit: Unit) -> Self {
         self.unit = Some(unit);
         self
     }
 
     /// What it is for: the name by which units are chosen, and by which it is told of. Default: none, the empty name.
+    ///
+    /// Of an experiment is counted what becomes of the calls, so a call is drawn once in a golden stack, and hit with all its
+    /// attempts; [`Target::Attempt`] spares the later ones.
     pub fn experiment(mut self, name: &str) -> Self {
         self.experiment = name.into();
         self

@@ -95,7 +95,24 @@ impl Faults {
     pub(super) fn draw(&self, decide: impl FnOnce(&Hook) -> Option<Injected>) -> Option<Box<Injected>> {
         // A thread may see an old value for a moment: then it passes a call that could have been hit, or looks at a list from
         // which a fault that was disarmed is gone.
-        if self.hook.armed.load(Ordering::Relaxed) { decide(&self.hook).map(Box::new) } else { None }
+        if self.may_be_armed() { decide(&self.hook).map(Box::new) } else { None }
+    }
+
+    /// False while nothing is armed.
+    #[inline]
+    pub(super) fn may_be_armed(&self) -> bool {
+        self.hook.armed.load(Ordering::Relaxed)
+    }
+
+    /// Enrols a call that begins for the experiments that are armed here.
+    pub(super) fn enrol(&self, pipeline: &Name, call: &Call, subject: &dyn Subject) {
+        let (armings, now) = (self.hook.armings.load(), Instant::now());
+        let seen = Seen { pipeline, instance: instance(), call, subject };
+        if !self.hook.denies(&seen) {
+            for arming in armings.iter().filter(|arming| arming.is_live(now)) {
+                arming.enrol(self.hook.group(arming, &seen));
+            }
+        }
     }
 
     pub(super) fn random(&self) -> &Random {
@@ -135,25 +152,34 @@ impl Hook {
             self.change(|armings| armings.retain(|arming| arming.is_live(now)));
         }
         let seen = Seen { pipeline, instance: instance(), call, subject };
-        if self.denied.load().iter().any(|target| target.matches(&seen)) {
+        if self.denies(&seen) {
             return None;
         }
-        let drawn: Vec<_> = armings.iter().filter_map(|arming| self.drawn(arming, &seen)).collect();
+        let drawn = armings.iter().map(|arming| (arming, self.group(arming, &seen)));
+        let drawn: Vec<_> = drawn
+            .filter(|&(_, group)| group != Group::Rest)
+            .map(|(arming, group)| Drawn::new(Arc::clone(arming), group))
+            .collect();
         (!drawn.is_empty()).then(|| Injected::new(drawn))
     }
 
-    fn drawn(&self, arming: &Arc<Arming>, seen: &Seen<'_>) -> Option<Drawn> {
+    fn denies(&self, seen: &Seen<'_>) -> bool {
+        self.denied.load().iter().any(|target| target.matches(seen))
+    }
+
+    /// In which group of a fault a call is.
+    fn group(&self, arming: &Arming, seen: &Seen<'_>) -> Group {
         let fault = &arming.fault;
         if !fault.target.matches(seen) || (seen.subject.is_delicate() && !fault.delicate) {
-            return None;
+            return Group::Rest;
         }
         let unit = fault.unit.as_ref().and_then(|unit| unit.of(seen.subject));
-        let bucket = match unit {
+        let lot = seen.call.lot.filter(|_| !fault.experiment.is_empty()).map(|lot| lot.get().to_le_bytes());
+        let bucket = match unit.or(lot.as_ref().map(<[u8; 4]>::as_slice)) {
             Some(unit) => bucket(&fault.experiment, unit),
             None => self.random.below(BUCKETS),
         };
-        let group = Group::of(bucket, fault.share);
-        (group != Group::Rest).then(|| Drawn::new(Arc::clone(arming), group))
+        arming.group(bucket)
     }
 
     pub(super) fn disarm(&self) {

@@ -46,7 +46,8 @@
 //!
 //! # Telemetry
 //!
-//! Event `FaultInjected`, told before the call feels it; [`Armed::hit`], [`Armed::control`].
+//! Event `FaultInjected`, told before the call feels it; [`Armed::hit`], [`Armed::control`], and what became of the calls of an
+//! [experiment](Fault::experiment): [`Armed::hit_outcomes`], [`Armed::control_outcomes`].
 //!
 //! # Cancellation
 //!
@@ -86,6 +87,7 @@ mod body;
 #[cfg(feature = "grpc")]
 mod code;
 mod delay;
+mod enrol;
 #[expect(clippy::module_inception, reason = "the value that the module is about")]
 mod fault;
 mod faults;
@@ -107,6 +109,7 @@ pub use arming::Armed;
 #[cfg(feature = "http")]
 pub use body::FaultBody;
 pub use delay::Delay;
+pub use enrol::EnrolPolicy;
 pub use fault::{Fault, Unit};
 pub use faults::Faults;
 #[cfg(feature = "http")]
@@ -117,3 +120,5 @@ pub use policy::{FaultPass, FaultPolicy};
 pub use sample::{BUCKETS, bucket};
 pub use subject::{Caller, Look, Subject, Tenant, Unseen, name_instance};
 pub use target::Target;
+
+pub use crate::trial::Outcomes;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::{FutureExt, TryFutureExt};
 
 pub use self::service::{
-    Consumer, ConsumerFuture, ConsumerPolicy, DeliveryFuture, Handled, MessagesKeyedOrNot,
+    Consumer, ConsumerFuture, ConsumerPolicy, Delivered, DeliveryFuture, Handled, MessagesKeyedOrNot,
 };
 
 use self::service::Delivering;
@@ -21,7 +21,7 @@ use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ConcurrencyLimit},
     error::{BoxError, Reason},
     event::Source,
-    fault::{FaultPolicy, Faults, Unseen},
+    fault::{EnrolPolicy, FaultPolicy, Faults, Unseen},
     messaging::{
         ByHandler, DeadLetter, DeadLetterPolicy, Deliveries, DeliveryTelemetryPolicy, Handling, Marked,
         NotExecuted, Rules, Told, Why,
@@ -348,6 +348,8 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
         let policy = DeadLetterPolicy::new(dead_letter, rules.clone(), policy);
         let policy = FaultPolicy::new(ingress_faults.clone(), Unseen, observer.clone(), policy);
+        let (name, ingress) = (observer.name().clone(), Some(ingress_faults.clone()));
+        let policy = EnrolPolicy::new(name, faults.clone(), ingress, Unseen, policy);
         let policy =
             DeliveryTelemetryPolicy::new(observer.clone(), settings.told, rules.redeliver_after, policy);
         let parts = Parts {

@@ -86,7 +86,8 @@ pub use client::{
     AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
 };
 pub use consumer::{
-    Consumer, ConsumerBuilder, ConsumerFuture, ConsumerPolicy, DeliveryFuture, Handled, MessagesKeyedOrNot,
+    Consumer, ConsumerBuilder, ConsumerFuture, ConsumerPolicy, Delivered, DeliveryFuture, Handled,
+    MessagesKeyedOrNot,
 };
 #[cfg(feature = "grpc")]
 pub use grpc_client::{BoxedGrpcClient, GrpcAttempts, GrpcClient, GrpcClientPolicy, GrpcFuture};

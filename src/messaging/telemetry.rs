@@ -18,6 +18,7 @@ use crate::{
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     telemetry::{Prepared, Side, Span, SpanEnd, Spans, outcome_of},
+    trial::Enrolled,
 };
 
 /// Tells of each delivery once: how it ended for the queue and for the handler, and how long it took. The outermost policy of
@@ -38,7 +39,7 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
     fn tell(
         &self,
         started: Instant,
-        span: &mut Span,
+        (enrolled, span): (&mut Enrolled, &mut Span),
         outcome: Outcome,
         error: Option<&BoxError>,
         now: Instant,
@@ -46,6 +47,7 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
         let error = Side::Consumer.error_type(outcome, error);
         span.end(SpanEnd { outcome, error, now });
         let elapsed = now.saturating_duration_since(started);
+        enrolled.tell(outcome, elapsed);
         if let Some(source) = self.told.source {
             self.observer.emit(Event::MessageProcessed { source, error, elapsed });
         }
@@ -61,7 +63,8 @@ struct Panics<'a, M, I> {
 
 impl<M, I> Drop for Panics<'_, M, I> {
     fn drop(&mut self) {
-        self.policy.tell(self.started, &mut Span::new(), Outcome::Panicked, None, Instant::now());
+        let parts = (&mut Enrolled::collect(), &mut Span::new());
+        self.policy.tell(self.started, parts, Outcome::Panicked, None, Instant::now());
     }
 }
 
@@ -71,6 +74,7 @@ pin_project! {
     pub struct DeliveryTelemetryPass<P> {
         // When the delivery started; taken when its end is told, so that it is told once whatever panics meanwhile.
         started: Option<Instant>,
+        enrolled: Enrolled,
         prepared: Option<Box<Prepared>>,
         span: Span,
         #[pin]
@@ -92,7 +96,8 @@ where
         let prepared = trace::prepare(&self.spans, &self.told, &call, &message);
         let inner = self.inner.start(call, message);
         mem::forget(panics);
-        DeliveryTelemetryPass { started: Some(call.started), prepared, span: Span::new(), inner }
+        let enrolled = Enrolled::collect();
+        DeliveryTelemetryPass { started: Some(call.started), enrolled, prepared, span: Span::new(), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -102,7 +107,7 @@ where
             let inner = catch_unwind(AssertUnwindSafe(|| {
                 pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
             }));
-            self.tell(started, pass.span, outcome_of(ending), None, now);
+            self.tell(started, (pass.enrolled, pass.span), outcome_of(ending), None, now);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -127,7 +132,7 @@ where
         let Answer { result, class, outcome, .. } =
             ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
         if let Some(started) = pass.started.take() {
-            self.tell(started, pass.span, outcome, result.as_ref().err(), cx.now());
+            self.tell(started, (pass.enrolled, pass.span), outcome, result.as_ref().err(), cx.now());
         }
         // Something at the ingress kept the message from the handler.
         let delivery = result.unwrap_or(Delivery::Nack { after: self.redeliver_after });

@@ -16,6 +16,7 @@ use crate::{
     event::{Event, Outcome},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    trial::Enrolled,
 };
 
 /// Tells of each call once: how it ended and how long it took. The outermost policy of a stack.
@@ -40,8 +41,9 @@ impl<I> CallTelemetryPolicy<I> {
         &self.inner
     }
 
-    fn tell(&self, started: Instant, outcome: Outcome, now: Instant) {
+    fn tell(&self, started: Instant, enrolled: &mut Enrolled, outcome: Outcome, now: Instant) {
         let elapsed = now.saturating_duration_since(started);
+        enrolled.tell(outcome, elapsed);
         self.observer.emit(Event::CallFinished { outcome, elapsed });
     }
 }
@@ -55,6 +57,7 @@ struct Panics<'a> {
 impl Drop for Panics<'_> {
     fn drop(&mut self) {
         let elapsed = Instant::now().saturating_duration_since(self.started);
+        Enrolled::collect().tell(Outcome::Panicked, elapsed);
         self.observer.emit(Event::CallFinished { outcome: Outcome::Panicked, elapsed });
     }
 }
@@ -65,6 +68,7 @@ pin_project! {
     pub struct CallTelemetryPass<P> {
         // When the call started; taken when its end is told, so that it is told once whatever panics meanwhile.
         started: Option<Instant>,
+        enrolled: Enrolled,
         span: Span,
         #[pin]
         inner: P,
@@ -84,7 +88,8 @@ where
         let panics = Panics { observer: &self.observer, started: call.started };
         let inner = self.inner.start(call, request);
         mem::forget(panics);
-        CallTelemetryPass { started: Some(call.started), span: Span::new(), inner }
+        let enrolled = Enrolled::collect();
+        CallTelemetryPass { started: Some(call.started), enrolled, span: Span::new(), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -97,7 +102,7 @@ where
             let outcome = outcome_of(ending);
             let error = self.side.error_type(outcome, None);
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell(started, outcome, now);
+            self.tell(started, pass.enrolled, outcome, now);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -125,7 +130,7 @@ where
             let outcome = answer.outcome;
             let error = self.side.error_type(outcome, answer.result.as_ref().err());
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell(started, outcome, now);
+            self.tell(started, pass.enrolled, outcome, now);
         }
         Poll::Ready(answer)
     }

@@ -39,7 +39,7 @@ const FLOORS: [&[&str]; 6] = [
     // What the patterns are made of.
     &[
         "budget", "call", "classify", "frame", "head", "key", "keyed", "latency", "policy", "problem",
-        "registry", "repeat", "spawn", "timer", "window",
+        "registry", "repeat", "spawn", "timer", "trial", "window",
     ],
     // The patterns, one folder each.
     &[

@@ -36,6 +36,7 @@ mod slo;
 #[cfg(all(feature = "slo", feature = "http"))]
 mod slo_drive;
 mod storm;
+mod trials;
 #[cfg(feature = "http")]
 mod ui;
 #[cfg(feature = "hyper")]

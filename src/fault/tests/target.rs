@@ -27,7 +27,7 @@ fn transfer() -> Request<()> {
 }
 
 fn matches(target: &Target, request: &Request<()>) -> bool {
-    let mut call = Call::begin(Carried { deadline: None, priority: Some(Priority::Sheddable) });
+    let mut call = Call::begin(Carried { priority: Some(Priority::Sheddable), ..Carried::default() });
     (call.attempt, call.kind) = (2, AttemptKind::Retry);
     let pipeline = Name::literal("ledger");
     let route_of =

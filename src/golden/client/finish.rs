@@ -13,7 +13,7 @@ use crate::{
     classify::ByError,
     error::Reason,
     fallback::FallbackPolicy,
-    fault::{FaultPolicy, Unseen},
+    fault::{EnrolPolicy, FaultPolicy, Unseen},
     hedge::{HedgeChoice, HedgePolicy, NoHedge},
     load_shed::ThrottlePolicy,
     observer::Observer,
@@ -47,8 +47,9 @@ pub type RateLimited<I> = crate::rate_limit::RateLimitPolicy<I>;
 /// What stands where feature `rate-limit` puts the rate limit of a client: nothing.
 #[cfg(not(feature = "rate-limit"))]
 pub type RateLimited<I> = I;
-/// What stands inside the fallback of a client; `B` is its bulkhead.
-pub type Attempts<B, H = NoHedge> = DeadlinePolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<B>>>>;
+/// What stands inside the fallback of a client; `B` is its bulkhead, `L` how faults look at its requests.
+pub type Attempts<B, H = NoHedge, L = Unseen> =
+    DeadlinePolicy<EnrolPolicy<RetryPolicy<HedgePolicy<H, AttemptPolicy<B>>>, L>>;
 /// The attempts of a client for any service.
 pub type PlainAttempts<C, H = NoHedge> = Attempts<BulkheadPolicy<Admitted<TimeoutPolicy<Innermost<C>>>>, H>;
 /// The layers of a client for any service.
@@ -74,7 +75,7 @@ pub type HttpAttempts<H = NoHedge> =
     IdempotencyKeyPolicy<WiredAttempts<HttpTelemetryPolicy<Wired<ByStatus>>, H>>;
 /// The attempts of a protocol over HTTP; `A` is one of them.
 #[cfg(feature = "http")]
-pub type WiredAttempts<A, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<A>>, H>;
+pub type WiredAttempts<A, H = NoHedge> = Attempts<BodyBulkheadPolicy<Admitted<A>>, H, Heads>;
 /// An attempt of a protocol over HTTP, with what it says; `C` judges its answers.
 #[cfg(feature = "http")]
 pub type Wired<C> = TimeoutPolicy<WireHeadersPolicy<Innermost<C, Heads<C>>>>;
@@ -145,8 +146,14 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
             let attempt = tell(&observer, attempt);
             AttemptTelemetryPolicy::new(observer, attempt).without_spans()
         };
-        let (observer, handle, attempts) =
-            settings.attempts(timeout.limit(), (classifier, Heads::new(classifier)), wire, tell, hold, hedge);
+        let (observer, handle, attempts) = settings.attempts(
+            timeout.limit(),
+            (classifier, Heads::new(classifier), Heads::new(ByStatus)),
+            wire,
+            tell,
+            hold,
+            hedge,
+        );
         (fallback.within(timeout.limit()), observer, handle, attempts)
     }
 
@@ -160,7 +167,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, fallback, classifier, hedge, settings } = self;
         let (observer, handle, attempts) = settings.attempts(
             timeout.limit(),
-            (classifier, Unseen),
+            (classifier, Unseen, Unseen),
             identity,
             AttemptTelemetryPolicy::new,
             identity,
@@ -183,7 +190,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
         let Self { timeout, classifier, hedge, settings, .. } = self;
         let (observer, handle, attempts) = settings.attempts(
             timeout.limit(),
-            (classifier, Unseen),
+            (classifier, Unseen, Unseen),
             identity,
             AttemptTelemetryPolicy::new,
             identity,
@@ -198,16 +205,16 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 impl Settings {
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
     /// innermost, `tell` what is told of an attempt, and `hold` says until when a call keeps its place.
-    fn attempts<C, L, I, A, B, H: HedgeChoice>(
+    fn attempts<C, L, E, I, A, B, H: HedgeChoice>(
         self,
         limit: Duration,
-        innermost: (C, L),
+        innermost: (C, L, E),
         wire: impl FnOnce(Innermost<C, L>) -> I,
         tell: impl FnOnce(Observer, TimeoutPolicy<I>) -> A,
         hold: impl FnOnce(BulkheadPolicy<A>) -> B,
         hedge: H,
-    ) -> (Observer, Handle, Attempts<B, H>) {
-        let (classifier, look) = innermost;
+    ) -> (Observer, Handle, Attempts<B, H, E>) {
+        let (classifier, look, seen) = innermost;
         let objectives =
             self.objectives.opening(self.circuit_breaker.as_ref().map(CircuitBreakerLayer::handle));
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks, objectives);
@@ -244,6 +251,7 @@ impl Settings {
             Some(layer) => layer.over(observer.clone(), policy),
             None => RetryPolicy::off(observer.clone(), policy),
         };
+        let policy = EnrolPolicy::new(observer.name().clone(), self.faults.clone(), None, seen, policy);
         let policy = DeadlinePolicy::new(limit, observer.clone(), policy);
         let parts = Parts {
             profile: Profile::Client,

@@ -14,7 +14,7 @@ use tower::Service;
 
 use crate::{
     bulkhead::BulkheadPolicy,
-    fault::FaultPolicy,
+    fault::{EnrolPolicy, FaultPolicy, Unseen},
     golden::{Handle, Off},
     messaging::{
         ByHandler, DeadLetter, DeadLetterPolicy, Delivery, DeliveryTelemetryPolicy, Handling, Marked, Rules,
@@ -32,10 +32,11 @@ use crate::{
 };
 
 /// The layers of a consumer of messages `M`. `C` judges the results of its handler.
-pub type ConsumerPolicy<M, K = Off, C = ByHandler> = DeliveryTelemetryPolicy<
-    M,
-    FaultPolicy<DeadLetterPolicy<M, TimeoutPolicy<<K as MessagesKeyedOrNot<M>>::Policy<Handled<C>>>>>,
->;
+pub type ConsumerPolicy<M, K = Off, C = ByHandler> =
+    DeliveryTelemetryPolicy<M, EnrolPolicy<FaultPolicy<Delivered<M, K, C>>, Unseen>>;
+/// What stands inside the ingress of a consumer.
+pub type Delivered<M, K, C> =
+    DeadLetterPolicy<M, TimeoutPolicy<<K as MessagesKeyedOrNot<M>>::Policy<Handled<C>>>>;
 /// What stands round the handler of a consumer.
 pub type Handled<C> = BulkheadPolicy<RetryPolicy<FaultPolicy<Leaf<Marked<C>>>>>;
 

@@ -7,7 +7,7 @@ use crate::{
     bulkhead::{BulkheadPolicy, ByHead},
     classify::ByStatus,
     error::Reason,
-    fault::{FaultBody, FaultPolicy, Heads},
+    fault::{EnrolPolicy, FaultBody, FaultPolicy, Heads},
     golden::{
         Handle, HasTimeout, KeyedOrNot, Off,
         handle::{Parts, observer},
@@ -24,7 +24,7 @@ use crate::{
 
 /// The layers of a server, inside the answering of refusals. `C` judges the answers of the protocol.
 pub type ServerPolicy<C = ByStatus, K = Off> =
-    HttpTelemetryPolicy<FaultPolicy<DeadlineHeaderPolicy<Limited<C, K>>, Heads<C>>>;
+    HttpTelemetryPolicy<EnrolPolicy<FaultPolicy<DeadlineHeaderPolicy<Limited<C, K>>, Heads<C>>, Heads<C>>>;
 /// The body of an answer of a server, whose handler's are `B`.
 pub type ServerBody<B, K = Off> = ToldBody<FaultBody<<K as KeyedOrNot>::Body<HeldBody<FaultBody<B>>>>>;
 
@@ -91,7 +91,10 @@ impl<T, K> ServerBuilder<T, K> {
         let policy = LimitByHeadPolicy::new(self.timeout.by_head().cloned(), policy);
         let policy = PriorityHeaderPolicy::new(self.priorities, observer.clone(), policy);
         let policy = deadline(observer.clone(), policy);
-        let policy = FaultPolicy::new(self.ingress_faults.clone(), heads, observer.clone(), policy);
+        let ingress = self.ingress_faults.clone();
+        let policy = FaultPolicy::new(ingress.clone(), heads.clone(), observer.clone(), policy);
+        let name = observer.name().clone();
+        let policy = EnrolPolicy::new(name, self.faults.clone(), Some(ingress), heads, policy);
         let teller = Teller::new(judge, observer.clone(), Part::Server).trusting(self.trust);
         let policy = HttpTelemetryPolicy::new(teller, policy);
         let parts = Parts {

@@ -17,6 +17,7 @@ use crate::{
     head::{Head, RouteOf},
     observer::Observer,
     telemetry::{Prepared, Side, Span, SpanEnd, Spans},
+    trial::Enrolled,
 };
 
 /// Says whether a request is synthetic.
@@ -161,6 +162,8 @@ pub(super) struct Open {
     /// When it was called, until it begins.
     pub(super) started: Instant,
     begun: bool,
+    /// What tells of calls counts them there as well.
+    pub(super) enrolled: Enrolled,
 }
 
 /// What is known of a request before it begins.
@@ -209,8 +212,8 @@ pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
 impl Open {
     /// What was called at this instant, and of which nothing is known yet.
     pub(super) fn new(teller: &Arc<Teller>, started: Instant) -> Self {
-        let (span, seen) = (Span::new(), Seen::default());
-        Self { teller: Arc::clone(teller), span, seen, prepared: None, started, begun: false }
+        let (span, seen, enrolled) = (Span::new(), Seen::default(), Enrolled::default());
+        Self { teller: Arc::clone(teller), span, seen, prepared: None, started, begun: false, enrolled }
     }
 
     /// Looks at the request, before it begins.
@@ -249,6 +252,7 @@ impl Open {
     pub(super) fn end(&mut self, verdict: Verdict, response_size: u64, now: Instant) {
         let Verdict { outcome, error, status, recognised, .. } = verdict;
         let elapsed = now.saturating_duration_since(self.started);
+        self.enrolled.tell(outcome, elapsed);
         if let (Some(exchange), Some(asked), true) = (&mut self.seen.exchange, &self.seen.asked, recognised) {
             exchange.method = methods::learn(asked);
         }

@@ -22,6 +22,7 @@ use crate::{
     event::Outcome,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
     telemetry::outcome_of,
+    trial::Enrolled,
 };
 
 /// Tells of a part of a stack over HTTP, until the bodies of the answers end: the spans and requests that the conventions ask
@@ -63,6 +64,7 @@ impl Drop for Panics<'_> {
         if open.teller.part.is_call() {
             let verdict = open.teller.judge.on_drop(open.teller.part, Outcome::Panicked);
             open.begin(open.started);
+            open.enrolled = Enrolled::collect();
             open.end(verdict, 0, Instant::now());
         }
     }
@@ -84,6 +86,9 @@ where
         panics.0.see(&call, &request);
         let inner = self.inner.start(call, request);
         mem::forget(panics);
+        if self.teller.part.is_call() {
+            open.enrolled = Enrolled::collect();
+        }
         HttpTelemetryPass { open: Some(open), inner }
     }
 

@@ -1,0 +1,98 @@
+use std::{
+    num::NonZeroU32,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+
+use super::{Faults, Look};
+use crate::{
+    call::Call,
+    class::Ending,
+    error::BoxError,
+    name::Name,
+    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+};
+
+/// Enrols the calls of a golden stack for the experiments that they are part of, when they begin: with whatever becomes of them,
+/// also when nothing of them reaches the hook. It has a call draw its lot once, for all its attempts. Nothing armed, that is one
+/// relaxed load for each hook.
+#[derive(Clone, Debug)]
+pub struct EnrolPolicy<I, L> {
+    name: Name,
+    faults: Faults,
+    ingress: Option<Faults>,
+    look: L,
+    inner: I,
+}
+
+impl<I, L> EnrolPolicy<I, L> {
+    /// For the hook in front of the service, and the one where calls come in.
+    pub(crate) fn new(name: Name, faults: Faults, ingress: Option<Faults>, look: L, inner: I) -> Self {
+        Self { name, faults, ingress, look, inner }
+    }
+
+    fn hooks(&self) -> impl Iterator<Item = &Faults> {
+        [Some(&self.faults), self.ingress.as_ref()].into_iter().flatten()
+    }
+
+    #[cold]
+    fn enrol<Req>(&self, call: Call, request: &Req) -> Call
+    where
+        L: Look<Req>,
+    {
+        #[expect(clippy::cast_possible_truncation, reason = "half of the bits are random enough")]
+        let lot = NonZeroU32::new(self.faults.random().next_u64() as u32);
+        let call = Call { lot, ..call };
+        self.look.look(request, |subject| {
+            for faults in self.hooks() {
+                faults.enrol(&self.name, &call, subject);
+            }
+        });
+        call
+    }
+}
+
+impl<I, L> Sealed for EnrolPolicy<I, L> {}
+
+impl<I, L, S, Req> Lend<S, Req> for EnrolPolicy<I, L>
+where
+    I: Lend<S, Req>,
+    L: Look<Req>,
+{
+    type Pass = I::Pass;
+
+    #[inline]
+    fn start(&self, call: Call, request: Req) -> Self::Pass {
+        let is_armed = self.hooks().any(Faults::may_be_armed);
+        let call = if is_armed { self.enrol(call, &request) } else { call };
+        self.inner.start(call, request)
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, ending, now);
+    }
+}
+
+impl<I, L, S, Req> Policy<S, Req> for EnrolPolicy<I, L>
+where
+    I: Policy<S, Req>,
+    L: Look<Req>,
+{
+    type Response = I::Response;
+
+    #[inline]
+    fn poll(
+        &self,
+        pass: Pin<&mut Self::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<Self::Response>> {
+        self.inner.poll(pass, seat, cx)
+    }
+
+    fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(seat, cx)
+    }
+}
