@@ -368,13 +368,15 @@ pub enum FaultKind {
     SlowBody,
     /// The body of the answer was cut.
     CutBody,
+    /// The call was delivered twice.
+    Duplicate,
     /// Whatever somebody's own hook does.
     Hook,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Latency,
         Self::Error,
         Self::Refused,
@@ -384,6 +386,7 @@ impl FaultKind {
         Self::Body,
         Self::SlowBody,
         Self::CutBody,
+        Self::Duplicate,
         Self::Hook,
     ];
 
@@ -399,6 +402,7 @@ impl FaultKind {
             Self::Body => "body",
             Self::SlowBody => "slow_body",
             Self::CutBody => "cut_body",
+            Self::Duplicate => "duplicate",
             Self::Hook => "hook",
         }
     }

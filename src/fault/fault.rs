@@ -70,6 +70,10 @@ pub(super) enum Effect {
         expect(dead_code, reason = "nothing is known of answers but those of HTTP")
     )]
     Alter(Alteration),
+    /// The call is delivered twice: at once, or again when it was answered.
+    Duplicate {
+        at_once: bool,
+    },
     Hook(Hook),
 }
 
@@ -87,6 +91,7 @@ impl Effect {
             Self::Hang => FaultKind::Hang,
             Self::Lost => FaultKind::LostAnswer,
             Self::Alter(alteration) => alteration.kind(),
+            Self::Duplicate { .. } => FaultKind::Duplicate,
             Self::Hook(_) => FaultKind::Hook,
         }
     }
@@ -136,6 +141,23 @@ impl Fault {
     /// for `Transient`. It shows whether a second try has a second effect.
     pub fn lost_answer() -> Self {
         Self::new(Effect::Lost)
+    }
+
+    /// The call is delivered once more when it was answered, as a queue does that heard of no end, or a client that lost the
+    /// answer. What the second delivery gives is the answer. It shows whether the second has a second effect.
+    ///
+    /// It is for the [ingress](crate::golden::Handle::ingress_faults) of golden consumers, and of golden servers with idempotency
+    /// keys; it hits no call elsewhere. A request is read before, as far as one with a key may go: one that is longer, or a stream
+    /// of messages, is delivered once. Calls without a key are left alone, unless their method is safe or the fault says
+    /// [otherwise](Self::on_delicate_calls).
+    pub fn duplicate() -> Self {
+        Self::new(Effect::Duplicate { at_once: false })
+    }
+
+    /// The same, both at once, as by a double click. The answer is that of the delivery that ends last: the other one is told, as a
+    /// rule, that it came too early.
+    pub fn duplicate_at_once() -> Self {
+        Self::new(Effect::Duplicate { at_once: true })
     }
 
     /// Whatever `hook` does before the call goes on to the service. An error of its is the answer of the call, and the service is

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::{
     Armed, Fault, KillSwitch, Subject, Target, Unit,
     arming::Arming,
+    fault::Effect,
     injected::{Drawn, Injected},
     sample::{BUCKETS, Group, bucket},
     subject::instance,
@@ -144,7 +145,13 @@ impl Default for Faults {
 impl Hook {
     /// Says which faults are meant for a call.
     #[cold]
-    pub(super) fn decide(&self, pipeline: &Name, call: &Call, subject: &dyn Subject) -> Option<Injected> {
+    pub(super) fn decide(
+        &self,
+        pipeline: &Name,
+        call: &Call,
+        subject: &dyn Subject,
+        concerns: impl Fn(&Effect) -> bool,
+    ) -> Option<Injected> {
         let armings = self.armings.load();
         let now = Instant::now();
         if armings.iter().any(|arming| !arming.is_live(now)) {
@@ -155,8 +162,9 @@ impl Hook {
         if self.denies(&seen) {
             return None;
         }
-        let drawn = armings.iter().map(|arming| (arming, self.group(arming, &seen)));
-        let drawn: Vec<_> = drawn
+        let concerned = armings.iter().filter(|arming| concerns(&arming.fault.effect));
+        let drawn: Vec<_> = concerned
+            .map(|arming| (arming, self.group(arming, &seen)))
             .filter(|&(_, group)| group != Group::Rest)
             .map(|(arming, group)| Drawn::new(Arc::clone(arming), group))
             .collect();

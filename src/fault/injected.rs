@@ -69,6 +69,11 @@ impl Injected {
         Self { coming: drawn.into_iter(), held: None, later: Vec::new() }
     }
 
+    /// Takes the call in, for the first that is not over.
+    pub(super) fn take(self, now: Instant) -> Option<Suffering> {
+        self.coming.into_iter().find_map(|drawn| drawn.arming.take(drawn.group, now))
+    }
+
     /// Ready once the call may go on to the service, or with what it gets instead.
     pub(super) fn poll_before(
         &mut self,
@@ -99,7 +104,7 @@ impl Injected {
                 Effect::Error(class) => return Poll::Ready(Some(Instead::fault(InjectedFault::new(*class)))),
                 Effect::Refused => return Poll::Ready(Some(Instead::fault(InjectedFault::refused()))),
                 Effect::Latency(delay) => (Some(later(now, delay.draw(random))), None),
-                Effect::Hang | Effect::Lost | Effect::Alter(_) => (None, None),
+                Effect::Hang | Effect::Lost | Effect::Alter(_) | Effect::Duplicate { .. } => (None, None),
                 Effect::Hook(hook) => (None, Some(hook())),
             };
             self.held = Some(Held::new(until, hook, suffering));

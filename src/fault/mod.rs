@@ -20,6 +20,7 @@
 //! | `Fault::code`, `Fault::code_at_end` | is handled, and its answer is a status, or ends with it (gRPC) |
 //! | `Fault::slow_body`, `Fault::body_rate` | is handled, and the body of its answer drips (HTTP, gRPC) |
 //! | `Fault::broken_body`, `Fault::short_body` | is handled, and the body of its answer breaks, or ends too soon (HTTP, gRPC) |
+//! | [`Fault::duplicate`], [`Fault::duplicate_at_once`] | is delivered twice (the ingress of consumers, and of servers with idempotency keys) |
 //! | [`Fault::hook`] | does whatever a function of yours does first |
 //!
 //! Answers are altered in golden servers and in golden clients of HTTP and gRPC. Of the answers of other services nothing is known:
@@ -87,6 +88,7 @@ mod body;
 #[cfg(feature = "grpc")]
 mod code;
 mod delay;
+mod duplicate;
 mod enrol;
 #[expect(clippy::module_inception, reason = "the value that the module is about")]
 mod fault;
@@ -109,6 +111,7 @@ pub use arming::Armed;
 #[cfg(feature = "http")]
 pub use body::FaultBody;
 pub use delay::Delay;
+pub use duplicate::{ByClone, Duplicate, DuplicatePass, DuplicatePolicy, Receive};
 pub use enrol::EnrolPolicy;
 pub use fault::{Fault, Unit};
 pub use faults::Faults;

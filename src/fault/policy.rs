@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Alter, Faults, Look, Unseen,
+    fault::Effect,
     injected::{Injected, Instead},
 };
 use crate::{
@@ -58,7 +59,10 @@ where
     #[inline]
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         let injected = self.faults.draw(|hook| {
-            self.look.look(&request, |subject| hook.decide(self.observer.name(), &call, subject))
+            self.look.look(&request, |subject| {
+                let concerns = |effect: &Effect| !matches!(effect, Effect::Duplicate { .. });
+                hook.decide(self.observer.name(), &call, subject, concerns)
+            })
         });
         FaultPass { injected, waits: true, inner: self.inner.start(call, request) }
     }

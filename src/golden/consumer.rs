@@ -21,7 +21,7 @@ use crate::{
     bulkhead::{BulkheadLayer, BulkheadPolicy, ConcurrencyLimit},
     error::{BoxError, Reason},
     event::Source,
-    fault::{EnrolPolicy, FaultPolicy, Faults, Unseen},
+    fault::{ByClone, DuplicatePolicy, EnrolPolicy, FaultPolicy, Faults, Unseen},
     messaging::{
         ByHandler, DeadLetter, DeadLetterPolicy, Deliveries, DeliveryTelemetryPolicy, Handling, Marked,
         NotExecuted, Rules, Told, Why,
@@ -347,6 +347,7 @@ impl<M, T, D, K, C> ConsumerBuilder<M, T, D, K, C> {
         let policy = keys.over(delivering, policy);
         let policy = TimeoutPolicy::new(limit, Reason::DeadlineExceeded, observer.clone(), policy);
         let policy = DeadLetterPolicy::new(dead_letter, rules.clone(), policy);
+        let policy = DuplicatePolicy::new(ingress_faults.clone(), ByClone, observer.clone(), policy);
         let policy = FaultPolicy::new(ingress_faults.clone(), Unseen, observer.clone(), policy);
         let (name, ingress) = (observer.name().clone(), Some(ingress_faults.clone()));
         let policy = EnrolPolicy::new(name, faults.clone(), ingress, Unseen, policy);

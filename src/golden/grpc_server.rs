@@ -46,7 +46,7 @@ impl<T, K> ServerBuilder<T, K> {
 impl<S, K, B, RB> Service<Request<B>> for GrpcServer<S, K>
 where
     K: KeyedOrNot,
-    S: Service<Request<K::Body<B>>, Response = Response<RB>> + Clone,
+    S: Service<Request<K::Asked<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
     ServerPolicy<ByCode, K>: Policy<S, Request<B>, Response = Response<ServerBody<RB, K>>>,
 {

@@ -3,11 +3,18 @@
 
 use super::Off;
 #[cfg(feature = "idempotency")]
+use super::copies::ByReading;
+#[cfg(feature = "idempotency")]
+use crate::fault::DuplicatePolicy;
+#[cfg(feature = "idempotency")]
 use crate::idempotency::{
     IdempotencyHandle, IdempotencyLayer, IdempotencyPolicy, Store,
     http::{Http, KeyedBody},
 };
-use crate::observer::Observer;
+use crate::{
+    fault::{Faults, Heads},
+    observer::Observer,
+};
 
 mod sealed {
     #[expect(unnameable_types, reason = "that is what seals the trait")]
@@ -18,11 +25,13 @@ mod sealed {
 pub trait KeyedOrNot: sealed::Sealed + Sized {
     /// The policy that does so, round another.
     type Policy<I>;
-    /// What becomes of the body of a request, and of an answer.
+    /// What becomes of the body of an answer.
     type Body<B>;
+    /// What becomes of the body of a request.
+    type Asked<B>;
 
     #[doc(hidden)]
-    fn over<I>(self, observer: Observer, inner: I) -> Self::Policy<I>;
+    fn over<I>(self, observer: Observer, ingress: Ingress, inner: I) -> Self::Policy<I>;
 
     /// The same over gRPC.
     #[cfg(feature = "grpc")]
@@ -34,6 +43,17 @@ pub trait KeyedOrNot: sealed::Sealed + Sized {
     fn handle(&self, observer: Observer) -> Option<IdempotencyHandle>;
 }
 
+/// What faults are armed where calls come in, and how they look at requests.
+#[cfg_attr(
+    not(feature = "idempotency"),
+    expect(dead_code, reason = "what has no key is not delivered twice")
+)]
+#[expect(unnameable_types, reason = "the trait whose methods take it is sealed")]
+pub struct Ingress {
+    pub(super) faults: Faults,
+    pub(super) heads: Heads<()>,
+}
+
 impl sealed::Sealed for Off {}
 
 /// Keys mean nothing to the server.
@@ -41,8 +61,9 @@ impl sealed::Sealed for Off {}
 impl KeyedOrNot for Off {
     type Policy<I> = I;
     type Body<B> = B;
+    type Asked<B> = B;
 
-    fn over<I>(self, _observer: Observer, inner: I) -> I {
+    fn over<I>(self, _observer: Observer, _ingress: Ingress, inner: I) -> I {
         inner
     }
 
@@ -63,11 +84,15 @@ impl<St: Store> sealed::Sealed for IdempotencyLayer<St> {}
 #[cfg(feature = "idempotency")]
 #[diagnostic::do_not_recommend]
 impl<St: Store> KeyedOrNot for IdempotencyLayer<St> {
-    type Policy<I> = IdempotencyPolicy<I, St, Http>;
+    type Policy<I> = DuplicatePolicy<IdempotencyPolicy<I, St, Http>, ByReading>;
     type Body<B> = KeyedBody<B>;
+    type Asked<B> = KeyedBody<KeyedBody<B>>;
 
-    fn over<I>(self, observer: Observer, inner: I) -> IdempotencyPolicy<I, St, Http> {
-        IdempotencyLayer::over(&self, observer, inner)
+    fn over<I>(self, observer: Observer, ingress: Ingress, inner: I) -> Self::Policy<I> {
+        let (_, face) = self.parts(observer.clone());
+        let copies = ByReading::new(ingress.heads, Http::clone(&face));
+        let inner = IdempotencyLayer::over(&self, observer.clone(), inner);
+        DuplicatePolicy::new(ingress.faults, copies, observer, inner)
     }
 
     #[cfg(feature = "grpc")]

@@ -54,6 +54,8 @@ mod calls;
 mod choice;
 mod client;
 mod consumer;
+#[cfg(feature = "idempotency")]
+mod copies;
 #[cfg(feature = "grpc")]
 mod grpc_client;
 #[cfg(feature = "grpc")]
@@ -89,6 +91,8 @@ pub use consumer::{
     Consumer, ConsumerBuilder, ConsumerFuture, ConsumerPolicy, Delivered, DeliveryFuture, Handled,
     MessagesKeyedOrNot,
 };
+#[cfg(feature = "idempotency")]
+pub use copies::ByReading;
 #[cfg(feature = "grpc")]
 pub use grpc_client::{BoxedGrpcClient, GrpcAttempts, GrpcClient, GrpcClientPolicy, GrpcFuture};
 #[cfg(feature = "grpc")]

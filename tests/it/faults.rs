@@ -130,35 +130,6 @@ async fn a_body_that_drips_is_cut_by_the_timeout_of_the_call() {
     assert_eq!(start.elapsed(), LIMIT);
 }
 
-#[cfg(feature = "idempotency")]
-#[tokio::test]
-async fn an_answer_that_was_altered_on_its_way_out_is_kept_as_the_handler_gave_it() {
-    use moneta_resilience::idempotency::MemoryStore;
-    use tower::ServiceExt;
-
-    let layer = golden::server("payments")
-        .registry(&Registry::new())
-        .timeout(FAR)
-        .idempotency(MemoryStore::default())
-        .layer();
-    let handle = layer.handle().clone();
-    let app = Router::new().route("/payments", axum::routing::post(async || "paid")).layer(layer);
-    let pay = || {
-        let request = Request::post("/payments").header("idempotency-key", "k1").body(Body::empty()).unwrap();
-        app.clone().oneshot(request)
-    };
-    let armed = handle.ingress_faults().unwrap().arm(Fault::status(StatusCode::BAD_GATEWAY));
-    armed_answer(pay().await.unwrap(), StatusCode::BAD_GATEWAY).await;
-    armed.disarm();
-    armed_answer(pay().await.unwrap(), StatusCode::OK).await;
-}
-
-#[cfg(feature = "idempotency")]
-async fn armed_answer(answer: http::Response<Body>, status: StatusCode) {
-    assert_eq!(answer.status(), status);
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "paid");
-}
-
 #[tokio::test]
 async fn a_stack_that_knows_nothing_of_its_answers_alters_none() {
     let ledger = golden::client("ledger").timeout(FAR).no_fallback().registry(&Registry::new()).calls();
@@ -167,4 +138,88 @@ async fn a_stack_that_knows_nothing_of_its_answers_alters_none() {
     assert_eq!(armed.hit(), 0);
     ledger.handle().faults().arm(Fault::error(Class::TRANSIENT));
     ledger.run(async || Ok::<_, tower::BoxError>(7)).await.unwrap_err();
+}
+
+#[cfg(feature = "idempotency")]
+mod keyed {
+    use axum::routing::post;
+    use moneta_resilience::{
+        event::IdempotencyResult,
+        idempotency::{MemoryStore, http::IdempotencyLayer},
+    };
+
+    use super::*;
+
+    /// A server that says how often it was paid, and with how much.
+    async fn payments() -> (SocketAddr, Handle) {
+        let keys = IdempotencyLayer::new(MemoryStore::default()).max_request(1_000);
+        let layer = golden::server("payments")
+            .registry(&Registry::new())
+            .timeout(FAR)
+            .idempotency_layer(keys)
+            .layer();
+        let (handle, paid) = (layer.handle().clone(), Arc::new(AtomicU32::new(0)));
+        let pay = move |amount: String| {
+            let paid = paid.fetch_add(1, Ordering::Relaxed) + 1;
+            async move { format!("{paid}: {}", amount.len()) }
+        };
+        let app =
+            Router::new().route("/payments", post(pay.clone()).get(async move || pay(String::new()).await));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app.layer(layer)).await });
+        (address, handle)
+    }
+
+    /// What the caller is told, and whether it had been told before.
+    async fn told(request: Request<Full<Bytes>>) -> (StatusCode, bool, Bytes) {
+        let answer = hyper().request(request).await.unwrap();
+        let replayed = answer.headers().contains_key("idempotent-replayed");
+        (answer.status(), replayed, answer.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    fn pay(address: SocketAddr, key: Option<&str>, length: usize) -> Request<Full<Bytes>> {
+        let request = Request::post(format!("http://{address}/payments"));
+        let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+        request.body(vec![b'1'; length].into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_delivered_twice_is_run_once_and_answered_as_it_was() {
+        let (address, handle) = payments().await;
+        let hook = handle.ingress_faults().unwrap();
+        let armed = hook.arm(Fault::duplicate());
+        assert_eq!(told(pay(address, Some("k1"), 900)).await, (StatusCode::OK, true, "1: 900".into()));
+        assert_eq!(armed.hit(), 1);
+        hook.disarm();
+        hook.arm(Fault::duplicate_at_once());
+        let (status, _, told) = told(pay(address, Some("k2"), 3)).await;
+        assert_eq!((status, &told[..]), (StatusCode::OK, &b"2: 3"[..]));
+        handle.drain().await;
+        assert_eq!(handle.counts().idempotency(IdempotencyResult::Executed), 2);
+        assert_eq!(handle.counts().faults(FaultKind::Duplicate), 2);
+    }
+
+    #[tokio::test]
+    async fn what_nothing_keeps_from_a_second_effect_is_delivered_once_and_so_is_what_is_too_long_to_copy() {
+        let (address, handle) = payments().await;
+        let armed = handle.ingress_faults().unwrap().arm(Fault::duplicate());
+        assert_eq!(told(pay(address, None, 3)).await, (StatusCode::OK, false, "1: 3".into()));
+        let (status, ..) = told(pay(address, Some("k1"), 1_001)).await;
+        assert_eq!((status, armed.hit()), (StatusCode::PAYLOAD_TOO_LARGE, 0));
+        assert_eq!(told(asked_for(address, "/payments")).await, (StatusCode::OK, false, "3: 0".into()));
+        assert_eq!(armed.hit(), 1, "a GET has no effect");
+        armed.disarm();
+        handle.ingress_faults().unwrap().arm(Fault::duplicate().on_delicate_calls());
+        assert_eq!(told(pay(address, None, 3)).await, (StatusCode::OK, false, "5: 3".into()));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_altered_on_its_way_out_is_kept_as_the_handler_gave_it() {
+        let (address, handle) = payments().await;
+        let armed = handle.ingress_faults().unwrap().arm(Fault::status(StatusCode::BAD_GATEWAY));
+        assert_eq!(told(pay(address, Some("k1"), 3)).await, (StatusCode::BAD_GATEWAY, false, "1: 3".into()));
+        armed.disarm();
+        assert_eq!(told(pay(address, Some("k1"), 3)).await, (StatusCode::OK, true, "1: 3".into()));
+    }
 }

@@ -14,7 +14,7 @@ use tower::Service;
 
 use crate::{
     bulkhead::BulkheadPolicy,
-    fault::{EnrolPolicy, FaultPolicy, Unseen},
+    fault::{ByClone, DuplicatePolicy, EnrolPolicy, FaultPolicy, Unseen},
     golden::{Handle, Off},
     messaging::{
         ByHandler, DeadLetter, DeadLetterPolicy, Delivery, DeliveryTelemetryPolicy, Handling, Marked, Rules,
@@ -35,8 +35,10 @@ use crate::{
 pub type ConsumerPolicy<M, K = Off, C = ByHandler> =
     DeliveryTelemetryPolicy<M, EnrolPolicy<FaultPolicy<Delivered<M, K, C>>, Unseen>>;
 /// What stands inside the ingress of a consumer.
-pub type Delivered<M, K, C> =
-    DeadLetterPolicy<M, TimeoutPolicy<<K as MessagesKeyedOrNot<M>>::Policy<Handled<C>>>>;
+pub type Delivered<M, K, C> = DuplicatePolicy<
+    DeadLetterPolicy<M, TimeoutPolicy<<K as MessagesKeyedOrNot<M>>::Policy<Handled<C>>>>,
+    ByClone,
+>;
 /// What stands round the handler of a consumer.
 pub type Handled<C> = BulkheadPolicy<RetryPolicy<FaultPolicy<Leaf<Marked<C>>>>>;
 

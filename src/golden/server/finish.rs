@@ -11,6 +11,7 @@ use crate::{
     golden::{
         Handle, HasTimeout, KeyedOrNot, Off,
         handle::{Parts, observer},
+        keys::Ingress,
     },
     http::{
         BodyBulkheadPolicy, DeadlineHeaderPolicy, HeldBody, Http, HttpTelemetryPolicy, Judge, Part,
@@ -78,7 +79,11 @@ impl<T, K> ServerBuilder<T, K> {
         let policy = BodyBulkheadPolicy::new(policy, self.bulkhead_until_body_end);
         #[cfg(feature = "idempotency")]
         let keyed = self.keys.handle(observer.clone());
-        let policy = self.keys.over(observer.clone(), policy);
+        let ingress = Ingress {
+            faults: self.ingress_faults.clone(),
+            heads: Heads::new(()).routed(self.trust.route_of.clone()),
+        };
+        let policy = self.keys.over(observer.clone(), ingress, policy);
         #[cfg(feature = "rate-limit")]
         let policy = match self.rate_limit {
             Some(layer) => layer.over(observer.clone(), policy),

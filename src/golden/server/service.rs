@@ -76,7 +76,7 @@ impl<S, C, K: KeyedOrNot> Server<S, C, K> {
 impl<S, K, B, RB> Service<Request<B>> for Server<S, ByStatus, K>
 where
     K: KeyedOrNot,
-    S: Service<Request<K::Body<B>>, Response = Response<RB>> + Clone,
+    S: Service<Request<K::Asked<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
     ServerPolicy<ByStatus, K>: Policy<S, Request<B>, Response = Response<ServerBody<RB, K>>>,
 {

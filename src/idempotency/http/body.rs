@@ -5,9 +5,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::{future::ready, stream};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
@@ -39,8 +40,22 @@ pub struct ReadBody {
     pub(super) rest: Option<UnsyncBoxBody<Bytes, BoxError>>,
 }
 
+impl ReadBody {
+    /// The same once more, where all was read.
+    pub(crate) fn copied(&self) -> Option<Self> {
+        let (data, trailers) = (self.data.clone(), self.trailers.clone());
+        self.rest.is_none().then_some(Self { data, trailers, rest: None })
+    }
+
+    /// A body that breaks at once.
+    pub(crate) fn broken(error: BoxError) -> Self {
+        let rest = StreamBody::new(stream::once(ready(Err(error))));
+        Self { rest: Some(rest.boxed_unsync()), ..Self::default() }
+    }
+}
+
 impl<B> KeyedBody<B> {
-    pub(super) fn passed(body: B) -> Self {
+    pub(crate) fn passed(body: B) -> Self {
         Self { is: Is::Passed { body } }
     }
 }

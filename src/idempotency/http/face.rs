@@ -201,12 +201,20 @@ impl Http {
         if body.size_hint().lower() > self.max_request as u64 {
             return Err(KeyRefusal::TooLarge);
         }
-        match self.read_up_to(body, self.max_request).await {
+        match self.read_request(body).await {
             Ok(read) if read.rest.is_none() => Ok(read),
             Ok(read) if read.data.len() > self.max_request => Err(KeyRefusal::TooLarge),
             Ok(_) => Err(KeyRefusal::Streamed),
             Err(_) => Err(KeyRefusal::Unreadable),
         }
+    }
+
+    /// Reads the body of a request as far as one with a key may go.
+    pub(crate) async fn read_request<B>(&self, body: B) -> Result<ReadBody, BoxError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.read_up_to(body, self.max_request).await
     }
 
     /// Reads a body to its end, or until it is known to be too long or more than one message. What there is beyond that is left.

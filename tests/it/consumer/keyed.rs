@@ -16,6 +16,8 @@ use futures::{
 use moneta_resilience::{
     BoxError, Deadline,
     bulkhead::BulkheadLayer,
+    event::{FaultKind, Outcome},
+    fault::Fault,
     golden::{self, ConsumerBuilder, DeadLetterTo, Limit},
     idempotency::{
         Ask, Claim, Fingerprint, Found, IdempotencyLayer, Identity, LeaseOver, MemoryStore, Owner, Store,
@@ -484,4 +486,47 @@ async fn a_claim_is_that_of_the_message_in_hand() {
     let both = [worker.deliver(PAY), worker.deliver(other)];
     assert_eq!(join_all(both).await, [Delivery::Ack; 2]);
     assert_eq!(*seen.lock().unwrap(), [true; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_handed_over_twice_has_one_effect_under_a_key_and_two_without() {
+    for fault in [Fault::duplicate(), Fault::duplicate_at_once()] {
+        let (aside, runs, again) = (Aside::default(), Runs::default(), Runs::default());
+        let once = keyed(&Faulty::new(), &aside).service(runs.ending(taking(LIMIT / 4, || Ok(()))));
+        let armed = once.handle().ingress_faults().unwrap().arm(fault.clone());
+        assert_eq!(once.deliver(PAY).await, Delivery::Ack);
+        assert_eq!((runs.count(), armed.hit()), (1, 1), "{fault:?}");
+        assert_eq!(once.handle().counts().faults(FaultKind::Duplicate), 1);
+
+        let twice = consumer(&aside).service(again.ending(taking(LIMIT / 4, || Ok(()))));
+        twice.handle().ingress_faults().unwrap().arm(fault);
+        assert_eq!(twice.deliver(PAY).await, Delivery::Ack);
+        assert_eq!((again.count(), aside.reasons().len()), (2, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_handed_over_once_where_the_fault_is_over_or_stands_before_the_handler() {
+    let runs = Runs::default();
+    let worker = consumer(&Aside::default()).service(runs.ending(|_| ready(Ok(()))));
+    let [inner, outer] = [worker.handle().faults(), worker.handle().ingress_faults().unwrap()];
+    let nowhere = inner.arm(Fault::duplicate());
+    outer.arm(Fault::duplicate());
+    let delivery = worker.deliver(PAY);
+    outer.disarm();
+    assert_eq!(delivery.await, Delivery::Ack);
+    assert_eq!((runs.count(), nowhere.hit()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_dropped_drops_both_copies() {
+    let runs = Runs::default();
+    let worker = consumer(&Aside::default()).service(runs.ending(|_| pending()));
+    worker.handle().ingress_faults().unwrap().arm(Fault::duplicate_at_once());
+    let mut delivery = tokio_test::task::spawn(worker.deliver(PAY));
+    tokio_test::assert_pending!(delivery.poll());
+    assert_eq!((runs.count(), worker.handle().state().bulkhead.unwrap().in_use), (2, 2));
+    drop(delivery);
+    assert_eq!(worker.handle().state().bulkhead.unwrap().in_use, 0);
+    assert_eq!(worker.handle().counts().calls(Outcome::Cancelled), 1);
 }

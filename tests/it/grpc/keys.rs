@@ -18,6 +18,7 @@ use http_body_util::{BodyExt, StreamBody};
 use moneta_resilience::{
     BoxError, Registry,
     event::{IdempotencyResult, Outcome},
+    fault::Fault,
     golden::{self, GrpcServerLayer, Handle, ServerBuilder},
     idempotency::{
         Ask, Claim, Fingerprint, IdempotencyLayer, Identity, LeaseOver, MemoryStore, Outcome as Kept, Owner,
@@ -112,6 +113,18 @@ async fn a_key_runs_a_call_once_over_a_real_connection() {
     assert_eq!(counts.idempotency(IdempotencyResult::Replayed), 2);
     assert_eq!(counts.idempotency(IdempotencyResult::Mismatch), 1);
     assert_eq!(counts.calls(Outcome::CallerFault), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_is_delivered_twice_has_one_effect() {
+    let (registry, (runs, quotes)) = (Registry::new(), counting());
+    let mut client = QuotesClient::new(over_loopback(quotes, server(&registry, keys()).grpc_layer()).await);
+    let handle = handle(&registry);
+    let armed = handle.ingress_faults().unwrap().arm(Fault::duplicate());
+    assert_eq!(told(&mut client, keyed("k1", "CHF")).await.unwrap(), ("CHF 1".to_owned(), true));
+    assert_eq!(client.call(GET, Request::new("EUR".to_owned())).await.unwrap(), "EUR 2");
+    assert_eq!((runs.load(Ordering::Relaxed), armed.hit()), (2, 1));
+    assert_eq!(handle.counts().idempotency(IdempotencyResult::Replayed), 1);
 }
 
 #[tokio::test]
