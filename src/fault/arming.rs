@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fault, Outcomes, faults::Hook, sample::Group};
+use super::{ArmError, Fault, KillSwitch, Outcomes, faults::Hook, sample::Group};
 use crate::{
     call::later,
     ratio::Ratio,
@@ -24,7 +24,8 @@ use crate::{
 pub struct Armed {
     pub(super) arming: Arc<Arming>,
     /// The kill switch ends what is armed in the hooks that it finds alive, and who holds this looks whether it did.
-    pub(super) _hook: Arc<Hook>,
+    pub(super) hook: Arc<Hook>,
+    pub(super) switch: KillSwitch,
 }
 
 impl Armed {
@@ -50,8 +51,21 @@ impl Armed {
     }
 
     /// Hits another share of the calls, from the next one on. A larger one only adds [units](Fault::sticky).
-    pub fn set_share(&self, share: Ratio) {
-        self.arming.share.store(share.value().to_bits(), Ordering::Relaxed);
+    ///
+    /// # Errors
+    ///
+    /// When it is over, or a larger share would go over the [limits](super::FaultLimits): the share stays what it was.
+    pub fn set_share(&self, share: Ratio) -> Result<(), ArmError> {
+        let set = || self.arming.share.store(share.value().to_bits(), Ordering::Relaxed);
+        if !self.is_live() {
+            return Err(ArmError::Over);
+        }
+        if share <= self.arming.share() {
+            // Less is always allowed, also while what is armed is more than it might be.
+            set();
+            return Ok(());
+        }
+        self.switch.admit(&self.hook, &self.arming.fault, share, set)
     }
 
     /// How many calls it hit.
@@ -119,8 +133,7 @@ impl Arming {
 
     /// In which group a call is, or its unit.
     pub(super) fn group(&self, bucket: u32) -> Group {
-        let share = f64::from_bits(self.share.load(Ordering::Relaxed));
-        Group::of(bucket, Ratio::new(share).expect("a ratio was stored"))
+        Group::of(bucket, self.share())
     }
 
     /// Enrols a call that begins.
@@ -133,6 +146,11 @@ impl Arming {
         if let Some(trial) = &self.trial {
             trial::enrol(trial, group);
         }
+    }
+
+    /// Which share of the calls is hit.
+    pub(super) fn share(&self) -> Ratio {
+        Ratio::new(f64::from_bits(self.share.load(Ordering::Relaxed))).expect("a ratio was stored")
     }
 
     /// When it ends by itself, unless it is renewed.

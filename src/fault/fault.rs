@@ -197,7 +197,7 @@ impl Fault {
     /// What it is for: the name by which units are chosen, and by which it is told of. Default: none, the empty name.
     ///
     /// Of an experiment is counted what becomes of the calls, so a call is drawn once in a golden stack, and hit with all its
-    /// attempts; [`Target::Attempt`] spares the later ones.
+    /// attempts; [`Target::Attempt`] spares the later ones. Two experiments are not armed at once for the same calls of a hook.
     pub fn experiment(mut self, name: &str) -> Self {
         self.experiment = name.into();
         self
@@ -227,6 +227,12 @@ impl Fault {
     pub fn on_delicate_calls(mut self) -> Self {
         self.delicate = true;
         self
+    }
+
+    /// Whether `other` may not be armed beside this: both are experiments, and what becomes of their calls could not be told apart.
+    pub(super) fn shuts_out(&self, other: &Self) -> bool {
+        let experiments = !self.experiment.is_empty() && !other.experiment.is_empty();
+        experiments && self.experiment != other.experiment && self.target.may_meet(&other.target)
     }
 
     pub(super) fn new(effect: Effect) -> Self {

@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::{
-    Armed, Fault, KillSwitch, Subject, Target, Unit,
+    ArmError, Armed, Fault, KillSwitch, Subject, Target, Unit,
     arming::Arming,
     fault::Effect,
     injected::{Drawn, Injected},
@@ -58,18 +58,24 @@ impl Faults {
     /// Arms a fault, from the next call on, beside those that are armed: each is decided on its own, and a call that is hit by
     /// several suffers them in the order of their arming.
     ///
-    /// While the kill switch is engaged, what is armed is over at once.
+    /// What [may not](ArmError) be armed is over at once.
     pub fn arm(&self, fault: Fault) -> Armed {
-        let arming = Arc::new(Arming::new(fault));
-        self.switch.enlist(&self.hook);
-        self.hook.change(|armings| {
-            if self.switch.is_engaged() {
-                arming.end();
-            } else {
-                armings.push(Arc::clone(&arming));
-            }
-        });
-        self.grip(arming)
+        let armed = self.grip(Arc::new(Arming::new(fault)));
+        if self.admit(&armed).is_err() {
+            armed.disarm();
+        }
+        armed
+    }
+
+    /// The same, for who wants to know why a fault may not be armed.
+    ///
+    /// # Errors
+    ///
+    /// The kill switch is engaged; the [limits](super::FaultLimits) leave no room; or another [experiment](Fault::experiment) is
+    /// armed here for calls that this one may hit as well.
+    pub fn try_arm(&self, fault: Fault) -> Result<Armed, ArmError> {
+        let armed = self.grip(Arc::new(Arming::new(fault)));
+        self.admit(&armed).map(|()| armed)
     }
 
     /// Ends all that is armed: once it returns no call is hit any more, and those that were held go on to the service.
@@ -79,10 +85,7 @@ impl Faults {
 
     /// What is armed, in the order of arming.
     pub fn armed(&self) -> Vec<Armed> {
-        let now = Instant::now();
-        let armings = self.hook.armings.load();
-        let live = armings.iter().filter(|arming| arming.is_live(now));
-        live.map(|arming| self.grip(Arc::clone(arming))).collect()
+        self.hook.live(Instant::now()).into_iter().map(|arming| self.grip(arming)).collect()
     }
 
     /// Calls that no fault may hit, whatever it is meant for; in the place of those that were named before. Calls that a fault
@@ -121,7 +124,12 @@ impl Faults {
     }
 
     fn grip(&self, arming: Arc<Arming>) -> Armed {
-        Armed { arming, _hook: Arc::clone(&self.hook) }
+        Armed { arming, hook: Arc::clone(&self.hook), switch: self.switch.clone() }
+    }
+
+    fn admit(&self, Armed { arming, .. }: &Armed) -> Result<(), ArmError> {
+        let arm = || self.hook.change(|armings| armings.push(Arc::clone(arming)));
+        self.switch.admit(&self.hook, &arming.fault, arming.share(), arm)
     }
 
     fn with(random: Random, switch: &KillSwitch) -> Self {
@@ -188,6 +196,11 @@ impl Hook {
             None => self.random.below(BUCKETS),
         };
         arming.group(bucket)
+    }
+
+    /// What is armed and not over, in the order of arming.
+    pub(super) fn live(&self, now: Instant) -> Vec<Arc<Arming>> {
+        self.armings.load().iter().filter(|arming| arming.is_live(now)).cloned().collect()
     }
 
     pub(super) fn disarm(&self) {

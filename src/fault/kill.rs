@@ -1,7 +1,12 @@
 use std::sync::{Arc, LazyLock, Weak};
 
-use super::faults::Hook;
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use super::{ArmError, Fault, FaultLimits, faults::Hook};
+use tokio::time::Instant;
+
+use crate::{
+    ratio::Ratio,
+    sync::{AtomicBool, Mutex, Ordering, lock},
+};
 
 static PROCESS: LazyLock<KillSwitch> = LazyLock::new(KillSwitch::new);
 
@@ -29,8 +34,14 @@ pub struct KillSwitch {
 #[derive(Debug, Default)]
 struct Shared {
     engaged: AtomicBool,
-    /// Those under which something was armed.
-    hooks: Mutex<Vec<Weak<Hook>>>,
+    under: Mutex<Under>,
+}
+
+#[derive(Debug, Default)]
+struct Under {
+    limits: FaultLimits,
+    /// Those in which something was armed.
+    hooks: Vec<Weak<Hook>>,
 }
 
 impl KillSwitch {
@@ -49,7 +60,7 @@ impl KillSwitch {
     pub fn engage(&self) {
         self.shared.engaged.store(true, Ordering::SeqCst);
         // Those that are armed meanwhile see that it is engaged.
-        let hooks: Vec<_> = lock(&self.shared.hooks).iter().filter_map(Weak::upgrade).collect();
+        let hooks: Vec<_> = lock(&self.shared.under).hooks.iter().filter_map(Weak::upgrade).collect();
         for hook in hooks {
             hook.disarm();
         }
@@ -65,11 +76,38 @@ impl KillSwitch {
         self.shared.engaged.load(Ordering::SeqCst)
     }
 
-    pub(super) fn enlist(&self, hook: &Arc<Hook>) {
-        let mut hooks = lock(&self.shared.hooks);
-        hooks.retain(|known| known.strong_count() > 0);
-        if !hooks.iter().any(|known| known.as_ptr() == Arc::as_ptr(hook)) {
-            hooks.push(Arc::downgrade(hook));
+    /// How much may be armed at once under it, from now on.
+    pub fn limit(&self, limits: FaultLimits) {
+        lock(&self.shared.under).limits = limits;
+    }
+
+    /// Arms a fault in this hook, or changes its share, if that may be.
+    pub(super) fn admit<T>(
+        &self,
+        hook: &Arc<Hook>,
+        fault: &Fault,
+        share: Ratio,
+        arm: impl FnOnce() -> T,
+    ) -> Result<T, ArmError> {
+        // Dropped after the lock: a fault may have somebody else's code in it.
+        let mut hooks: Vec<Arc<Hook>> = Vec::new();
+        let mut under = lock(&self.shared.under);
+        // Whoever engages it from here on waits for the lock, and finds the hook.
+        if self.is_engaged() {
+            return Err(ArmError::Killed);
         }
+        let now = Instant::now();
+        hooks.extend(under.hooks.iter().filter_map(Weak::upgrade));
+        let live: Vec<_> = hooks.iter().flat_map(|hook| hook.live(now)).collect();
+        if let Some(taken) = hook.live(now).iter().find(|arming| arming.fault.shuts_out(fault)) {
+            return Err(ArmError::Taken { experiment: Arc::clone(&taken.fault.experiment) });
+        }
+        let others = live.iter().filter(|arming| !std::ptr::eq(&raw const arming.fault, fault));
+        under.limits.check(fault, share, others)?;
+        if !hooks.iter().any(|known| Arc::ptr_eq(known, hook)) {
+            hooks.push(Arc::clone(hook));
+        }
+        under.hooks = hooks.iter().map(Arc::downgrade).collect();
+        Ok(arm())
     }
 }

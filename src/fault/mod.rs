@@ -37,6 +37,8 @@
 //!   delayed or hang, which then go on to the service.
 //! * Calls that may have effects which nothing keeps from happening twice are left alone, unless the fault says
 //!   [otherwise](Fault::on_delicate_calls); of HTTP and gRPC, those with a method that is not safe and without an idempotency key.
+//! * Under a kill switch no more is armed at once than its [limits](FaultLimits) say, over all hooks; and in a hook no two
+//!   [experiments](Fault::experiment) whose targets may match the same calls. [`Faults::try_arm`] says why.
 //! * What is [denied](Faults::deny) is hit by no fault.
 //! * Disarmed, a hook costs a call one relaxed load.
 //!
@@ -98,6 +100,7 @@ mod heads;
 mod injected;
 mod kill;
 mod layer;
+mod limits;
 mod policy;
 mod sample;
 mod subject;
@@ -119,6 +122,7 @@ pub use faults::Faults;
 pub use heads::Heads;
 pub use kill::KillSwitch;
 pub use layer::{FaultFuture, FaultHook, FaultLayer};
+pub use limits::{ArmError, FaultLimits};
 pub use policy::{FaultPass, FaultPolicy};
 pub use sample::{BUCKETS, bucket};
 pub use subject::{Caller, Look, Subject, Tenant, Unseen, name_instance};

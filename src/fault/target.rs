@@ -1,3 +1,5 @@
+use std::mem;
+
 use crate::{call::Call, name::Name, priority::Priority};
 
 use super::Subject;
@@ -109,6 +111,24 @@ impl Target {
     #[must_use]
     pub fn not(self) -> Self {
         Self::Not(Box::new(self))
+    }
+
+    /// False where no call matches both, as far as that can be seen: they name different values of one thing, or one is the other
+    /// negated.
+    pub(super) fn may_meet(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All(all), other) | (other, Self::All(all)) => {
+                all.iter().all(|target| target.may_meet(other))
+            }
+            (Self::Any(any), other) | (other, Self::Any(any)) => {
+                any.iter().any(|target| target.may_meet(other))
+            }
+            (Self::Not(target), other) | (other, Self::Not(target)) => **target != *other,
+            (Self::Header { name, value }, Self::Header { name: other, value: another }) => {
+                name != other || value == another
+            }
+            (one, other) => mem::discriminant(one) != mem::discriminant(other) || one == other,
+        }
     }
 
     pub(super) fn matches(&self, seen: &Seen<'_>) -> bool {

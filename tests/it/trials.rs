@@ -133,7 +133,7 @@ async fn a_growing_share_keeps_what_was_counted_and_a_dead_fault_counts_no_more(
     let armed = arm(&ledger, Fault::latency(Duration::from_millis(1)).on(Ratio::ZERO));
     let mut before = 0;
     for percent in [0, 10, 50] {
-        armed.set_share(Ratio::percent(percent));
+        armed.set_share(Ratio::percent(percent)).unwrap();
         for _ in 0..CALLS {
             ledger.run(fine).await.unwrap();
         }

@@ -37,6 +37,7 @@ macro_rules! echo {
 // Below the macro that they use.
 #[cfg(feature = "http")]
 mod answers;
+mod limits;
 mod safety;
 #[cfg(feature = "http")]
 mod target;

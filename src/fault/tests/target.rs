@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::{Request, Response};
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
@@ -60,6 +61,39 @@ fn a_target_matches_what_it_names_and_nothing_else() {
         let both = yes.clone().and(no.clone());
         assert!(!matches(&both, &transfer()) && matches(&both.not(), &transfer()));
         assert!(matches(&no.clone().or(yes.clone()), &transfer()));
+    }
+}
+
+fn targets() -> impl Strategy<Value = Target> {
+    let words = proptest::sample::select(vec![
+        Target::pipeline("ledger"),
+        Target::pipeline("quotes"),
+        Target::method("PUT"),
+        Target::method("GET"),
+        Target::path("/transfers/7"),
+        Target::header("x-cohort", "blue"),
+        Target::header("x-cohort", "red"),
+        Target::header("x-none", "blue"),
+        Target::Attempt(1),
+        Target::Attempt(2),
+    ]);
+    words.prop_recursive(3, 12, 3, |inner| {
+        let several = proptest::collection::vec(inner.clone(), 0..3);
+        prop_oneof![
+            several.clone().prop_map(Target::All),
+            several.prop_map(Target::Any),
+            inner.prop_map(Target::not)
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn targets_that_match_one_call_may_meet(one in targets(), other in targets()) {
+        prop_assert_eq!(one.may_meet(&other), other.may_meet(&one));
+        if matches(&one, &transfer()) && matches(&other, &transfer()) {
+            prop_assert!(one.may_meet(&other));
+        }
     }
 }
 
