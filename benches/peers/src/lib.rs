@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod contestants;
 mod floor;
+pub mod pages;
 pub mod scenario;
 pub mod work;
 

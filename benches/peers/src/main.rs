@@ -17,7 +17,7 @@ use std::{
     process::ExitCode,
 };
 
-use moneta_resilience_peers::{clock::runtime, contestants, telemetry};
+use moneta_resilience_peers::{clock::runtime, contestants, pages, telemetry};
 
 fn main() -> io::Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -42,8 +42,8 @@ fn main() -> io::Result<ExitCode> {
     let report = report::Report::new(&scenarios, &costs);
     writeln!(io::stdout(), "{}", report.table())?;
     if write {
-        report::replace("docs/performance.md", "peers", &report.table())?;
-        report::replace("README.md", "peers", &report.summary())?;
+        pages::replace("docs/performance.md", "peers", &report.table())?;
+        pages::replace("README.md", "peers", &report.summary())?;
     }
     Ok(ExitCode::SUCCESS)
 }

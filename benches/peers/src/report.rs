@@ -1,11 +1,6 @@
-//! The table as Markdown, and where it is written down.
+//! The table as Markdown.
 
-use std::{
-    fmt::Write,
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt::Write, fs, process::Command};
 
 use moneta_resilience_peers::scenario::{Scenario, When};
 
@@ -155,16 +150,4 @@ fn version(package: &str) -> &'static str {
     const LOCK: &str = include_str!("../Cargo.lock");
     let entry = format!("name = \"{package}\"\nversion = \"");
     LOCK.split(&entry).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("?")
-}
-
-/// Replaces what stands between the marks `<!-- name -->` and `<!-- /name -->` of a file of the repository.
-pub(crate) fn replace(file: &str, name: &str, text: &str) -> io::Result<()> {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
-    let old = fs::read_to_string(&path)?;
-    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
-    let marked = old.split_once(&begin).and_then(|(head, rest)| Some((head, rest.split_once(&end)?.1)));
-    let Some((head, tail)) = marked else {
-        return Err(io::Error::other(format!("{file} has no {begin} … {end}")));
-    };
-    fs::write(path, format!("{head}{begin}\n{}\n{end}{tail}", text.trim_end()))
 }

@@ -2,14 +2,15 @@
 
 use std::{
     fmt,
-    pin::Pin,
+    hint::black_box,
+    pin::pin,
     sync::Mutex,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use crate::{
     clock::runtime,
-    work::{Caller, Inner, Request, one_call, size_of_future},
+    work::{Caller, Inner, Request},
 };
 
 /// When the service below answers.
@@ -30,8 +31,11 @@ impl fmt::Display for When {
     }
 }
 
-/// Makes so many calls, one after the other.
-pub type Run = Box<dyn FnMut(u64)>;
+/// Makes so many calls, one after the other, all of which end in the same way. Gives the bytes of their future.
+pub type Run = Box<dyn FnMut(u64) -> usize>;
+
+/// [`Run`] with the calls that it makes.
+type RunCalls = Box<dyn FnMut(Calls, u64) -> usize>;
 
 /// One contestant at one piece of work.
 pub struct Scenario {
@@ -69,6 +73,7 @@ struct Calls {
 
 const GOOD: Calls = Calls { request: Request(7), succeed: true };
 const RESCUED: Calls = Calls { request: Request::FAILS, succeed: true };
+const FAILING: Calls = Calls { request: Request::FAILS, succeed: false };
 const REFUSED: Calls = Calls { request: Request(7), succeed: false };
 
 /// Collects the contestants of one pattern after the other.
@@ -78,27 +83,18 @@ pub(crate) struct Scenarios {
     only: String,
     pattern: &'static str,
     calls: Calls,
-    /// How a contestant is brought to where its calls are measured.
-    before: Before,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
-    Nothing,
-    /// So many calls fail that a breaker opens.
-    Failures,
-    /// One call holds a place.
-    Hang,
+    /// So many calls fail before those that are measured.
+    failures: u64,
 }
 
 impl Scenarios {
     pub(crate) fn new(only: &str) -> Self {
-        Self { list: Vec::new(), only: only.to_owned(), pattern: "", calls: GOOD, before: Before::Nothing }
+        Self { list: Vec::new(), only: only.to_owned(), pattern: "", calls: GOOD, failures: 0 }
     }
 
     /// What follows are contestants of this pattern, whose calls go well.
     pub(crate) fn pattern(&mut self, name: &'static str) {
-        (self.pattern, self.calls, self.before) = (name, GOOD, Before::Nothing);
+        (self.pattern, self.calls, self.failures) = (name, GOOD, 0);
     }
 
     /// The calls of the contestants that follow fail below, and go well nevertheless.
@@ -108,41 +104,67 @@ impl Scenarios {
 
     /// The calls of the contestants that follow are refused, after so many failures.
     pub(crate) fn refused_after_failures(&mut self) {
-        (self.calls, self.before) = (REFUSED, Before::Failures);
-    }
-
-    /// The calls of the contestants that follow are refused, while one call hangs.
-    pub(crate) fn refused_while_one_hangs(&mut self) {
-        (self.calls, self.before) = (REFUSED, Before::Hang);
+        (self.calls, self.failures) = (REFUSED, 500);
     }
 
     /// A contestant whose clones share their state.
-    pub(crate) fn add<C: Caller + Clone>(&mut self, contestant: &'static str, build: impl Fn(Inner) -> C) {
+    pub(crate) fn add<C, T>(&mut self, contestant: &'static str, build: impl Fn(Inner<T>) -> C)
+    where
+        C: Caller + Clone,
+    {
+        self.add_after(contestant, build, |_| {});
+    }
+
+    /// A contestant without room for another call: one hangs, and the others are refused.
+    pub(crate) fn add_full<C, T>(&mut self, contestant: &'static str, build: impl Fn(Inner<T>) -> C)
+    where
+        C: Caller + Clone,
+    {
+        self.calls = REFUSED;
+        self.add_after(contestant, build, |caller: &C| {
+            // It holds its place for as long as the program runs.
+            let holder = Box::leak(Box::new(caller.clone()));
+            let mut held = Box::pin(holder.start(Request::HANGS));
+            let polled = held.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "a call that hangs");
+            std::mem::forget(held);
+        });
+    }
+
+    fn add_after<C, T>(
+        &mut self,
+        contestant: &'static str,
+        build: impl Fn(Inner<T>) -> C,
+        prepare: impl Fn(&C),
+    ) where
+        C: Caller + Clone,
+    {
         for when in self.whens(contestant) {
             let _inside = runtime().enter();
-            let (calls, mut caller) = (self.calls, self.prepared(&build, when));
-            let future = size_of_future(&mut caller, calls.request);
+            let caller = build(inner(when));
+            prepare(&caller);
+            let (calls, failures) = (self.calls, self.failures);
             let caller = Mutex::new(caller);
             let make = move || {
                 let lock = caller.lock().expect("a clone does not panic");
-                run(lock.clone(), calls)
+                run(lock.clone())
             };
-            self.push(contestant, when, future, true, Box::new(make));
+            make()(FAILING, failures);
+            self.push(contestant, when, true, move || bound(make(), calls));
         }
     }
 
     /// A contestant that cannot be cloned, so that every caller has one for itself.
-    pub(crate) fn add_unshared<C: Caller>(
+    pub(crate) fn add_unshared<C, T>(
         &mut self,
         contestant: &'static str,
-        build: impl Fn(Inner) -> C + Clone + Send + Sync + 'static,
-    ) {
+        build: impl Fn(Inner<T>) -> C + Copy + Send + Sync + 'static,
+    ) where
+        C: Caller,
+    {
         for when in self.whens(contestant) {
-            let _inside = runtime().enter();
             let calls = self.calls;
-            let future = size_of_future(&mut build(inner(when)), calls.request);
-            let build = build.clone();
-            self.push(contestant, when, future, false, Box::new(move || run(build(inner(when)), calls)));
+            self.push(contestant, when, false, move || bound(run(build(inner(when))), calls));
         }
     }
 
@@ -153,37 +175,23 @@ impl Scenarios {
         whens
     }
 
-    fn prepared<C: Caller + Clone>(&self, build: &impl Fn(Inner) -> C, when: When) -> C {
-        let mut caller = build(inner(when));
-        match self.before {
-            Before::Nothing => {}
-            Before::Failures => {
-                for _ in 0..500 {
-                    assert!(!one_call(&mut caller, Request::FAILS), "the service fails");
-                }
-            }
-            Before::Hang => {
-                // It holds its place for as long as the program runs.
-                let holder = Box::leak(Box::new(caller.clone()));
-                let mut held = Box::pin(holder.start(Request::HANGS));
-                let polled = Pin::new(&mut held).poll(&mut Context::from_waker(Waker::noop()));
-                assert!(polled.is_pending(), "a call that hangs");
-                std::mem::forget(held);
-            }
-        }
-        assert_eq!(one_call(&mut caller, self.calls.request), self.calls.succeed, "{}", self.pattern);
-        caller
-    }
-
     fn push(
         &mut self,
         contestant: &'static str,
         when: When,
-        future: usize,
         shared: bool,
-        make: Box<dyn Fn() -> Run + Send + Sync>,
+        make: impl Fn() -> Run + Send + Sync + 'static,
     ) {
-        self.list.push(Scenario { pattern: self.pattern, contestant, when, future, shared, make });
+        let _inside = runtime().enter();
+        let future = make()(1);
+        self.list.push(Scenario {
+            pattern: self.pattern,
+            contestant,
+            when,
+            future,
+            shared,
+            make: Box::new(make),
+        });
     }
 }
 
@@ -191,14 +199,29 @@ fn name(pattern: &str, contestant: &str, when: When) -> String {
     format!("{pattern}/{contestant}/{when}")
 }
 
-fn inner(when: When) -> Inner {
-    Inner { pending: u32::from(when == When::Pending) }
+fn inner<T>(when: When) -> Inner<T> {
+    Inner::new(u32::from(when == When::Pending))
 }
 
-fn run<C: Caller>(mut caller: C, calls: Calls) -> Run {
-    Box::new(move |count| {
+fn bound(mut run: RunCalls, calls: Calls) -> Run {
+    Box::new(move |count| run(calls, count))
+}
+
+/// The one place from which a contestant is called, so that the compiler can make of it what it can.
+fn run<C: Caller>(mut caller: C) -> RunCalls {
+    Box::new(move |calls, count| {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut size = 0;
         for _ in 0..count {
-            assert_eq!(one_call(&mut caller, calls.request), calls.succeed, "as every other call");
+            let mut future = pin!(caller.start(black_box(calls.request)));
+            size = size_of_val(&*future);
+            let answer = loop {
+                if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+                    break answer;
+                }
+            };
+            assert_eq!(black_box(answer).is_ok(), calls.succeed, "as every other call");
         }
+        size
     })
 }

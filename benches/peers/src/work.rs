@@ -4,7 +4,8 @@ use std::{
     error::Error,
     fmt,
     hint::black_box,
-    pin::{Pin, pin},
+    marker::PhantomData,
+    pin::Pin,
     task::{Context, Poll, Waker},
 };
 
@@ -40,13 +41,29 @@ impl fmt::Display for Failed {
 impl Error for Failed {}
 
 /// The service below every contestant. It answers after `pending` polls.
-#[derive(Clone, Copy, Debug)]
-pub struct Inner {
-    /// How many polls of a call only wake its task.
-    pub pending: u32,
+///
+/// Each contestant has one of a type of its own, `T`: else the compiler makes code for several of them together, and what
+/// one costs depends on who else is there.
+#[derive(Debug)]
+pub struct Inner<T> {
+    pending: u32,
+    of: PhantomData<fn(T)>,
 }
 
-impl Inner {
+impl<T> Clone for Inner<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Inner<T> {}
+
+impl<T> Inner<T> {
+    /// So many polls of a call only wake its task.
+    pub const fn new(pending: u32) -> Self {
+        Self { pending, of: PhantomData }
+    }
+
     /// The call of the service, for contestants that wrap futures.
     pub fn answer(self, request: Request) -> Answer {
         let pending = if request == Request::HANGS { u32::MAX } else { self.pending };
@@ -54,7 +71,7 @@ impl Inner {
     }
 }
 
-impl tower::Service<Request> for Inner {
+impl<T> tower::Service<Request> for Inner<T> {
     type Response = u64;
     type Error = Failed;
     type Future = Answer;
@@ -68,7 +85,7 @@ impl tower::Service<Request> for Inner {
     }
 }
 
-impl layered::Service<Request> for Inner {
+impl<T> layered::Service<Request> for Inner<T> {
     type Out = Result<u64, Failed>;
 
     fn execute(&self, request: Request) -> impl Future<Output = Self::Out> + Send {
@@ -148,16 +165,17 @@ where
 
 /// The calls of [`Inner`] through a wrapper of futures.
 #[derive(Clone, Debug)]
-pub struct Wrapped<W> {
+pub struct Wrapped<W, T> {
     /// What wraps them.
     pub wrapper: W,
     /// What they call.
-    pub inner: Inner,
+    pub inner: Inner<T>,
 }
 
-impl<F> Caller for Wrapped<failsafe::StateMachine<F, ()>>
+impl<F, T> Caller for Wrapped<failsafe::StateMachine<F, ()>, T>
 where
     F: failsafe::FailurePolicy + Send + Sync + 'static,
+    T: 'static,
 {
     type Error = failsafe::Error<Failed>;
 
@@ -166,7 +184,7 @@ where
     }
 }
 
-impl Caller for Wrapped<recloser::AsyncRecloser> {
+impl<T: 'static> Caller for Wrapped<recloser::AsyncRecloser, T> {
     type Error = recloser::Error<Failed>;
 
     fn start(&mut self, request: Request) -> impl Future<Output = Result<u64, Self::Error>> {
@@ -196,20 +214,4 @@ impl<C: Caller> Caller for InTurn<C> {
         self.next = (turn + 1) % self.callers.len();
         self.callers[turn].start(request)
     }
-}
-
-/// One call from its beginning to its end; gives whether it went well.
-pub fn one_call<C: Caller>(caller: &mut C, request: Request) -> bool {
-    let cx = &mut Context::from_waker(Waker::noop());
-    let mut future = pin!(caller.start(black_box(request)));
-    loop {
-        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
-            return black_box(answer).is_ok();
-        }
-    }
-}
-
-/// The bytes of the future of a call.
-pub fn size_of_future<C: Caller>(caller: &mut C, request: Request) -> usize {
-    size_of_val(&caller.start(request))
 }

@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
         let mut calls = scenario.caller();
         // What is made once, by a first call, is no cost of a call.
         calls(CALLS);
-        let counted = allocation_counter::measure(|| calls(CALLS));
+        let counted = allocation_counter::measure(|| _ = calls(CALLS));
         #[expect(clippy::cast_precision_loss, reason = "thousands")]
         let of_a_call = |counted: u64| counted as f64 / CALLS as f64;
         let (count, bytes) = (of_a_call(counted.count_total), of_a_call(counted.bytes_total));

@@ -1,8 +1,9 @@
 //! Whether a call costs the same when there are many: in flight, stacks in the process, calls before it, timeouts at once.
 //!
-//! Times are of the processor, and each cost stands beside what a bare call does on the same path, because memory that is not in a cache costs everybody.
+//! `scale`, or `scale --write`. Times are of the processor, and each cost stands beside what a bare call does on the same path, because memory that is not in a cache costs everybody.
 
 use std::{
+    env,
     fmt::Display,
     future::pending,
     hint::black_box,
@@ -17,7 +18,7 @@ use moneta_resilience::{Registry, golden, timeout::TimeoutLayer};
 use moneta_resilience_peers::{
     clock::runtime,
     contestants::by_hand,
-    telemetry,
+    pages, telemetry,
     work::{Answer, Failed, Inner, Request},
 };
 use tokio::{runtime as tokio_runtime, task::JoinSet};
@@ -25,17 +26,19 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 const FAR: Duration = Duration::from_secs(30);
 const ROUNDS: usize = 7;
-const PENDING: Inner = Inner { pending: 1 };
+const PENDING: Inner<()> = Inner::new(1);
 
 fn main() -> io::Result<()> {
     let _telemetry = telemetry();
     // Without the runtime that the others use: it has a thread of its own.
-    timeouts()?;
+    let timeouts = timeouts()?;
     let _inside = runtime().enter();
-    memory()?;
-    in_flight()?;
-    stacks()?;
-    history()
+    let page = [in_flight(), stacks(), history(), timeouts, memory()].join("\n");
+    writeln!(io::stdout(), "{page}")?;
+    if env::args().any(|argument| argument == "--write") {
+        pages::replace("docs/performance.md", "scale", &page)?;
+    }
+    Ok(())
 }
 
 /// A client with everything on, and room for all calls.
@@ -50,9 +53,9 @@ fn client(
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// The bytes that a stack keeps.
-fn memory() -> io::Result<()> {
+fn memory() -> String {
     const STACKS: u32 = 1_000;
-    heading("Memory of an idle stack", &["", "bytes"])?;
+    let mut page = heading("Memory of an idle stack", &["", "bytes"]);
     let registry = Registry::new();
     let mut kept = Vec::new();
     for (what, calls) in [("before its first call", 0), ("after 100 calls", 100)] {
@@ -65,9 +68,9 @@ fn memory() -> io::Result<()> {
                 kept.push(client);
             }
         });
-        row(what, [counted.bytes_current / i64::from(STACKS)])?;
+        page += &row(what, [counted.bytes_current / i64::from(STACKS)]);
     }
-    Ok(())
+    page
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -150,12 +153,12 @@ impl Future for LargeAnswer {
     }
 }
 
-fn in_flight() -> io::Result<()> {
+fn in_flight() -> String {
     const COUNTS: [usize; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
-    heading(
+    let mut page = heading(
         "Calls in flight",
         &["ns of a call", "1", "10", "100", "1,000", "10,000", "100,000", "last over first"],
-    )?;
+    );
     let client = client("in flight", &Registry::new());
     let timeout = TimeoutLayer::new(FAR).layer(PENDING);
     let theirs = tower::timeout::TimeoutLayer::new(FAR).layer(PENDING);
@@ -183,9 +186,9 @@ fn in_flight() -> io::Result<()> {
         }
     }
     for (name, costs) in names.iter().zip(costs) {
-        row(name, costs.iter().map(|cost| format!("{cost:.0}")).chain([over(&costs)]))?;
+        page += &row(name, costs.iter().map(|cost| format!("{cost:.0}")).chain([over(&costs)]));
     }
-    Ok(())
+    page
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -205,12 +208,12 @@ impl<S: Service<Request, Response = u64>> Turns for Around<S> {
     }
 }
 
-fn stacks() -> io::Result<()> {
+fn stacks() -> String {
     const COUNTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
-    heading(
+    let mut page = heading(
         "Stacks in a process",
         &["ns of a call", "1", "10", "100", "1,000", "10,000", "last over first"],
-    )?;
+    );
     let names = [
         "bare",
         "bare, future of the same size",
@@ -236,19 +239,19 @@ fn stacks() -> io::Result<()> {
         }
     }
     for (name, costs) in names.iter().zip(costs) {
-        row(name, costs.iter().map(|cost| format!("{cost:.0}")).chain([over(&costs)]))?;
+        page += &row(name, costs.iter().map(|cost| format!("{cost:.0}")).chain([over(&costs)]));
     }
-    Ok(())
+    page
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-fn history() -> io::Result<()> {
+fn history() -> String {
     const STEP: usize = 1_000_000;
-    heading(
+    let mut page = heading(
         "Ten million calls",
         &["ns of a call", "first million", "second", "fifth", "tenth", "last over first"],
-    )?;
+    );
     let mut services: [(&str, Box<dyn Turns>, Vec<f64>); 2] = [
         ("bare", Box::new(Around { services: vec![PENDING] }), Vec::new()),
         ("our client", Box::new(Around { services: vec![client("history", &Registry::new())] }), Vec::new()),
@@ -260,17 +263,17 @@ fn history() -> io::Result<()> {
     }
     for (name, _, costs) in services {
         let shown = [costs[0], costs[1], costs[4], costs[9]];
-        row(name, shown.iter().map(|cost| format!("{cost:.0}")).chain([over(&shown)]))?;
+        page += &row(name, shown.iter().map(|cost| format!("{cost:.0}")).chain([over(&shown)]));
     }
-    Ok(())
+    page
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// The processor time of one timeout of many that end at once, from the beginning of its call to its end.
-fn timeouts() -> io::Result<()> {
+fn timeouts() -> io::Result<String> {
     const LIMIT: Duration = Duration::from_secs(1);
-    heading("Timeouts at once", &["ns of a call", "1,000", "10,000", "100,000"])?;
+    let mut page = heading("Timeouts at once", &["ns of a call", "1,000", "10,000", "100,000"]);
     let hangs = || service_fn(|_: Request| pending::<Result<u64, Failed>>());
     let bare = |_: usize| async { tokio::time::sleep(LIMIT).await };
     let theirs = |_: usize| async {
@@ -288,13 +291,17 @@ fn timeouts() -> io::Result<()> {
         let client = client.clone();
         async move { assert!(client.send(Request(7)).await.is_ok()) }
     };
-    many("`tokio::time::sleep`", bare)?;
-    many("`tokio::time::timeout`", theirs)?;
-    many("our timeout", ours)?;
-    many("our client, answered by its fallback", clients)
+    page += &many("`tokio::time::sleep`", bare)?;
+    page += &many("`tokio::time::timeout`", theirs)?;
+    page += &many("our timeout", ours)?;
+    page += &many("our client, answered by its fallback", clients)?;
+    Ok(page)
 }
 
-fn many<F: Future<Output = ()> + Send + 'static>(name: &str, task: impl Fn(usize) -> F) -> io::Result<()> {
+fn many<F: Future<Output = ()> + Send + 'static>(
+    name: &str,
+    task: impl Fn(usize) -> F,
+) -> io::Result<String> {
     let of = |count: usize| -> io::Result<String> {
         let mut rounds = Vec::new();
         for _ in 0..3 {
@@ -310,7 +317,7 @@ fn many<F: Future<Output = ()> + Send + 'static>(name: &str, task: impl Fn(usize
         }
         Ok(format!("{:.0}", median(rounds)))
     };
-    row(name, [of(1_000)?, of(10_000)?, of(100_000)?])
+    Ok(row(name, [of(1_000)?, of(10_000)?, of(100_000)?]))
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -358,12 +365,12 @@ fn over(costs: &[f64]) -> String {
     format!("{:.2}", costs[costs.len() - 1] / costs[0])
 }
 
-fn heading(title: &str, columns: &[&str]) -> io::Result<()> {
-    writeln!(io::stdout(), "\n### {title}\n\n| {} |", columns.join(" | "))?;
-    writeln!(io::stdout(), "|---|{}", "---:|".repeat(columns.len() - 1))
+fn heading(title: &str, columns: &[&str]) -> String {
+    let line = "---:|".repeat(columns.len() - 1);
+    format!("### {title}\n\n| {} |\n|---|{line}\n", columns.join(" | "))
 }
 
-fn row<T: Display>(name: &str, cells: impl IntoIterator<Item = T>) -> io::Result<()> {
+fn row<T: Display>(name: &str, cells: impl IntoIterator<Item = T>) -> String {
     let cells: Vec<_> = cells.into_iter().map(|cell| cell.to_string()).collect();
-    writeln!(io::stdout(), "| {name} | {} |", cells.join(" | "))
+    format!("| {name} | {} |\n", cells.join(" | "))
 }

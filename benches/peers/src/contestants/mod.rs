@@ -1,5 +1,14 @@
 //! Who does what. The peers are configured for the same work; where one cannot do a part of it, its name says so.
 
+/// Adds a contestant, over a service of a type of its own.
+macro_rules! each {
+    ($all:ident.$add:ident, $name:expr, $build:expr) => {{
+        #[derive(Clone)]
+        struct Own;
+        $all.$add::<_, Own>($name, $build);
+    }};
+}
+
 mod patterns;
 mod seatbelt;
 mod stacks;

@@ -32,7 +32,7 @@ pub(super) const SEATBELT: &str = "seatbelt";
 
 pub(super) fn add(all: &mut Scenarios) {
     all.pattern("bare service");
-    all.add("no layer", Tower);
+    each!(all.add, "no layer", Tower);
     timeout(all);
     retry(all);
     breaker(all);
@@ -45,29 +45,29 @@ pub(super) fn add(all: &mut Scenarios) {
 
 fn timeout(all: &mut Scenarios) {
     all.pattern("timeout");
-    all.add(OURS, |inner| Tower(TimeoutLayer::new(FAR).layer(inner)));
-    all.add(TOWER, |inner| Tower(tower::timeout::TimeoutLayer::new(FAR).layer(inner)));
-    all.add(TOWER_RESILIENCE, |inner| {
+    each!(all.add, OURS, |inner| Tower(TimeoutLayer::new(FAR).layer(inner)));
+    each!(all.add, TOWER, |inner| Tower(tower::timeout::TimeoutLayer::new(FAR).layer(inner)));
+    each!(all.add, TOWER_RESILIENCE, |inner| {
         Tower(theirs::timelimiter::TimeLimiterLayer::builder().timeout_duration(FAR).build().layer(inner))
     });
-    all.add(SEATBELT, |inner| Layered(seatbelt::timeout(inner)));
+    each!(all.add, SEATBELT, |inner| Layered(seatbelt::timeout(inner)));
 }
 
 fn retry(all: &mut Scenarios) {
     all.pattern("retry, no budget");
-    all.add(OURS, |inner| Tower(RetryLayer::new().budget(RetryBudget::unlimited()).layer(inner)));
-    all.add(TOWER, |inner| Tower(tower_own::retry(false).layer(inner)));
-    all.add(TOWER_RESILIENCE, |inner| {
+    each!(all.add, OURS, |inner| Tower(RetryLayer::new().budget(RetryBudget::unlimited()).layer(inner)));
+    each!(all.add, TOWER, |inner| Tower(tower_own::retry(false).layer(inner)));
+    each!(all.add, TOWER_RESILIENCE, |inner| {
         Tower(
             theirs::retry::RetryLayer::<Request, u64, Failed>::builder().max_attempts(3).build().layer(inner),
         )
     });
-    all.add(SEATBELT, |inner| Layered(seatbelt::retry(inner)));
+    each!(all.add, SEATBELT, |inner| Layered(seatbelt::retry(inner)));
 
     all.pattern("retry, budget");
-    all.add(OURS, |inner| Tower(RetryLayer::new().layer(inner)));
-    all.add(TOWER, |inner| Tower(tower_own::retry(true).layer(inner)));
-    all.add(TOWER_RESILIENCE, |inner| {
+    each!(all.add, OURS, |inner| Tower(RetryLayer::new().layer(inner)));
+    each!(all.add, TOWER, |inner| Tower(tower_own::retry(true).layer(inner)));
+    each!(all.add, TOWER_RESILIENCE, |inner| {
         let budget = theirs::retry::RetryBudgetBuilder::new().token_bucket().build();
         let layer = theirs::retry::RetryLayer::<Request, u64, Failed>::builder().max_attempts(3);
         Tower(layer.budget(budget.expect("the default")).build().layer(inner))
@@ -87,23 +87,23 @@ fn breaker(all: &mut Scenarios) {
         } else {
             all.pattern("breaker, closed");
         }
-        all.add(OURS, |inner| {
+        each!(all.add, OURS, |inner| {
             let layer = CircuitBreakerLayer::new().open_time(HOUR, HOUR).classify(all_errors_count);
             Tower(layer.layer(inner))
         });
-        all.add(TOWER_RESILIENCE, |inner| {
+        each!(all.add, TOWER_RESILIENCE, |inner| {
             let layer = theirs::circuitbreaker::CircuitBreakerLayer::builder().wait_duration_in_open(HOUR);
             Tower(layer.build().expect("it is consistent").layer(inner))
         });
-        all.add(SEATBELT, |inner| Layered(seatbelt::breaker(inner)));
-        all.add("failsafe", |inner| {
+        each!(all.add, SEATBELT, |inner| Layered(seatbelt::breaker(inner)));
+        each!(all.add, "failsafe", |inner| {
             // The default, but for how long it is open.
             let backoff = || failsafe::backoff::constant(HOUR);
             let failures = success_rate_over_time_window(0.8, 5, FAR, backoff())
                 .or_else(consecutive_failures(5, backoff()));
             Wrapped { wrapper: failsafe::Config::new().failure_policy(failures).build(), inner }
         });
-        all.add("recloser", |inner| Wrapped {
+        each!(all.add, "recloser", |inner| Wrapped {
             wrapper: AsyncRecloser::from(Recloser::custom().open_wait(HOUR).build()),
             inner,
         });
@@ -112,21 +112,20 @@ fn breaker(all: &mut Scenarios) {
 
 fn bulkhead(all: &mut Scenarios) {
     all.pattern("bulkhead, free");
-    all.add(OURS, |inner| Tower(BulkheadLayer::new(64).layer(inner)));
-    all.add(TOWER, |inner| Tower(tower::limit::ConcurrencyLimitLayer::new(64).layer(inner)));
-    all.add(TOWER_RESILIENCE, |inner| {
+    each!(all.add, OURS, |inner| Tower(BulkheadLayer::new(64).layer(inner)));
+    each!(all.add, TOWER, |inner| Tower(tower::limit::ConcurrencyLimitLayer::new(64).layer(inner)));
+    each!(all.add, TOWER_RESILIENCE, |inner| {
         let layer = theirs::bulkhead::BulkheadLayer::builder().max_concurrent_calls(64).build();
         Tower(layer.expect("it is consistent").layer(inner))
     });
 
     all.pattern("bulkhead, full");
-    all.refused_while_one_hangs();
-    all.add(OURS, |inner| Tower(BulkheadLayer::new(1).max_queue(0).layer(inner)));
-    all.add(TOWER, |inner| {
+    each!(all.add_full, OURS, |inner| Tower(BulkheadLayer::new(1).max_queue(0).layer(inner)));
+    each!(all.add_full, TOWER, |inner| {
         let limited = tower::limit::ConcurrencyLimitLayer::new(1).layer(inner);
         Tower(tower::load_shed::LoadShedLayer::new().layer(limited))
     });
-    all.add(TOWER_RESILIENCE, |inner| {
+    each!(all.add_full, TOWER_RESILIENCE, |inner| {
         // What it refuses by itself waits for a timer of tokio's, a millisecond, before it is told so.
         let layer = theirs::bulkhead::BulkheadLayer::builder().max_concurrent_calls(1).backpressure().build();
         Tower(tower::load_shed::LoadShed::new(layer.expect("it is consistent").layer(inner)))
@@ -141,31 +140,33 @@ fn fallback(all: &mut Scenarios) {
         } else {
             all.pattern("fallback, untaken");
         }
-        all.add(OURS, |inner| {
+        each!(all.add, OURS, |inner| {
             Tower(FallbackLayer::new(|_why| Ok(0)).classify(all_errors_count).layer(inner))
         });
-        all.add(TOWER_RESILIENCE, |inner| {
+        each!(all.add, TOWER_RESILIENCE, |inner| {
             Tower(theirs::fallback::FallbackLayer::<Request, u64, Failed>::value(0).layer(inner))
         });
-        all.add(SEATBELT, |inner| Layered(seatbelt::fallback(inner)));
+        each!(all.add, SEATBELT, |inner| Layered(seatbelt::fallback(inner)));
     }
 }
 
 fn fault(all: &mut Scenarios) {
     all.pattern("fault hook, disarmed");
-    all.add(OURS, |inner| Tower(FaultLayer::new(Faults::new()).layer(inner)));
-    all.add(TOWER_RESILIENCE, |inner| Tower(theirs::chaos::ChaosLayer::builder().build().layer(inner)));
-    all.add(SEATBELT, |inner| Layered(seatbelt::fault(inner)));
+    each!(all.add, OURS, |inner| Tower(FaultLayer::new(Faults::new()).layer(inner)));
+    each!(all.add, TOWER_RESILIENCE, |inner| Tower(
+        theirs::chaos::ChaosLayer::builder().build().layer(inner)
+    ));
+    each!(all.add, SEATBELT, |inner| Layered(seatbelt::fault(inner)));
 }
 
 fn rate_limit(all: &mut Scenarios) {
     const MANY: u32 = 1_000_000_000;
     all.pattern("rate limit");
-    all.add(OURS, |inner| Tower(RateLimitLayer::new(Quota::per_second(MANY)).layer(inner)));
-    all.add_unshared(TOWER, |inner| {
+    each!(all.add, OURS, |inner| Tower(RateLimitLayer::new(Quota::per_second(MANY)).layer(inner)));
+    each!(all.add_unshared, TOWER, |inner| {
         Tower(tower::limit::RateLimitLayer::new(MANY.into(), std::time::Duration::from_secs(1)).layer(inner))
     });
-    all.add(TOWER_RESILIENCE, |inner| {
+    each!(all.add, TOWER_RESILIENCE, |inner| {
         let layer = theirs::ratelimiter::RateLimiterLayer::per_second(MANY as usize);
         Tower(layer.build().expect("it is consistent").layer(inner))
     });
@@ -173,11 +174,11 @@ fn rate_limit(all: &mut Scenarios) {
 
 fn hedge(all: &mut Scenarios) {
     all.pattern("hedge, fixed delay");
-    all.add(OURS, |inner| Tower(HedgeLayer::new().delay(FAR).layer(inner)));
-    all.add(TOWER_RESILIENCE, |inner| Tower(theirs::hedge::HedgeLayer::new(FAR).layer(inner)));
-    all.add(SEATBELT, |inner| Layered(seatbelt::hedge(inner)));
+    each!(all.add, OURS, |inner| Tower(HedgeLayer::new().delay(FAR).layer(inner)));
+    each!(all.add, TOWER_RESILIENCE, |inner| Tower(theirs::hedge::HedgeLayer::new(FAR).layer(inner)));
+    each!(all.add, SEATBELT, |inner| Layered(seatbelt::hedge(inner)));
 
     all.pattern("hedge, by latency");
-    all.add(OURS, |inner| Tower(HedgeLayer::new().layer(inner)));
-    all.add_unshared(TOWER, |inner| Tower(tower_own::hedge(inner)));
+    each!(all.add, OURS, |inner| Tower(HedgeLayer::new().layer(inner)));
+    each!(all.add_unshared, TOWER, |inner| Tower(tower_own::hedge(inner)));
 }

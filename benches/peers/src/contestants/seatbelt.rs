@@ -47,17 +47,17 @@ macro_rules! service {
     () => { impl Service<Request, Out = Out> + Clone + 'static };
 }
 
-pub(super) fn timeout(inner: Inner) -> service!() {
+pub(super) fn timeout<T: 'static>(inner: Inner<T>) -> service!() {
     let layer = Timeout::layer("timeout", &context()).timeout_error(|_| Failed(1)).timeout(FAR);
     (layer, inner).into_service()
 }
 
-pub(super) fn retry(inner: Inner) -> service!() {
+pub(super) fn retry<T: 'static>(inner: Inner<T>) -> service!() {
     let layer = Retry::layer("retry", &context()).clone_input().recovery_with(|result, _| recovery(result));
     (layer.max_retry_attempts(2), inner).into_service()
 }
 
-pub(super) fn breaker(inner: Inner) -> service!() {
+pub(super) fn breaker<T: 'static>(inner: Inner<T>) -> service!() {
     let layer = Breaker::layer("breaker", &context())
         .recovery_with(|result, _| recovery(result))
         .rejected_input_error(|_, _| Failed(2))
@@ -65,7 +65,7 @@ pub(super) fn breaker(inner: Inner) -> service!() {
     (layer, inner).into_service()
 }
 
-pub(super) fn fallback(inner: Inner) -> service!() {
+pub(super) fn fallback<T: 'static>(inner: Inner<T>) -> service!() {
     let layer = Fallback::layer("fallback", &context())
         .should_fallback(|result: &Out| result.is_err())
         .fallback(|_, _| Ok(0));
@@ -73,7 +73,7 @@ pub(super) fn fallback(inner: Inner) -> service!() {
 }
 
 /// It is armed by a word that can change at any time, as ours is.
-pub(super) fn fault(inner: Inner) -> service!() {
+pub(super) fn fault<T: 'static>(inner: Inner<T>) -> service!() {
     static ARMED: AtomicBool = AtomicBool::new(false);
     let layer = Injection::layer("injection", &context())
         .rate(1.0)
@@ -82,7 +82,7 @@ pub(super) fn fault(inner: Inner) -> service!() {
     (layer, inner).into_service()
 }
 
-pub(super) fn hedge(inner: Inner) -> service!() {
+pub(super) fn hedge<T: 'static>(inner: Inner<T>) -> service!() {
     let layer = Hedging::layer("hedging", &context())
         .clone_input()
         .recovery_with(|result, _| recovery(result))
@@ -109,13 +109,13 @@ macro_rules! four_layers {
 }
 
 /// It has no bulkhead, and its retries no budget.
-pub(super) fn stack(inner: Inner) -> service!() {
+pub(super) fn stack<T: 'static>(inner: Inner<T>) -> service!() {
     four_layers!(inner)
 }
 
 /// The same, as services of tower.
-pub(super) fn tower_stack(
-    inner: Inner,
+pub(super) fn tower_stack<T: 'static>(
+    inner: Inner<T>,
 ) -> impl tower::Service<Request, Response = u64, Error = Failed> + Clone + Send + 'static {
     four_layers!(inner)
 }

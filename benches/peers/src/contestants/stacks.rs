@@ -17,31 +17,34 @@ use crate::{
 const BY_HAND: &str = "by hand, with metrics";
 
 /// The stack that is written by hand, with room for so many calls.
-pub fn by_hand(
-    inner: Inner,
+pub fn by_hand<T: 'static>(
+    inner: Inner<T>,
     places: u32,
 ) -> impl Service<Request, Response = u64, Error = Failed> + Clone + Send + 'static {
     Floor::new(inner, FAR, places, || Ok(0))
 }
 
 /// A client's stack with everything on.
-fn golden_client(name: &str, inner: Inner) -> impl Service<Request, Response = u64> + Clone + Send + use<> {
+fn golden_client<T: 'static>(
+    name: &str,
+    inner: Inner<T>,
+) -> impl Service<Request, Response = u64> + Clone + Send + use<T> {
     golden::client(name).timeout(FAR).fallback(|_why| Ok(0)).service(inner)
 }
 
 pub(super) fn add(all: &mut Scenarios) {
     client(all);
     all.pattern("client stacks, 1,000 in turn");
-    all.add(OURS, |inner| {
+    each!(all.add, OURS, |inner| {
         InTurn::new(1_000, |stack| Tower(golden_client(&format!("client {stack}"), inner)))
     });
-    all.add(BY_HAND, |inner| InTurn::new(1_000, |_| Tower(by_hand(inner, 64))));
+    each!(all.add, BY_HAND, |inner| InTurn::new(1_000, |_| Tower(by_hand(inner, 64))));
 }
 
 fn client(all: &mut Scenarios) {
     all.pattern("client stack");
-    all.add(OURS, |inner| Tower(golden_client("client", inner)));
-    all.add("ours, five layers, no telemetry", |inner| {
+    each!(all.add, OURS, |inner| Tower(golden_client("client", inner)));
+    each!(all.add, "ours, five layers, no telemetry", |inner| {
         let stack = ServiceBuilder::new()
             .layer(FallbackLayer::new(|_why| Ok(0)))
             .layer(RetryLayer::new())
@@ -50,8 +53,8 @@ fn client(all: &mut Scenarios) {
             .layer(TimeoutLayer::new(FAR));
         Tower(stack.service(inner))
     });
-    all.add(BY_HAND, |inner| Tower(by_hand(inner, 64)));
-    all.add("tower-resilience, five layers", |inner| {
+    each!(all.add, BY_HAND, |inner| Tower(by_hand(inner, 64)));
+    each!(all.add, "tower-resilience, five layers", |inner| {
         let budget = theirs::retry::RetryBudgetBuilder::new().token_bucket().build().expect("the default");
         let bulkhead = theirs::bulkhead::BulkheadLayer::builder().max_concurrent_calls(64).build();
         let stack = ServiceBuilder::new()
@@ -62,9 +65,9 @@ fn client(all: &mut Scenarios) {
             .layer(theirs::timelimiter::TimeLimiterLayer::builder().timeout_duration(FAR).build());
         Tower(stack.service(inner))
     });
-    all.add("seatbelt, four layers", |inner| Layered(seatbelt::stack(inner)));
-    all.add("seatbelt, four layers of tower", |inner| Tower(seatbelt::tower_stack(inner)));
-    all.add("tower, four layers", |inner| {
+    each!(all.add, "seatbelt, four layers", |inner| Layered(seatbelt::stack(inner)));
+    each!(all.add, "seatbelt, four layers of tower", |inner| Tower(seatbelt::tower_stack(inner)));
+    each!(all.add, "tower, four layers", |inner| {
         let stack = ServiceBuilder::new()
             .layer(tower_own::retry(true))
             .layer(LoadShedLayer::new())

@@ -60,6 +60,6 @@ impl hedge::Policy<Request> for Always {
 }
 
 /// What takes longer than 95 of 100 calls is sent again.
-pub(super) fn hedge(inner: Inner) -> hedge::Hedge<Inner, Always> {
+pub(super) fn hedge<T>(inner: Inner<T>) -> hedge::Hedge<Inner<T>, Always> {
     hedge::Hedge::new(inner, Always, 10, 0.95, FAR)
 }
