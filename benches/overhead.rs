@@ -1,6 +1,6 @@
 //! What a call through each stack costs in time: `cargo bench --bench overhead`, or `-- timeout` for one stack.
 //!
-//! And how many bytes a second are redacted: `-- redact`; and what an outcome costs that counts for an objective: `-- slo`.
+//! And how many bytes a second are redacted: `-- redact`.
 
 mod scenarios;
 
@@ -26,20 +26,7 @@ fn main() {
         });
     }
     redaction(&mut criterion);
-    #[cfg(feature = "slo")]
-    objective(&mut criterion);
     criterion.final_summary();
-}
-
-/// An outcome is counted, and a dial is read.
-#[cfg(feature = "slo")]
-fn objective(criterion: &mut Criterion) {
-    use moneta_resilience::slo::{ErrorBudget, Objective};
-
-    let budget = ErrorBudget::new(Objective::new("login"));
-    criterion.bench_function("slo/record", |bencher| bencher.iter(|| budget.record(black_box(true))));
-    let dial = budget.dial();
-    criterion.bench_function("slo/dial", |bencher| bencher.iter(|| dial.get()));
 }
 
 /// Texts of a log by what the detectors have to do: nothing at all, to look closely for nothing, and to find something on

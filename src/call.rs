@@ -20,7 +20,8 @@ use crate::{event::AttemptKind, priority::Priority};
 
 thread_local! {
     /// What the work that this thread polls carries. A cell, and no task-local of tokio's: it is read twice in each call.
-    static CARRIED: Cell<Carried> = const { Cell::new(Carried { deadline: None, priority: None, lot: None }) };
+    static CARRIED: Cell<Carried> =
+        const { Cell::new(Carried { deadline: None, priority: None, lot: None, synthetic: false }) };
 }
 
 /// What the work in hand carries, for the calls that it makes.
@@ -31,6 +32,8 @@ pub(crate) struct Carried {
     pub(crate) priority: Option<Priority>,
     /// From a call to the handler that runs for it in a task of its own, and no further.
     pub(crate) lot: Option<NonZeroU32>,
+    /// Whether it is nobody's: a probe, a test in production.
+    pub(crate) synthetic: bool,
 }
 
 impl Carried {
@@ -47,6 +50,7 @@ impl Carried {
             deadline: [self.deadline, here.deadline].into_iter().flatten().min(),
             priority: self.priority.or(here.priority),
             lot: self.lot.or(here.lot),
+            synthetic: self.synthetic || here.synthetic,
         }
     }
 
@@ -62,7 +66,8 @@ impl Carried {
         }
 
         // `work` stands here once, so that it is compiled into whoever calls this.
-        let carries = self.deadline.is_some() || self.priority.is_some() || self.lot.is_some();
+        let carries =
+            self.deadline.is_some() || self.priority.is_some() || self.lot.is_some() || self.synthetic;
         let _back = carries.then(|| Back(CARRIED.replace(self)));
         work()
     }
@@ -151,6 +156,25 @@ impl Priority {
     }
 }
 
+/// Runs `work` as synthetic: a probe, a test in production, that is nobody's. The calls of golden stacks that it makes, and
+/// those made for them in this process, count for no objective, and for everything else.
+///
+/// What a golden server was told is synthetic, by `.synthetic(..)`, needs no scope: the calls of its handler are. To carry
+/// it into a spawned task, scope the future that is spawned, or [`spawn`](crate::spawn) it. It does not travel over a wire.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), moneta_resilience::CallError> {
+/// use std::time::Duration;
+/// use moneta_resilience::{golden, synthetic};
+///
+/// let ledger = golden::client("ledger").timeout(Duration::from_secs(1)).no_fallback().calls();
+/// synthetic(ledger.run(async || Ok::<_, std::io::Error>("it answers"))).await?;
+/// # Ok(()) }
+/// ```
+pub async fn synthetic<F: Future>(work: F) -> F::Output {
+    Carried { synthetic: true, ..Carried::current() }.scope(work).await
+}
+
 /// The deadline less the share of the time until then that is kept for a fallback.
 fn shortened(start: Instant, deadline: Instant) -> Instant {
     const MOST: Duration = Duration::from_millis(100);
@@ -178,6 +202,8 @@ pub struct Call {
     pub kind: AttemptKind,
     /// How much it matters; `None` where nobody said.
     pub priority: Option<Priority>,
+    /// Whether it is nobody's: a probe, a test in production.
+    pub(crate) synthetic: bool,
     /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
     pub(crate) inherited: Option<Instant>,
     /// When a limit of this stack cuts it, unless its caller is in such a hurry that this says nothing about the
@@ -192,18 +218,25 @@ pub struct Call {
 impl Call {
     /// A call that begins now, with what the work that it was made in carries.
     #[inline]
-    pub(crate) fn begin(Carried { deadline: inherited, priority, lot }: Carried) -> Self {
+    pub(crate) fn begin(Carried { deadline: inherited, priority, lot, synthetic }: Carried) -> Self {
         Self {
             started: Instant::now(),
             deadline: inherited,
             attempt: 1,
             kind: AttemptKind::First,
             priority,
+            synthetic,
             inherited,
             limit: None,
             reserve: false,
             lot,
         }
+    }
+
+    /// What the work that is done for it carries.
+    #[inline]
+    pub(crate) fn carried(self) -> Carried {
+        Carried { deadline: self.deadline, priority: self.priority, lot: self.lot, synthetic: self.synthetic }
     }
 
     /// The same call for a caller that says from outside how long it will wait.
@@ -262,6 +295,15 @@ mod tests {
         let inside = Deadline::after(limit).scope(both());
         assert_eq!(Priority::CriticalPlus.scope(inside).await, (Some(limit), Priority::CriticalPlus));
         assert_eq!(both().await, (None, Priority::Critical));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_synthetic_stays_so_whatever_is_put_round_its_parts() {
+        let is_synthetic = || async { Carried::current().synthetic };
+        let limit = Deadline::after(Duration::from_secs(1));
+        assert!(synthetic(limit.scope(Priority::Critical.scope(is_synthetic()))).await);
+        assert!(limit.scope(synthetic(is_synthetic())).await);
+        assert!(!is_synthetic().await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,8 @@ pub enum Event {
         outcome: Outcome,
         /// Time from the call's first poll to its end.
         elapsed: Duration,
+        /// Whether it is synthetic: a probe, a test in production, or made for one. See [`synthetic`](crate::synthetic).
+        synthetic: bool,
     },
     /// One attempt at the transport began. It is told and not counted: what is counted are the ends. An attempt that is
     /// refused on this side, further in, does not end as one.

@@ -34,8 +34,10 @@ impl Interest {
     pub const REQUESTS: Self = Self(32);
     /// What stores of idempotency keys were asked.
     pub const STORES: Self = Self(64);
+    /// Alerts of error budgets.
+    pub const ALERTS: Self = Self(128);
     /// All events.
-    pub const ALL: Self = Self(127);
+    pub const ALL: Self = Self(255);
 
     const fn of(event: &Event) -> Self {
         match event {
@@ -47,6 +49,7 @@ impl Interest {
                 Self::REQUESTS
             }
             Event::StoreAsked { .. } => Self::STORES,
+            Event::BudgetAlert { .. } => Self::ALERTS,
             _ => Self::OTHER,
         }
     }

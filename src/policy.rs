@@ -297,8 +297,7 @@ where
     type Pass = LeafPass<S::Future, Req>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let deadline = call.without_reserve().deadline;
-        let carried = Carried { deadline, priority: call.priority, lot: None };
+        let carried = Carried { lot: None, ..call.without_reserve().carried() };
         LeafPass { request: Some(request), carried, future: None }
     }
 

@@ -131,7 +131,7 @@ fn durations_are_told_in_seconds_with_the_labels_they_have() {
     let (sink, name, elapsed) =
         (record::metrics(), Name::new("durations").unwrap(), Duration::from_millis(40));
     metrics::with_local_recorder(&recorder, || {
-        sink.record(&name, &Event::CallFinished { outcome: Outcome::Degraded, elapsed });
+        sink.record(&name, &Event::CallFinished { outcome: Outcome::Degraded, elapsed, synthetic: false });
         let attempt = Event::AttemptFinished {
             attempt: 2,
             kind: AttemptKind::Retry,
@@ -349,7 +349,7 @@ fn a_duration_whose_series_exist_allocates_nothing_of_ours() {
 
     let recorder = Recorder(std::sync::Arc::new(Histogram(0.into())));
     let (sink, name) = (record::metrics(), Name::new("allocations").unwrap());
-    let event = Event::CallFinished { outcome: Outcome::Success, elapsed: SECOND };
+    let event = Event::CallFinished { outcome: Outcome::Success, elapsed: SECOND, synthetic: false };
     let count = metrics::with_local_recorder(&recorder, || {
         sink.record(&name, &event);
         allocation_counter::measure(|| sink.record(&name, &event)).count_total

@@ -71,6 +71,15 @@ pub(crate) fn all() -> Vec<Scenario> {
             http::spoken(golden::server("scenario").timeout(FAR).layer().layer(http::served(service)))
         });
     }
+    #[cfg(feature = "slo")]
+    {
+        use moneta_resilience::slo::{ErrorBudget, Objective};
+
+        let budget = ErrorBudget::new(Objective::new("scenario"));
+        let dial = budget.dial();
+        all.work("slo/record", move |call| budget.record(call % 2 == 0));
+        all.work("slo/dial", move |_| _ = black_box(dial.get()));
+    }
     all.list
 }
 
@@ -178,6 +187,13 @@ impl Scenarios {
     {
         self.add(format!("{name}/ready"), &build, |request| Answer { request, polls_left: 0 });
         self.add(format!("{name}/pending"), &build, |request| Answer { request, polls_left: 1 });
+    }
+
+    /// What is no call of a service.
+    #[cfg(feature = "slo")]
+    fn work(&mut self, name: &str, work: impl Fn(u64) + 'static) {
+        let calls = Box::new(move |calls| (0..calls).for_each(|call| work(black_box(call))));
+        self.list.push(Scenario { name: name.to_owned(), calls, runtime: Rc::clone(&self.runtime) });
     }
 
     /// Calls to a bulkhead whose only place is held.

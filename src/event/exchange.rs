@@ -84,7 +84,7 @@ pub struct Ended {
     pub status: Option<u16>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Whether it is synthetic: a probe, a test, nobody's request. Only a server can be told so.
+    /// Whether it is synthetic: a probe, a test in production, or made for one. See [`synthetic`](crate::synthetic).
     pub synthetic: bool,
     /// What kind of error it is, `None` where it is none: the status, of gRPC by its name, a reason of this crate, or an
     /// outcome, as

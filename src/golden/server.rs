@@ -372,7 +372,7 @@ impl<T, K> ServerBuilder<T, K> {
     }
 
     /// Says which requests are synthetic, nobody's: probes, tests in production. They count for no objective, and for
-    /// everything else. Nobody's request is unless this is said; who is let through as one hides from the objective.
+    /// everything else, and so do the calls that are made for them: see [`synthetic`](crate::synthetic). Nobody's request is unless this is said; who is let through as one hides from the objective.
     ///
     /// It is asked once a call and must not block.
     pub fn synthetic(mut self, is_synthetic: impl Fn(Head<'_>) -> bool + Send + Sync + 'static) -> Self {

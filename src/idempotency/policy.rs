@@ -19,7 +19,7 @@ use super::{
     keeper::{Keeper, Reply},
 };
 use crate::{
-    call::{Call, Carried},
+    call::Call,
     class::Ending,
     error::{BoxError, KeyRefusal, Reason, Rejected},
     event::Event,
@@ -166,8 +166,7 @@ impl<I, St, F> IdempotencyPolicy<I, St, F> {
         let policy = self.clone();
         let run = self.keeper.clone().run(id, fingerprint, |claim| policy.work(seat, request, claim), reply);
         // The handler is told the deadline of its caller, and is not cut by it.
-        Carried { deadline: call.deadline, priority: call.priority, lot: call.lot }
-            .enter(|| drop(spawn(run)));
+        call.carried().enter(|| drop(spawn(run)));
         let refusal = match answer.await {
             Ok(Reply::Ran(answer)) => return answer,
             Ok(Reply::Panicked(panic)) => resume_unwind(panic),

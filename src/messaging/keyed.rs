@@ -20,7 +20,7 @@ use super::{
     rules::{Rules, Turn, unasked},
 };
 use crate::{
-    call::{Call, Carried},
+    call::Call,
     class::{Class, Ending},
     error::{BoxError, Reason},
     event::{self, Event},
@@ -170,8 +170,7 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
         let keeper = self.keeper.clone();
         let run = keeper.run(id, fingerprint, |claim| self.work(seat, message, claim), reply);
         // The handler is told the deadline of the delivery, and is not cut by it.
-        Carried { deadline: call.deadline, priority: call.priority, lot: call.lot }
-            .enter(|| drop(spawn(run)));
+        call.carried().enter(|| drop(spawn(run)));
         match answer.await {
             Ok(Reply::Ran(answer)) => answer,
             Ok(Reply::Panicked(panic)) => resume_unwind(panic),

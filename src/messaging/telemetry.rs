@@ -38,7 +38,7 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
 
     fn tell(
         &self,
-        started: Instant,
+        Begun { started, synthetic }: Begun,
         (enrolled, span): (&mut Enrolled, &mut Span),
         outcome: Outcome,
         error: Option<&BoxError>,
@@ -51,20 +51,27 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
         if let Some(source) = self.told.source {
             self.observer.emit(Event::MessageProcessed { source, error, elapsed });
         }
-        self.observer.emit(Event::CallFinished { outcome, elapsed });
+        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
     }
+}
+
+/// A delivery whose end is to be told.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    started: Instant,
+    synthetic: bool,
 }
 
 /// Tells of a delivery that panics before it has a pass.
 struct Panics<'a, M, I> {
     policy: &'a DeliveryTelemetryPolicy<M, I>,
-    started: Instant,
+    begun: Begun,
 }
 
 impl<M, I> Drop for Panics<'_, M, I> {
     fn drop(&mut self) {
         let parts = (&mut Enrolled::collect(), &mut Span::new());
-        self.policy.tell(self.started, parts, Outcome::Panicked, None, Instant::now());
+        self.policy.tell(self.begun, parts, Outcome::Panicked, None, Instant::now());
     }
 }
 
@@ -72,8 +79,8 @@ pin_project! {
     /// The pass of a [`DeliveryTelemetryPolicy`].
     #[derive(Debug)]
     pub struct DeliveryTelemetryPass<P> {
-        // When the delivery started; taken when its end is told, so that it is told once whatever panics meanwhile.
-        started: Option<Instant>,
+        // Taken when its end is told, so that it is told once whatever panics meanwhile.
+        begun: Option<Begun>,
         enrolled: Enrolled,
         prepared: Option<Box<Prepared>>,
         span: Span,
@@ -92,22 +99,23 @@ where
 
     fn start(&self, call: Call, message: M) -> Self::Pass {
         // Further in, the message is cloned, and functions of the user are asked about it.
-        let panics = Panics { policy: self, started: call.started };
+        let begun = Begun { started: call.started, synthetic: call.synthetic };
+        let panics = Panics { policy: self, begun };
         let prepared = trace::prepare(&self.spans, &self.told, &call, &message);
         let inner = self.inner.start(call, message);
         mem::forget(panics);
         let enrolled = Enrolled::collect();
-        DeliveryTelemetryPass { started: Some(call.started), enrolled, prepared, span: Span::new(), inner }
+        DeliveryTelemetryPass { begun: Some(begun), enrolled, prepared, span: Span::new(), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
         let pass = pass.project();
-        if let Some(started) = pass.started.take() {
+        if let Some(begun) = pass.begun.take() {
             // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
             let inner = catch_unwind(AssertUnwindSafe(|| {
                 pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
             }));
-            self.tell(started, (pass.enrolled, pass.span), outcome_of(ending), None, now);
+            self.tell(begun, (pass.enrolled, pass.span), outcome_of(ending), None, now);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -126,13 +134,13 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Delivery>> {
         let pass = pass.project();
-        if let Some(started) = *pass.started {
+        if let Some(Begun { started, .. }) = *pass.begun {
             pass.span.begin(started, || pass.prepared.take().map(|prepared| *prepared));
         }
         let Answer { result, class, outcome, .. } =
             ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
-        if let Some(started) = pass.started.take() {
-            self.tell(started, (pass.enrolled, pass.span), outcome, result.as_ref().err(), cx.now());
+        if let Some(begun) = pass.begun.take() {
+            self.tell(begun, (pass.enrolled, pass.span), outcome, result.as_ref().err(), cx.now());
         }
         // Something at the ingress kept the message from the handler.
         let delivery = result.unwrap_or(Delivery::Nack { after: self.redeliver_after });

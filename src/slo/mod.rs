@@ -28,7 +28,7 @@
 //! | a panic | bad |
 //! | the caller went away | bad, if it had waited for as long as the objective grants, else nothing |
 //! | an injected fault | as what it stands for |
-//! | a synthetic request, which a server is told of by `.synthetic(..)` | nothing |
+//! | what is [synthetic](crate::synthetic): a request that a server's `.synthetic(..)` says is, a call made for one | nothing |
 //! | a daily run | good when it is complete by its time, else, also when it is missing, bad |
 //!
 //! # What a budget drives
@@ -45,7 +45,8 @@
 //!
 //! # Telemetry
 //!
-//! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`, to whom the stack tells everything.
+//! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`, to whom the stack tells
+//! everything: with feature `logs` a line in the log.
 //!
 //! # Defaults
 //!

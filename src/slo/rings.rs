@@ -79,6 +79,10 @@ pub(super) const TICK: Duration = Duration::from_secs(10);
 /// 10 minutes over 3 days, an hour over 30 days: each is as long as its longest window.
 pub(super) const RINGS: [(u64, usize); 4] = [(1, 360), (6, 360), (60, 432), (360, 720)];
 
+/// No slice holds more good ones than this, nor bad ones: what a process can count in an hour is far less, and sums of all that
+/// was ever restored do not run over.
+pub(super) const MOST: u64 = 1 << 48;
+
 /// The first tick, late enough that every slice of every ring has a number, also those that were restored.
 const FIRST: u64 = 360 * 720;
 
@@ -139,7 +143,10 @@ impl Rings {
         if age >= self.rings[ring].slices.len() as u64 {
             return;
         }
-        *self.rings[ring].slice(age) += count;
+        let slice = self.rings[ring].slice(age);
+        let room = Count { good: MOST - slice.good, bad: MOST - slice.bad };
+        let count = Count { good: count.good.min(room.good), bad: count.bad.min(room.bad) };
+        *slice += count;
         for window in on(ring).filter(|window| age < window.place().1 as u64) {
             self.sums[window as usize] += count;
         }

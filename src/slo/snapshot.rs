@@ -6,7 +6,7 @@ use std::{
 
 use super::{
     Day,
-    rings::{RINGS, Rings, TICK},
+    rings::{MOST, RINGS, Rings, TICK},
 };
 use crate::{name::Name, tally::Count};
 
@@ -40,9 +40,6 @@ pub struct Snapshot {
 
 /// The first line: what it is, and which edition.
 const MAGIC: &str = "moneta-error-budget 1";
-
-/// More than this in a slice is no count of calls: an upper bound that keeps sums from running over.
-const MOST: u64 = 1 << 48;
 
 impl Snapshot {
     pub(super) fn of(name: &Name, now: SystemTime, judged: Option<Day>, rings: &Rings) -> Self {

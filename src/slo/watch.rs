@@ -71,7 +71,8 @@ impl Watch {
             _ => Duration::MAX,
         };
         match (&self.scope, event) {
-            (Scope::Client, &Event::CallFinished { outcome, elapsed }) => judge(outcome, elapsed, limit),
+            (_, Event::CallFinished { synthetic: true, .. }) => None,
+            (Scope::Client, &Event::CallFinished { outcome, elapsed, .. }) => judge(outcome, elapsed, limit),
             // With the exchange of a server comes its status. One that panicked before there was a request is told of by its
             // call alone, and one that panicked later by both.
             (Scope::Server, Event::CallFinished { outcome: Outcome::Panicked, .. }) => Some(false),

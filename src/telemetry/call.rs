@@ -41,10 +41,16 @@ impl<I> CallTelemetryPolicy<I> {
         &self.inner
     }
 
-    fn tell(&self, started: Instant, enrolled: &mut Enrolled, outcome: Outcome, now: Instant) {
+    fn tell(
+        &self,
+        (started, synthetic): (Instant, bool),
+        enrolled: &mut Enrolled,
+        outcome: Outcome,
+        now: Instant,
+    ) {
         let elapsed = now.saturating_duration_since(started);
         enrolled.tell(outcome, elapsed);
-        self.observer.emit(Event::CallFinished { outcome, elapsed });
+        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
     }
 }
 
@@ -52,13 +58,15 @@ impl<I> CallTelemetryPolicy<I> {
 struct Panics<'a> {
     observer: &'a Observer,
     started: Instant,
+    synthetic: bool,
 }
 
 impl Drop for Panics<'_> {
     fn drop(&mut self) {
         let elapsed = Instant::now().saturating_duration_since(self.started);
-        Enrolled::collect().tell(Outcome::Panicked, elapsed);
-        self.observer.emit(Event::CallFinished { outcome: Outcome::Panicked, elapsed });
+        let (outcome, synthetic) = (Outcome::Panicked, self.synthetic);
+        Enrolled::collect().tell(outcome, elapsed);
+        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
     }
 }
 
@@ -69,6 +77,7 @@ pin_project! {
         // When the call started; taken when its end is told, so that it is told once whatever panics meanwhile.
         started: Option<Instant>,
         enrolled: Enrolled,
+        synthetic: bool,
         span: Span,
         #[pin]
         inner: P,
@@ -85,11 +94,12 @@ where
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         // Further in, functions of the user are asked about the request. A call that ends by a panic of theirs has no pass.
-        let panics = Panics { observer: &self.observer, started: call.started };
+        let Call { started, synthetic, .. } = call;
+        let panics = Panics { observer: &self.observer, started, synthetic };
         let inner = self.inner.start(call, request);
         mem::forget(panics);
         let enrolled = Enrolled::collect();
-        CallTelemetryPass { started: Some(call.started), enrolled, span: Span::new(), inner }
+        CallTelemetryPass { started: Some(started), enrolled, synthetic, span: Span::new(), inner }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -102,7 +112,7 @@ where
             let outcome = outcome_of(ending);
             let error = self.side.error_type(outcome, None);
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell(started, pass.enrolled, outcome, now);
+            self.tell((started, *pass.synthetic), pass.enrolled, outcome, now);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -130,7 +140,7 @@ where
             let outcome = answer.outcome;
             let error = self.side.error_type(outcome, answer.result.as_ref().err());
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell(started, pass.enrolled, outcome, now);
+            self.tell((started, *pass.synthetic), pass.enrolled, outcome, now);
         }
         Poll::Ready(answer)
     }

@@ -20,6 +20,7 @@ use moneta_resilience::{
     golden,
     record::Tape,
     slo::{Due, ErrorBudget, Objective, Severity, Window},
+    synthetic,
 };
 use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, service_fn};
@@ -129,6 +130,57 @@ async fn an_objective_of_a_route_counts_that_route_and_nothing_synthetic() {
     probe.headers_mut().insert("x-probe", "1".parse().unwrap());
     read(server.call(probe).await).await;
     assert_eq!((all.counts(Window::Hour), login.counts(Window::Hour)), ((2, 1), GOOD));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_synthetic_request_counts_nowhere_on_its_way_through_the_process_even_when_it_panics() {
+    let (inbound, outbound) = (login(), login());
+    let ledger = golden::client("ledger").timeout(SECOND).no_fallback().registry(&Registry::new());
+    let ledger = ledger.slo(outbound.clone()).calls();
+    let layer = golden::server("slo")
+        .timeout(5 * SECOND)
+        .registry(&Registry::new())
+        .synthetic(|head| head.headers.contains_key("x-probe"))
+        .slo(inbound.clone())
+        .layer();
+    let mut server = layer.layer(service_fn(|request: Request<String>| {
+        let ledger = ledger.clone();
+        async move {
+            let ask = async || Ok::<_, BoxError>(7);
+            _ = moneta_resilience::spawn(async move { ledger.run(ask).await }).await;
+            handler(request).await
+        }
+    }));
+    let mut calls = async |probe: bool| {
+        for path in ["/200", "/500", "/panic"] {
+            let mut request = to(path);
+            if probe {
+                request.headers_mut().insert("x-probe", "1".parse().unwrap());
+            }
+            let call = async { read(server.call(request).await).await };
+            _ = std::panic::AssertUnwindSafe(call).catch_unwind().await;
+        }
+        (inbound.counts(Window::Hour), outbound.counts(Window::Hour))
+    };
+    assert_eq!(calls(true).await, (NOTHING, NOTHING));
+    assert_eq!(calls(false).await, ((1, 2), (3, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_a_client_that_is_said_to_be_synthetic_counts_nothing_however_it_ends() {
+    let budget = login();
+    let builder = golden::client("slo").timeout(3 * SECOND).no_fallback().without_retry();
+    let calls = builder.registry(&Registry::new()).slo(budget.clone()).calls();
+    synthetic(calls.run(async || Ok::<_, BoxError>(7))).await.unwrap();
+    synthetic(calls.run(pending::<io::Result<u32>>)).await.unwrap_err();
+    // Dropped outside of the scope that it was polled in.
+    let mut left = tokio_test::task::spawn(synthetic(calls.run(pending::<io::Result<u32>>)));
+    assert!(left.poll().is_pending());
+    advance(2 * SECOND + SECOND / 2).await;
+    drop(left);
+    assert_eq!(budget.counts(Window::Hour), NOTHING);
+    calls.run(async || Ok::<_, BoxError>(7)).await.unwrap();
+    assert_eq!(budget.counts(Window::Hour), GOOD);
 }
 
 /// What one call of a client counts as, whose limit is 3 s and whose objective 2 s.

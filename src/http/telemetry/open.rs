@@ -72,6 +72,12 @@ pub(crate) struct Trust {
     pub(crate) edge: bool,
 }
 
+impl Trust {
+    fn says_synthetic(&self, head: Head<'_>) -> bool {
+        self.synthetic.as_deref().is_some_and(|is_synthetic| is_synthetic(head))
+    }
+}
+
 impl Teller {
     pub(crate) fn new(judge: &'static dyn Judge, observer: Observer, part: Part) -> Self {
         let protocol = judge.protocol();
@@ -179,11 +185,12 @@ pub(super) struct Seen {
     head_alone: bool,
     /// Which request it is part of.
     correlation: Correlation,
-    synthetic: bool,
+    /// Whether it is nobody's.
+    pub(super) synthetic: bool,
 }
 
 impl Seen {
-    fn of<B>(teller: &Teller, request: &Request<B>) -> Self {
+    fn of<B>(teller: &Teller, call: &Call, request: &Request<B>) -> Self {
         let (exchange, asked) = teller.exchange(Head::of(request));
         Self {
             exchange,
@@ -195,11 +202,7 @@ impl Seen {
                 Part::Server => Correlation::of(request.headers(), !teller.trust.edge),
                 _ => Correlation::current(),
             },
-            synthetic: teller
-                .trust
-                .synthetic
-                .as_deref()
-                .is_some_and(|synthetic| synthetic(Head::of(request))),
+            synthetic: call.synthetic || teller.trust.says_synthetic(Head::of(request)),
         }
     }
 }
@@ -218,7 +221,7 @@ impl Open {
 
     /// Looks at the request, before it begins.
     pub(super) fn see<B>(&mut self, call: &Call, request: &Request<B>) {
-        self.seen = Seen::of(&self.teller, request);
+        self.seen = Seen::of(&self.teller, call, request);
         self.prepared = trace::prepare(&self.teller, &self.seen, call, request);
     }
 
@@ -274,7 +277,7 @@ impl Open {
                 observer.emit(Event::RequestFinished { exchange, ended });
             }
             if self.teller.part.is_call() {
-                observer.emit(Event::CallFinished { outcome, elapsed });
+                observer.emit(Event::CallFinished { outcome, elapsed, synthetic: seen.synthetic });
             }
         });
         if let Some(exchange) = &seen.exchange {

@@ -84,6 +84,8 @@ where
         let mut open = Open::new(&self.teller, call.started);
         let panics = Panics(&mut open);
         panics.0.see(&call, &request);
+        // What is done for nobody's request is nobody's.
+        let call = Call { synthetic: panics.0.seen.synthetic, ..call };
         let inner = self.inner.start(call, request);
         mem::forget(panics);
         if self.teller.part.is_call() {

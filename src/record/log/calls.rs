@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::{Level, level_filters::LevelFilter};
 
-use super::correlation;
+use super::{alert::Alert, correlation};
 use crate::{
     correlation::Trace,
     event::{End, Ended, Event, Exchange, Outcome, Protocol},
@@ -43,7 +43,7 @@ struct Installed;
 
 impl Sink for Installed {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::REQUESTS
+        Interest::CALLS | Interest::REQUESTS | Interest::ALERTS
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
@@ -53,7 +53,7 @@ impl Sink for Installed {
     }
 }
 
-/// Which calls are logged; see the [module](super). It is a sink, for a stack of its own, and can be
+/// Which calls are logged, beside the alerts of error budgets; see the [module](super). It is a sink, for a stack of its own, and can be
 /// [the one of the process](CallLog::install).
 ///
 /// ```
@@ -105,6 +105,7 @@ impl CallLog {
             Ending::Served(exchange, ended) => self.served(pipeline, exchange, ended),
             Ending::Called(outcome, elapsed) => self.called(pipeline, outcome, elapsed),
             Ending::Broken(outcome) => Self::broken(pipeline, outcome),
+            Ending::Alert(alert) => alert.tell(pipeline),
         }
     }
 
@@ -178,7 +179,7 @@ impl Default for CallLog {
 
 impl Sink for CallLog {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::REQUESTS
+        Interest::CALLS | Interest::REQUESTS | Interest::ALERTS
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
@@ -188,12 +189,13 @@ impl Sink for CallLog {
     }
 }
 
-/// The end of a call, or of its answer, that may be worth a line.
+/// What may be worth a line: the end of a call, or of its answer, or an alert.
 #[derive(Clone, Copy)]
 enum Ending<'a> {
     Served(&'a Exchange, &'a Ended),
     Called(Outcome, Duration),
     Broken(Outcome),
+    Alert(Alert),
 }
 
 impl<'a> Ending<'a> {
@@ -207,8 +209,11 @@ impl<'a> Ending<'a> {
             }
             Event::AnswerBroken { outcome } => Self::Broken(*outcome),
             // A server's call was told of as a request.
-            Event::CallFinished { outcome, elapsed } if SERVED.take() != Some(told(*elapsed)) => {
+            Event::CallFinished { outcome, elapsed, .. } if SERVED.take() != Some(told(*elapsed)) => {
                 Self::Called(*outcome, *elapsed)
+            }
+            &Event::BudgetAlert { slo, severity, window, firing } => {
+                Self::Alert(Alert { slo, severity, window, firing })
             }
             _ => return None,
         };

@@ -1,4 +1,5 @@
-//! Logs: one line for each call that a server answered, and for each call of a client that failed.
+//! Logs: one line for each call that a server answered, for each call of a client that failed, and for each alert of an error
+//! budget.
 //!
 //! [`calls`] is the sink that tells [`tracing`](https://docs.rs/tracing) of them, as events with fields under the target
 //! `moneta_resilience`. Golden stacks and [`record::observer`](super::observer) tell it by themselves; any subscriber takes
@@ -16,6 +17,9 @@
 //! | a client's call that failed, was refused, or was answered by its fallback | `WARN` | never |
 //! | an answer to a gRPC client that began well and ended badly, ahead of the end of its call | `WARN`; `INFO` for a `caller_fault` | never |
 //! | one that panicked | `ERROR` | never |
+//! | an alert of an error budget that begins: a page | `ERROR` | never |
+//! | a ticket | `WARN` | never |
+//! | one that ends | `INFO` | never |
 //!
 //! # Fields
 //!
@@ -31,6 +35,7 @@
 //! | `duration` | seconds, to the end of the answer's body |
 //! | `broken` | `true` for an answer that began well: there is no `duration` |
 //! | `slow` | `true` where it took longer than it should |
+//! | `slo`, `severity`, `window`, `firing` | of an alert, which has no others but `pipeline`: the objective; `page` or `ticket`; its long window, in seconds; whether it begins |
 //!
 //! [`JsonLines`] adds `timestamp` (RFC 3339, UTC), `severity_text`, `body`, `target`, `service`, `version` and `instance`.
 //!
@@ -41,6 +46,7 @@
 //! itself by its form in texts and numbers. What is in a line cannot end it: control characters and all that anybody takes
 //! for the end of a line are escaped.
 
+mod alert;
 mod calls;
 mod correlation;
 mod json;

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::{CallLog, JsonLines, LogGuard, calls};
 use crate::{
-    event::{End, Ended, Event, Exchange, Outcome, Protocol},
+    event::{End, Ended, Event, Exchange, Outcome, Protocol, Severity},
     name::Name,
     observer::Sink,
     ratio::Ratio,
@@ -92,7 +92,7 @@ fn served(status: u16, error: Option<&'static str>, elapsed: Duration) -> [Event
         response_size: 7,
     };
     let outcome = if error.is_some() { Outcome::Fault } else { Outcome::Success };
-    [Event::RequestFinished { exchange, ended }, Event::CallFinished { outcome, elapsed }]
+    [Event::RequestFinished { exchange, ended }, Event::CallFinished { outcome, elapsed, synthetic: false }]
 }
 
 fn tell(log: &dyn Sink, events: impl IntoIterator<Item = Event>) {
@@ -131,7 +131,9 @@ fn a_client_call_is_a_line_only_if_it_failed() {
         (Outcome::Degraded, Some("WARN")),
         (Outcome::Panicked, Some("ERROR")),
     ] {
-        let lines = logged(|| tell(&CallLog::new(), [Event::CallFinished { outcome, elapsed: SECOND / 2 }]));
+        let lines = logged(|| {
+            tell(&CallLog::new(), [Event::CallFinished { outcome, elapsed: SECOND / 2, synthetic: false }]);
+        });
         let told: Vec<_> = lines.iter().map(|line| line["severity_text"].as_str()).collect();
         assert_eq!(told, severity.into_iter().map(Some).collect::<Vec<_>>(), "{outcome:?}");
         for line in lines {
@@ -148,7 +150,8 @@ fn an_answer_that_ended_badly_is_a_line_of_its_own_before_that_of_its_call() {
     for outcome in
         [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout]
     {
-        let events = [Event::AnswerBroken { outcome }, Event::CallFinished { outcome, elapsed }];
+        let events =
+            [Event::AnswerBroken { outcome }, Event::CallFinished { outcome, elapsed, synthetic: false }];
         let lines = logged(|| tell(&CallLog::new(), events));
         let failed = outcome != Outcome::CallerFault;
         assert_eq!(lines.len(), 1 + usize::from(failed), "{lines:?}");
@@ -157,6 +160,25 @@ fn an_answer_that_ended_badly_is_a_line_of_its_own_before_that_of_its_call() {
         assert_eq!((&lines[0]["outcome"], &lines[0]["kind"]), (&outcome.as_str().into(), &"client".into()));
         assert_eq!((&lines[0]["broken"], &lines[0]["duration"]), (&true.into(), &Value::Null));
         assert!(lines[1..].iter().all(|call| call["broken"] == Value::Null && call["duration"] == 0.5));
+    }
+}
+
+#[test]
+fn an_alert_is_a_line_when_it_begins_and_one_when_it_ends() {
+    for (severity, firing, level, text) in [
+        (Severity::Page, true, "ERROR", "login burns its error budget: the page over 6h begins"),
+        (Severity::Ticket, true, "WARN", "login burns its error budget: the ticket over 6h begins"),
+        (Severity::Page, false, "INFO", "login burns its error budget: the page over 6h ends"),
+        (Severity::Ticket, false, "INFO", "login burns its error budget: the ticket over 6h ends"),
+    ] {
+        let window = 6 * 3_600 * SECOND;
+        let alert = Event::BudgetAlert { slo: "login", severity, window, firing };
+        let observer = crate::observer::Observer::unnamed("payments").sink(calls());
+        let line = only(logged(|| observer.emit(alert)));
+        assert_eq!((&line["severity_text"], &line["body"]), (&level.into(), &text.into()));
+        assert_eq!((&line["pipeline"], &line["slo"]), (&"payments".into(), &"login".into()));
+        assert_eq!((&line["severity"], &line["window"]), (&severity.as_str().into(), &21_600.into()));
+        assert_eq!((&line["firing"], &line["kind"]), (&firing.into(), &Value::Null));
     }
 }
 
@@ -188,7 +210,7 @@ fn successes_are_sampled_by_the_seed_and_nothing_else_is() {
         tell(&none, served(200, None, 2 * SECOND));
         tell(&none, served(404, None, SECOND));
         tell(&none, served(500, Some("500"), SECOND));
-        tell(&none, [Event::CallFinished { outcome: Outcome::Rejected, elapsed: SECOND }]);
+        tell(&none, [Event::CallFinished { outcome: Outcome::Rejected, elapsed: SECOND, synthetic: false }]);
     });
     assert_eq!(lines.len(), 4, "{lines:?}");
 }

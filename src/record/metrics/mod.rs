@@ -144,7 +144,7 @@ impl Sink for Metrics {
 
     fn record(&self, pipeline: &Name, event: &Event) {
         match *event {
-            Event::CallFinished { outcome, elapsed } => {
+            Event::CallFinished { outcome, elapsed, .. } => {
                 self.record(pipeline, elapsed, |durations| &durations.calls[outcome as usize]);
             }
             Event::AttemptFinished { outcome, elapsed, .. } => {

@@ -73,7 +73,7 @@ impl Durations {
 
     pub(super) fn record(&self, pipeline: &Pipeline, event: &Event) {
         let (histogram, point, elapsed) = match *event {
-            Event::CallFinished { outcome, elapsed } => {
+            Event::CallFinished { outcome, elapsed, .. } => {
                 (&self.calls, &pipeline.calls[outcome as usize], elapsed)
             }
             Event::AttemptFinished { outcome, elapsed, .. } => {

@@ -245,7 +245,8 @@ mod tests {
     fn names_made_up_at_run_time_take_bounded_memory_of_a_thread() {
         let otel = Otel::default();
         let mut local = Local::new(&otel);
-        let event = Event::CallFinished { outcome: Outcome::Success, elapsed: Duration::ZERO };
+        let event =
+            Event::CallFinished { outcome: Outcome::Success, elapsed: Duration::ZERO, synthetic: false };
         for n in 0..3 * Registry::MAX_NAMES {
             local.record(&otel, &Name::literal(&format!("made-up-{n}")), &event);
         }

@@ -161,6 +161,29 @@ async fn a_snapshot_that_was_cut_or_changed_is_refused() {
     assert_eq!(format!("{text}more").parse::<Snapshot>(), Err(InvalidSnapshot));
 }
 
+/// The most that a snapshot can say, in every slice.
+#[tokio::test(start_paused = true)]
+async fn no_number_of_restores_overflows_the_books_and_they_heal() {
+    const MOST: u64 = 1 << 48;
+    let ring = |len: u64| (0..len).map(|age| format!("{age}:{MOST}/{MOST}")).collect::<Vec<_>>().join(" ");
+    let rings = [360, 360, 432, 720].map(ring).join("\n");
+    let budget = login();
+    let text = budget.snapshot().to_string();
+    let head: Vec<&str> = text.lines().take(3).collect();
+    let hostile: Snapshot = format!("{}\n{rings}\n", head.join("\n")).parse().expect("it is whole");
+    for _ in 0..200 {
+        budget.restore(&hostile).expect("it is of the same");
+    }
+    assert_eq!(budget.counts(Window::Days30), (720 * MOST, 720 * MOST));
+    assert!((budget.burn(Window::Days30) - 500.0).abs() < 1e-6, "half of all was bad: {budget:?}");
+    let own = budget.snapshot();
+    assert_eq!(own.to_string().parse(), Ok(own), "what it says itself is whole");
+    (0..10).for_each(|_| budget.record(true));
+    advance(31 * 24 * HOUR).await;
+    budget.record(true);
+    assert_eq!(Window::ALL.map(|window| budget.counts(window)), [(1, 0); 8]);
+}
+
 #[test]
 fn no_outcome_is_lost_between_threads_that_count_and_settle() {
     let budget = login();
