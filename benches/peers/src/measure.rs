@@ -5,7 +5,7 @@ use std::{
     env, io,
     process::{Command, Output},
     sync::{
-        Barrier, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -21,10 +21,6 @@ use tokio::time::Instant;
 
 /// How often each contestant has its turn.
 const ROUNDS: usize = 101;
-/// Calls of a turn.
-const CALLS: u64 = 2_000;
-/// Calls of a thread in a turn of two.
-const CALLS_OF_TWO: u64 = 5_000;
 /// Calls under callgrind, and as many again.
 const COUNTED: u64 = 2_000;
 
@@ -60,31 +56,47 @@ pub(crate) fn all(scenarios: &[Scenario], only_counts: bool) -> io::Result<Vec<C
 fn times(scenarios: &[Scenario]) -> Vec<(Option<f64>, Option<f64>)> {
     let _inside = runtime().enter();
     let mut callers: Vec<Run> = scenarios.iter().map(Scenario::caller).collect();
+    let calls: Vec<u64> = callers.iter_mut().map(calls_of_a_turn).collect();
     let mut turns = vec![(Vec::new(), Vec::new()); scenarios.len()];
     for round in 0..ROUNDS {
-        for ((scenario, caller), (alone, in_two)) in scenarios.iter().zip(&mut callers).zip(&mut turns) {
+        for (((scenario, caller), calls), (alone, in_two)) in
+            scenarios.iter().zip(&mut callers).zip(&calls).zip(&mut turns)
+        {
             let start = ThreadTime::now();
-            caller(CALLS);
-            alone.push(nanos(start.elapsed(), CALLS));
-            // Threads are dear to begin: fewer turns of more calls.
+            caller(*calls);
+            alone.push(nanos(start.elapsed(), *calls));
             if scenario.shared && round % 5 == 0 {
-                in_two.push(of_threads(scenario, 1) / of_threads(scenario, 2) * 2.0);
+                in_two.push(2.0 * of_threads(scenario, 1, 4 * calls) / of_threads(scenario, 2, 4 * calls));
             }
         }
     }
     turns.into_iter().map(|(alone, in_two)| (median(alone), median(in_two))).collect()
 }
 
+/// As many as take about half a millisecond.
+fn calls_of_a_turn(caller: &mut Run) -> u64 {
+    const SOME: u32 = 2_000;
+    caller(SOME.into());
+    let start = ThreadTime::now();
+    caller(SOME.into());
+    let call = start.elapsed().max(Duration::from_nanos(SOME.into())) / SOME;
+    u64::try_from(Duration::from_micros(500).as_nanos() / call.as_nanos()).expect("half a million at most")
+}
+
 /// What a call takes while so many threads make theirs.
-fn of_threads(scenario: &Scenario, threads: usize) -> f64 {
-    let barrier = Barrier::new(threads);
+fn of_threads(scenario: &Scenario, threads: usize, calls: u64) -> f64 {
+    let ready = AtomicUsize::new(0);
     let run = || {
         let _inside = runtime().enter();
         let mut caller = scenario.caller();
         caller(100);
-        barrier.wait();
+        // Not a barrier: whoever waits there takes longer to wake up than some turns last.
+        ready.fetch_add(1, Ordering::SeqCst);
+        while ready.load(Ordering::SeqCst) < threads {
+            std::hint::spin_loop();
+        }
         let start = Instant::now();
-        caller(CALLS_OF_TWO);
+        caller(calls);
         (start, Instant::now())
     };
     let times: Vec<_> = thread::scope(|scope| {
@@ -94,10 +106,10 @@ fn of_threads(scenario: &Scenario, threads: usize) -> f64 {
     // From the first beginning to the last end: threads that did not run side by side are no faster than one.
     let began = times.iter().map(|time| time.0).min().expect("there is a thread");
     let ended = times.iter().map(|time| time.1).max().expect("there is a thread");
-    nanos(ended - began, CALLS_OF_TWO)
+    nanos(ended - began, calls)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "thousands")]
+#[expect(clippy::cast_precision_loss, reason = "millions")]
 fn nanos(time: Duration, calls: u64) -> f64 {
     time.as_secs_f64() * 1e9 / calls as f64
 }

@@ -192,6 +192,24 @@ impl<T: 'static> Caller for Wrapped<recloser::AsyncRecloser, T> {
     }
 }
 
+/// The bare service, and something else before each call.
+#[derive(Clone, Debug)]
+pub struct After<F, T> {
+    /// What is done before.
+    pub first: F,
+    /// What is called.
+    pub inner: Inner<T>,
+}
+
+impl<F: FnMut() + Send + 'static, T: 'static> Caller for After<F, T> {
+    type Error = Failed;
+
+    fn start(&mut self, request: Request) -> impl Future<Output = Result<u64, Failed>> {
+        (self.first)();
+        self.inner.answer(request)
+    }
+}
+
 /// Services that are called one after the other.
 #[derive(Clone, Debug)]
 pub struct InTurn<C> {

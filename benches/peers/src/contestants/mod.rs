@@ -10,6 +10,7 @@ macro_rules! each {
 }
 
 mod patterns;
+mod pieces;
 mod seatbelt;
 mod stacks;
 mod tower_own;
@@ -28,6 +29,7 @@ const HOUR: Duration = Duration::from_hours(1);
 /// Every contestant in whose name this is, in the order of the table. The meter provider of the process should be set by now.
 pub fn named(part: &str) -> Vec<Scenario> {
     let mut all = Scenarios::new(part);
+    pieces::add(&mut all);
     patterns::add(&mut all);
     stacks::add(&mut all);
     all.list

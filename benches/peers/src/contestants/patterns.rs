@@ -31,8 +31,6 @@ pub(super) const TOWER_RESILIENCE: &str = "tower-resilience";
 pub(super) const SEATBELT: &str = "seatbelt";
 
 pub(super) fn add(all: &mut Scenarios) {
-    all.pattern("bare service");
-    each!(all.add, "no layer", Tower);
     timeout(all);
     retry(all);
     breaker(all);
