@@ -122,7 +122,11 @@ impl Observer {
     }
 
     /// Counts the event and tells the sinks that asked for its kind.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "who tells knows the event: its cell and its kind are constants there"
+    )]
+    #[inline(always)]
     pub(crate) fn emit(&self, event: Event) {
         self.cells.count(&event);
         facts::note(&event);

@@ -157,15 +157,29 @@ pub(crate) fn outcome_of(error: &BoxError, class: Class) -> Outcome {
 pub struct Poller<'a, 'b> {
     /// The task's context.
     pub task: &'a mut Context<'b>,
-    now: Option<Instant>,
+    reading: Reading,
     reached: bool,
     /// Who further out hears of an attempt that begins.
     admitted: Option<&'a mut dyn FnMut(Instant)>,
 }
 
+/// What the clock said in a poll.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    now: Option<Instant>,
+    /// An instant that it was compared with, and how long ago that was.
+    since: Option<(Instant, Duration)>,
+}
+
+impl Reading {
+    fn at(now: Option<Instant>) -> Self {
+        Self { now, since: None }
+    }
+}
+
 impl<'a, 'b> Poller<'a, 'b> {
     fn new(task: &'a mut Context<'b>, now: Option<Instant>) -> Self {
-        Self { task, now, reached: false, admitted: None }
+        Self { task, reading: Reading::at(now), reached: false, admitted: None }
     }
 
     /// The same poll, in which `admitted` hears of each attempt that begins.
@@ -175,10 +189,14 @@ impl<'a, 'b> Poller<'a, 'b> {
         admitted: &mut dyn FnMut(Instant),
         poll: impl FnOnce(&mut Poller<'_, 'b>) -> T,
     ) -> T {
-        let mut inner =
-            Poller { task: self.task, now: self.now, reached: self.reached, admitted: Some(admitted) };
+        let mut inner = Poller {
+            task: self.task,
+            reading: self.reading,
+            reached: self.reached,
+            admitted: Some(admitted),
+        };
         let result = poll(&mut inner);
-        (self.now, self.reached) = (inner.now, inner.reached);
+        (self.reading, self.reached) = (inner.reading, inner.reached);
         result
     }
 
@@ -192,8 +210,23 @@ impl<'a, 'b> Poller<'a, 'b> {
     }
 
     /// The instant of this poll; after the service has answered, the instant of its answer.
+    #[inline]
     pub fn now(&mut self) -> Instant {
-        *self.now.get_or_insert_with(Instant::now)
+        *self.reading.now.get_or_insert_with(Instant::now)
+    }
+
+    /// How long before that `started` was. Most layers of a stack ask for the same, so it is worked out once.
+    #[inline]
+    pub(crate) fn since(&mut self, started: Instant) -> Duration {
+        let now = self.now();
+        match self.reading.since {
+            Some((known, elapsed)) if known == started => elapsed,
+            _ => {
+                let elapsed = now.saturating_duration_since(started);
+                self.reading.since = Some((started, elapsed));
+                elapsed
+            }
+        }
     }
 
     /// Says that the attempt got as far as the service, or to what stands in for it.
@@ -209,7 +242,7 @@ impl<'a, 'b> Poller<'a, 'b> {
 
 impl fmt::Debug for Poller<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Poller").field("now", &self.now).finish_non_exhaustive()
+        f.debug_struct("Poller").field("now", &self.reading.now).finish_non_exhaustive()
     }
 }
 
@@ -331,7 +364,7 @@ where
             future.poll(task).map_err(Into::into)
         };
         let result = ready!(pass.carried.enter(step));
-        cx.now = None;
+        cx.reading = Reading::default();
         let class = self.classifier.classify(result.as_ref());
         Poll::Ready(Answer::judged(result, class))
     }

@@ -12,7 +12,7 @@ use crate::{
     call::Call,
     class::{Class, Ending},
     event::Outcome,
-    policy::Answer,
+    policy::{Answer, Poller},
     registry::BulkheadState,
 };
 
@@ -70,11 +70,10 @@ impl Places {
     /// A success tells how long calls take. What the dependency throttles, or puts off with a hint when to come back,
     /// and what times out tells that there are too many of them. All else tells nothing: a failure may be as fast as it
     /// is meaningless, and a refusal of this side never reached the dependency.
-    pub(super) fn learn<T>(&self, sample: Sample, answer: &Answer<T>, now: Instant) {
+    pub(super) fn learn<T>(&self, sample: Sample, answer: &Answer<T>, cx: &mut Poller<'_, '_>) {
         match answer.class {
             Class::Success => {
-                let took = now.saturating_duration_since(sample.began);
-                self.succeeded(sample, took.saturating_sub(answer.queued));
+                self.succeeded(sample, cx.since(sample.began).saturating_sub(answer.queued));
             }
             Class::Throttled { .. } | Class::Transient { retry_after: Some(_) } => self.overloaded(sample),
             Class::Transient { .. } if answer.outcome == Outcome::Timeout && !answer.hurried => {

@@ -383,7 +383,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         };
         let mut answer = ready!(self.inner.poll(work, seat, cx));
         if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
-            places.learn(sample, &answer, cx.now());
+            places.learn(sample, &answer, cx);
         }
         answer.queued += *pass.queued;
         Poll::Ready(answer)

@@ -234,7 +234,7 @@ where
                 count(&breaker.observer, machine, machine.abandon(admission, Ending::Cancelled, now));
                 return Poll::Ready(answer);
             }
-            let elapsed = || now.saturating_duration_since(*pass.started).saturating_sub(answer.queued);
+            let elapsed = || cx.since(*pass.started).saturating_sub(answer.queued);
             count(&breaker.observer, machine, machine.record(admission, answer.class, elapsed, now));
         }
         Poll::Ready(answer)

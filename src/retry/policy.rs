@@ -261,7 +261,7 @@ where
             }
             let answer = ready!(poll);
             if answer.class == Class::Success {
-                self.learn(cx.now().saturating_duration_since(pass.call.started));
+                self.learn(cx.since(pass.call.started));
                 let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });
                 return Poll::Ready(answer);

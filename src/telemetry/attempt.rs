@@ -1,6 +1,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -39,8 +40,7 @@ impl<I> AttemptTelemetryPolicy<I> {
         Self { spans: None, ..self }
     }
 
-    fn tell(&self, (attempt, kind): (u32, AttemptKind), started: Instant, outcome: Outcome, now: Instant) {
-        let elapsed = now.saturating_duration_since(started);
+    fn tell(&self, (attempt, kind): (u32, AttemptKind), outcome: Outcome, elapsed: Duration) {
         self.observer.emit(Event::AttemptFinished { attempt, kind, outcome, elapsed });
     }
 }
@@ -97,7 +97,8 @@ where
             let outcome = outcome_of(ending);
             let error = Side::Client.error_type(outcome, None);
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell((*pass.attempt, *pass.kind), started, outcome, now);
+            let elapsed = now.saturating_duration_since(started);
+            self.tell((*pass.attempt, *pass.kind), outcome, elapsed);
         }
     }
 }
@@ -129,7 +130,7 @@ where
             let error = Side::Client.error_type(answer.outcome, answer.result.as_ref().err());
             pass.span.end(SpanEnd { outcome: answer.outcome, error, now });
             if (answer.class, answer.outcome) != (Class::Neutral, Outcome::Rejected) {
-                self.tell((*pass.attempt, *pass.kind), started, answer.outcome, now);
+                self.tell((*pass.attempt, *pass.kind), answer.outcome, cx.since(started));
             }
         }
         Poll::Ready(answer)

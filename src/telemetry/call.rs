@@ -3,6 +3,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -41,14 +42,7 @@ impl<I> CallTelemetryPolicy<I> {
         &self.inner
     }
 
-    fn tell(
-        &self,
-        (started, synthetic): (Instant, bool),
-        enrolled: &mut Enrolled,
-        outcome: Outcome,
-        now: Instant,
-    ) {
-        let elapsed = now.saturating_duration_since(started);
+    fn tell(&self, enrolled: &mut Enrolled, outcome: Outcome, elapsed: Duration, synthetic: bool) {
         enrolled.tell(outcome, elapsed);
         self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
     }
@@ -112,7 +106,8 @@ where
             let outcome = outcome_of(ending);
             let error = self.side.error_type(outcome, None);
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell((started, *pass.synthetic), pass.enrolled, outcome, now);
+            let elapsed = now.saturating_duration_since(started);
+            self.tell(pass.enrolled, outcome, elapsed, *pass.synthetic);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -140,7 +135,7 @@ where
             let outcome = answer.outcome;
             let error = self.side.error_type(outcome, answer.result.as_ref().err());
             pass.span.end(SpanEnd { outcome, error, now });
-            self.tell((started, *pass.synthetic), pass.enrolled, outcome, now);
+            self.tell(pass.enrolled, outcome, cx.since(started), *pass.synthetic);
         }
         Poll::Ready(answer)
     }

@@ -96,15 +96,20 @@ pub(crate) enum Side {
 impl Side {
     /// What kind of error `outcome` is to the work on this side, if it is one. A caller that went away is none, and
     /// neither is a request at fault, except to the one that made it.
+    #[inline]
     pub(crate) fn error_type(self, outcome: Outcome, error: Option<&BoxError>) -> Option<&'static str> {
         match outcome {
-            Outcome::Success | Outcome::Degraded | Outcome::Cancelled => return None,
-            Outcome::CallerFault if self != Self::Client => return None,
-            _ => {}
+            Outcome::Success | Outcome::Degraded | Outcome::Cancelled => None,
+            Outcome::CallerFault if self != Self::Client => None,
+            _ => Some(error_type(outcome, error)),
         }
-        let rejected = error.and_then(|error| Rejected::find(&**error));
-        Some(rejected.map_or(outcome.as_str(), |rejected| rejected.reason().as_str()))
     }
+}
+
+#[cold]
+fn error_type(outcome: Outcome, error: Option<&BoxError>) -> &'static str {
+    let rejected = error.and_then(|error| Rejected::find(&**error));
+    rejected.map_or(outcome.as_str(), |rejected| rejected.reason().as_str())
 }
 
 /// How work ended that gave no answer.

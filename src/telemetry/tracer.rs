@@ -19,8 +19,8 @@ use crate::clock;
 const REFRESH: Duration = Duration::from_secs(1);
 
 struct Cache {
-    /// When the global provider was last asked.
-    asked: Option<Instant>,
+    /// When the global provider was last asked, and until when that is good.
+    asked: Option<(Instant, Instant)>,
     /// What it gave; `None` once that turned out to make no spans.
     tracer: Option<Rc<BoxedTracer>>,
 }
@@ -66,11 +66,10 @@ fn tracer(now: Instant) -> Option<Rc<BoxedTracer>> {
     // Neither while the thread is torn down nor inside of a provider's own doing is there a tracer.
     let cached = CACHE.try_with(|cache| {
         let mut cache = cache.try_borrow_mut().ok()?;
-        let age = cache.asked.and_then(|asked| now.checked_duration_since(asked));
         // A clock that went back belongs to another runtime, in a test: its time says nothing about the age.
-        if age.is_none_or(|age| age >= REFRESH) {
+        if !cache.asked.is_some_and(|(asked, until)| asked <= now && now < until) {
             cache.tracer = Some(Rc::new(global::tracer_with_scope(scope())));
-            cache.asked = Some(now);
+            cache.asked = Some((now, now + REFRESH));
         }
         cache.tracer.clone()
     });

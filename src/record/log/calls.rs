@@ -208,6 +208,7 @@ impl<'a> Ending<'a> {
                 Self::Served(exchange, ended)
             }
             Event::AnswerBroken { outcome } => Self::Broken(*outcome),
+            Event::CallFinished { .. } if LevelFilter::current() == LevelFilter::OFF => return None,
             // A server's call was told of as a request.
             Event::CallFinished { outcome, elapsed, .. } if SERVED.take() != Some(told(*elapsed)) => {
                 Self::Called(*outcome, *elapsed)

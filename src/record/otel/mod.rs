@@ -113,9 +113,13 @@ struct Local {
     instruments: Instruments,
     /// How many records until it asks for the global provider, should the old one be kept alive by somebody else.
     trusted: u32,
-    /// What is recorded of each pipeline, by the address of its name: comparing that is cheaper than the text. The name
-    /// beside it keeps the address taken. Equal names from elsewhere have entries of their own.
-    pipelines: BTreeMap<usize, (Name, Arc<Pipeline>)>,
+    /// What is recorded of each pipeline. The name beside it keeps its address taken.
+    pipelines: Vec<(Name, Arc<Pipeline>)>,
+    /// Where that is, by the address of the name: comparing it is cheaper than the text. Equal names from elsewhere have
+    /// entries of their own.
+    places: BTreeMap<usize, usize>,
+    /// The address and the place that were looked up last, which the next record mostly asks for again.
+    latest: (usize, usize),
     requests: Known<Measured>,
 }
 
@@ -169,7 +173,9 @@ impl Local {
         Self {
             instruments: otel.instruments(),
             trusted: Otel::TRUST,
-            pipelines: BTreeMap::new(),
+            pipelines: Vec::new(),
+            places: BTreeMap::new(),
+            latest: (0, 0),
             requests: Known::new(),
         }
     }
@@ -179,7 +185,7 @@ impl Local {
         if self.trusted == 0 || self.instruments.provider.strong_count() == 0 {
             self.look_again(otel);
         }
-        let Instruments { durations, requests, .. } = &self.instruments;
+        let requests = &self.instruments.requests;
         if let Event::RequestFinished { exchange, ended } = event {
             requests.record(&mut self.requests, exchange, ended);
             return;
@@ -189,17 +195,27 @@ impl Local {
             return;
         }
         let address = pipeline.as_str().as_ptr().addr();
-        if let Some((_, known)) = self.pipelines.get(&address) {
-            durations.record(known, event);
-        } else {
-            let unknown = durations.pipeline(pipeline);
-            durations.record(&unknown, event);
-            // Names made up at run time must not fill the memory either.
-            if self.pipelines.len() > Registry::MAX_NAMES {
-                self.pipelines.clear();
-            }
-            self.pipelines.insert(address, (pipeline.clone(), unknown));
+        if address != self.latest.0 {
+            self.latest = (address, self.place(address, pipeline));
         }
+        let (_, known) = &self.pipelines[self.latest.1];
+        self.instruments.durations.record(known, event);
+    }
+
+    /// Where that is what is recorded of the pipeline.
+    fn place(&mut self, address: usize, pipeline: &Name) -> usize {
+        if let Some(&place) = self.places.get(&address) {
+            return place;
+        }
+        // Names made up at run time must not fill the memory either.
+        if self.pipelines.len() > Registry::MAX_NAMES {
+            self.pipelines.clear();
+            self.places.clear();
+        }
+        let place = self.pipelines.len();
+        self.pipelines.push((pipeline.clone(), self.instruments.durations.pipeline(pipeline)));
+        self.places.insert(address, place);
+        place
     }
 
     fn look_again(&mut self, otel: &Otel) {
