@@ -109,6 +109,7 @@ impl RetryBudget {
     }
 
     /// Counts a first attempt, at its admission.
+    #[inline]
     pub(crate) fn deposit(&self, now: Instant) {
         if let Some(account) = &self.account {
             account.deposit(account.slice(now));
@@ -198,16 +199,27 @@ impl Account {
         u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX)
     }
 
+    #[inline]
     fn deposit(&self, slice: u32) {
         let Stripe(ring) = &self.earned[stripe()];
         let cell = &ring[index(slice)];
         // Relaxed: a cell stands for itself alone, and whoever must see a deposit is ordered after it by other means.
-        let mut word = cell.load(Ordering::Relaxed);
+        let word = cell.load(Ordering::Relaxed);
+        if unpack(word).0 == slice {
+            // Should the cell pass to a later slice meanwhile, the deposit counts there: late, but once. A stripe
+            // would need 2³² deposits in a second to run over into the number of the slice.
+            cell.fetch_add(1, Ordering::Relaxed);
+        } else {
+            Self::deposit_first(cell, word, slice);
+        }
+    }
+
+    /// Counts what may be the first deposit of a slice.
+    #[cold]
+    fn deposit_first(cell: &AtomicU64, mut word: u64, slice: u32) {
         loop {
             let (of, _) = unpack(word);
             if of == slice {
-                // Should the cell pass to a later slice meanwhile, the deposit counts there: late, but once. A stripe
-                // would need 2³² deposits in a second to run over into the number of the slice.
                 cell.fetch_add(1, Ordering::Relaxed);
                 return;
             }

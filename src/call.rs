@@ -183,6 +183,7 @@ fn shortened(start: Instant, deadline: Instant) -> Instant {
 }
 
 /// `limit` after `start`, without overflow.
+#[inline]
 pub(crate) fn later(start: Instant, limit: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
     start.checked_add(limit).unwrap_or_else(|| start + FAR)

@@ -129,17 +129,16 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Tells the record of the work in hand, if it has one.
+/// Whether the work in hand has a record.
 #[inline]
-pub(crate) fn note(event: &Event) {
-    if LISTENS.get() {
-        tell(event);
-    }
+pub(crate) fn are_noted() -> bool {
+    LISTENS.get()
 }
 
+/// Tells the record of the work in hand.
 #[cold]
-fn tell(event: &Event) {
-    HERE.with_borrow(|here| here.iter().for_each(|record| record.add(event)));
+pub(crate) fn note(event: Event) {
+    HERE.with_borrow(|here| here.iter().for_each(|record| record.add(&event)));
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ impl Interest {
     /// All events.
     pub const ALL: Self = Self(255);
 
-    const fn of(event: &Event) -> Self {
+    #[inline]
+    pub(crate) const fn of(event: &Event) -> Self {
         match event {
             Event::CallFinished { .. } | Event::AnswerBroken { .. } => Self::CALLS,
             Event::AttemptFinished { .. } => Self::ATTEMPTS,
@@ -129,18 +130,21 @@ impl Observer {
     #[inline(always)]
     pub(crate) fn emit(&self, event: Event) {
         self.cells.count(&event);
-        facts::note(&event);
+        if facts::are_noted() {
+            facts::note(event);
+        }
         let kind = Interest::of(&event);
         if self.interest.overlaps(kind) {
-            self.dispatch(kind, &event);
+            self.dispatch(kind, event);
         }
     }
 
-    fn dispatch(&self, kind: Interest, event: &Event) {
+    /// By value, as where it is noted: an event is put together only where somebody gets to see it.
+    fn dispatch(&self, kind: Interest, event: Event) {
         for (_, sink) in self.sinks.iter().filter(|(interest, _)| interest.overlaps(kind)) {
             // Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already,
             // the process. The panic hook has reported it.
-            let told = panic::catch_unwind(AssertUnwindSafe(|| sink.record(&self.name, event)));
+            let told = panic::catch_unwind(AssertUnwindSafe(|| sink.record(&self.name, &event)));
             drop(told);
         }
     }

@@ -529,7 +529,10 @@ impl<P: Policy<S, Req>, S, Req> Future for StackFuture<P, S, Req> {
     type Output = Result<P::Response, BoxError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_answer(task, &mut false).map(|answer| answer.result)
+        match self.poll_answer(task, &mut false) {
+            Poll::Ready(answer) => Poll::Ready(answer.result),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -189,18 +189,25 @@ impl<I, K> BulkheadPolicy<I, K> {
     }
 
     /// Gives back what the call holds, after `work` was dropped: as long as it exists it has its permits.
+    #[inline]
     fn leave<Req, P>(&self, mut stage: Pin<&mut Stage<Req, P>>, held: &mut Held) {
         let Some(places) = &self.places else { return stage.set(Stage::Left) };
-        if let StageProjection::Outside { wait, .. } = stage.as_mut().project() {
-            let waiter = wait.take().and_then(|wait| wait.waiter);
-            if let (Some(waiter), Some(door)) = (waiter, held.door(places)) {
-                door.give_up(waiter);
-            }
+        if let StageProjection::Outside { wait: wait @ Some(_), .. } = stage.as_mut().project() {
+            give_up(wait, held, places);
         }
         // Dropped in the opposite order: who is let into the compartment finds a place in the whole.
         let _compartment = held.compartment.take();
         let _permit = mem::take(&mut held.inside).then(|| Permit(&places.machine));
         stage.set(Stage::Left);
+    }
+}
+
+/// Leaves the queue, if the call is in one.
+#[cold]
+fn give_up(wait: &mut Option<Wait>, held: &Held, places: &Places) {
+    let waiter = wait.take().and_then(|wait| wait.waiter);
+    if let (Some(waiter), Some(door)) = (waiter, held.door(places)) {
+        door.give_up(waiter);
     }
 }
 
@@ -251,6 +258,7 @@ struct Wait {
 }
 
 /// A place in a bulkhead that its call has left behind, with what it gave out; free again when this is dropped.
+#[cfg(feature = "http")]
 #[derive(Debug)]
 #[must_use = "dropped, it gives the place back"]
 pub(crate) struct BulkheadPermit {
@@ -259,6 +267,7 @@ pub(crate) struct BulkheadPermit {
     _compartment: Option<Compartment>,
 }
 
+#[cfg(feature = "http")]
 impl Drop for BulkheadPermit {
     fn drop(&mut self) {
         self.places.machine.release();
@@ -320,6 +329,7 @@ where
 
 impl<I, K> BulkheadPolicy<I, K> {
     /// Drives the call, and gives its place out with the answer where `keep` says so and it went well.
+    #[cfg(feature = "http")]
     pub(crate) fn poll_keeping<S, Req>(
         &self,
         pass: Pin<&mut BulkheadPass<Req, I::Pass>>,
@@ -361,7 +371,9 @@ impl<I, K> BulkheadPolicy<I, K> {
             if let Some(places) = &self.places {
                 if wait.is_none() && !pass.held.inside {
                     let request = request.as_ref().expect("it is there until the call gets inside");
-                    pass.held.compartment = places.compartment(|| self.key.key_of(request));
+                    if let Some(compartment) = places.compartment(|| self.key.key_of(request)) {
+                        pass.held.compartment = Some(compartment);
+                    }
                 }
                 match ready!(self.admit(places, call, wait, pass.held, cx)) {
                     Ok(queued) => {
@@ -381,12 +393,14 @@ impl<I, K> BulkheadPolicy<I, K> {
         let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
             unreachable!("the call got inside above or before, and is polled until it is answered")
         };
-        let mut answer = ready!(self.inner.poll(work, seat, cx));
-        if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
-            places.learn(sample, &answer, cx);
+        let mut poll = self.inner.poll(work, seat, cx);
+        if let Poll::Ready(answer) = &mut poll {
+            if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
+                places.learn(sample, answer, cx);
+            }
+            answer.queued += *pass.queued;
         }
-        answer.queued += *pass.queued;
-        Poll::Ready(answer)
+        poll
     }
 }
 
@@ -403,7 +417,12 @@ where
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        self.poll_keeping(pass, seat, cx, false).map(|(answer, _kept)| answer)
+        let mut pass = pass.project();
+        let poll = self.poll_inside(&mut pass, seat, cx);
+        if poll.is_ready() {
+            self.leave(pass.stage, pass.held);
+        }
+        poll
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -182,6 +182,7 @@ impl Machine {
     }
 
     /// Gives an admission back with the outcome of the call. How long it took is asked only if it makes a difference.
+    #[inline]
     pub(crate) fn record(
         &self,
         admission: Admission,
@@ -254,6 +255,7 @@ impl Machine {
         nanos(now.saturating_duration_since(self.origin))
     }
 
+    #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "an admission is used up")]
     fn give_back(
         &self,
@@ -285,6 +287,7 @@ impl Machine {
         (self.word() == word).then(|| self.enter(rare, CircuitState::Open, now))
     }
 
+    #[cold]
     fn give_back_probe(&self, word: Word, begun: Instant, mark: Mark, now: Instant) -> Option<Transition> {
         let rare = &mut *lock(&self.rare);
         if self.word() != word {

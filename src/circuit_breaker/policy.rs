@@ -3,7 +3,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -130,13 +130,18 @@ pub(super) fn count(observer: &Observer, machine: &Machine, Counted { result, tr
     tell(observer, machine, transition);
 }
 
-/// Tells of a transition whoever listens.
+/// Tells of a transition, if there was one, whoever listens.
 #[inline]
 pub(super) fn tell(observer: &Observer, machine: &Machine, transition: Option<Transition>) {
-    if let Some(Transition { from, to }) = transition {
-        observer.emit(Event::BreakerTransition { from, to });
-        machine.wake_listeners();
+    if let Some(transition) = transition {
+        tell_of(observer, machine, transition);
     }
+}
+
+#[cold]
+fn tell_of(observer: &Observer, machine: &Machine, Transition { from, to }: Transition) {
+    observer.emit(Event::BreakerTransition { from, to });
+    machine.wake_listeners();
 }
 
 pin_project! {
@@ -227,17 +232,20 @@ where
                 }
             }
         }
-        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
-        if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
-            let now = cx.now();
-            if answer.hurried {
-                count(&breaker.observer, machine, machine.abandon(admission, Ending::Cancelled, now));
-                return Poll::Ready(answer);
+        let poll = self.inner.poll(pass.inner, seat, cx);
+        if let Poll::Ready(answer) = &poll {
+            if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
+                let now = cx.now();
+                let counted = if answer.hurried {
+                    machine.abandon(admission, Ending::Cancelled, now)
+                } else {
+                    let elapsed = || cx.since(*pass.started).saturating_sub(answer.queued);
+                    machine.record(admission, answer.class, elapsed, now)
+                };
+                count(&breaker.observer, machine, counted);
             }
-            let elapsed = || cx.since(*pass.started).saturating_sub(answer.queued);
-            count(&breaker.observer, machine, machine.record(admission, answer.class, elapsed, now));
         }
-        Poll::Ready(answer)
+        poll
     }
 
     /// An open breaker answers without the service. When it lets the call through after all, because it has closed

@@ -21,6 +21,9 @@ impl Streaks {
     #[inline]
     pub(super) fn note(&self, generation: u64, mark: Mark) {
         let mut seen = self.0.load(Ordering::Relaxed);
+        if seen == pack(generation, Streak::default()) && matches!(mark, Mark::Success | Mark::Slow) {
+            return;
+        }
         while !is_newer(seen, generation) {
             let next = pack(generation, follow(unpack(seen, generation), mark));
             if next == seen {

@@ -59,9 +59,11 @@ where
     #[inline]
     fn start(&self, call: Call, request: Req) -> Self::Pass {
         let injected = self.faults.draw(|hook| {
+            // A copy, so that the call is put together only here, where somebody looks at it.
+            let seen = call;
             self.look.look(&request, |subject| {
                 let concerns = |effect: &Effect| !matches!(effect, Effect::Duplicate { .. });
-                hook.decide(self.observer.name(), &call, subject, concerns)
+                hook.decide(self.observer.name(), &seen, subject, concerns)
             })
         });
         FaultPass { injected, waits: true, inner: self.inner.start(call, request) }

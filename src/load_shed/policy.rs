@@ -1,7 +1,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -44,6 +44,35 @@ impl<I> ThrottlePolicy<I> {
     }
 }
 
+impl<I> ThrottlePolicy<I> {
+    fn poll_throttled<S, Req>(
+        &self,
+        machine: &Machine,
+        pass: PassProjection<'_, I::Pass>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<I::Response>>
+    where
+        I: Policy<S, Req>,
+    {
+        if !*pass.admitted {
+            if !machine.admit(cx.now()) {
+                let reason = Reason::Throttled;
+                self.observer.emit(Event::LoadShed { reason });
+                return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+            }
+            *pass.admitted = true;
+        }
+        let poll = self.inner.poll(pass.inner, seat, cx);
+        if let Poll::Ready(answer) = &poll {
+            if let Some(accepted) = accepted(answer.class) {
+                machine.answered(accepted, cx.now());
+            }
+        }
+        poll
+    }
+}
+
 /// Whether the other side took the call on; `None` when it was not asked.
 const fn accepted(class: Class) -> Option<bool> {
     match class {
@@ -55,6 +84,7 @@ const fn accepted(class: Class) -> Option<bool> {
 
 pin_project! {
     /// The pass of a [`ThrottlePolicy`].
+    #[project = PassProjection]
     #[derive(Debug)]
     pub struct ThrottlePass<P> {
         admitted: bool,
@@ -92,21 +122,10 @@ where
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        let pass = pass.project();
-        let Some(machine) = &self.machine else { return self.inner.poll(pass.inner, seat, cx) };
-        if !*pass.admitted {
-            if !machine.admit(cx.now()) {
-                let reason = Reason::Throttled;
-                self.observer.emit(Event::LoadShed { reason });
-                return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
-            }
-            *pass.admitted = true;
+        match &self.machine {
+            Some(machine) => self.poll_throttled(machine, pass.project(), seat, cx),
+            None => self.inner.poll(pass.project().inner, seat, cx),
         }
-        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
-        if let Some(accepted) = accepted(answer.class) {
-            machine.answered(accepted, cx.now());
-        }
-        Poll::Ready(answer)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

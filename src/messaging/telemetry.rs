@@ -45,7 +45,7 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
         now: Instant,
     ) {
         let error = Side::Consumer.error_type(outcome, error);
-        span.end(SpanEnd { outcome, error, now });
+        span.end(|| SpanEnd { outcome, error, now });
         let elapsed = now.saturating_duration_since(started);
         enrolled.tell(outcome, elapsed);
         if let Some(source) = self.told.source {

@@ -200,13 +200,14 @@ where
     type Pass = RateLimitPass<Req, I::Pass>;
 
     fn start(&self, call: Call, request: Req) -> Self::Pass {
-        // One that is off asks nobody for a key.
-        let key = self.state.as_ref().and_then(|_| self.key.key_of(&request));
-        RateLimitPass {
-            key,
-            queued: Duration::ZERO,
-            stage: Stage::Outside { call, request: Some(request), wait: None },
-        }
+        // One that is off asks nobody for a key, and has no outside.
+        let (key, stage) = if self.state.is_some() {
+            let key = self.key.key_of(&request);
+            (key, Stage::Outside { call, request: Some(request), wait: None })
+        } else {
+            (None, Stage::Inside { work: self.inner.start(call, request) })
+        };
+        RateLimitPass { key, queued: Duration::ZERO, stage }
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
@@ -235,18 +236,18 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
-        if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
-            if let Some(state) = &self.state {
-                match ready!(self.admit(state, *pass.key, call, wait, cx)) {
-                    Ok(queued) => {
-                        *pass.queued = queued;
-                        let waited = !queued.is_zero();
-                        self.tell(if waited { RateLimitResult::Waited } else { RateLimitResult::Admitted });
-                    }
-                    Err(rejected) => {
-                        self.tell(RateLimitResult::Rejected);
-                        return Poll::Ready(Answer::rejected(rejected));
-                    }
+        if let (Some(state), StageProjection::Outside { call, request, wait }) =
+            (&self.state, pass.stage.as_mut().project())
+        {
+            match ready!(self.admit(state, *pass.key, call, wait, cx)) {
+                Ok(queued) => {
+                    *pass.queued = queued;
+                    let waited = !queued.is_zero();
+                    self.tell(if waited { RateLimitResult::Waited } else { RateLimitResult::Admitted });
+                }
+                Err(rejected) => {
+                    self.tell(RateLimitResult::Rejected);
+                    return Poll::Ready(Answer::rejected(rejected));
                 }
             }
             let request = request.take().expect("it is there until the call gets inside");
@@ -254,11 +255,15 @@ where
             pass.stage.set(Stage::Inside { work });
         }
         let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
-            unreachable!("the call got inside above or before")
+            unreachable!("the call got inside above or before, or when it started")
         };
-        let mut answer = ready!(self.inner.poll(work, seat, cx));
-        answer.queued += *pass.queued;
-        Poll::Ready(answer)
+        let mut poll = self.inner.poll(work, seat, cx);
+        if self.state.is_some() {
+            if let Poll::Ready(answer) = &mut poll {
+                answer.queued += *pass.queued;
+            }
+        }
+        poll
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -106,7 +106,7 @@ impl<I> RetryPolicy<I> {
         answer: Answer<T>,
         why: GaveUp,
         made: u32,
-        earlier: &mut Option<Failure>,
+        again: &mut Option<Pin<Box<Again>>>,
     ) -> Poll<Answer<T>> {
         let result = match why {
             GaveUp::Class | GaveUp::NotRepeatable if made == 1 => RetryResult::First,
@@ -117,7 +117,8 @@ impl<I> RetryPolicy<I> {
         };
         self.observer.emit(Event::RetryFinished { result, gave_up: Some(why) });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
-        let hidden = if answer.class == Class::Neutral { earlier.take() } else { None };
+        let again = again.as_mut().filter(|_| answer.class == Class::Neutral);
+        let hidden = again.and_then(|again| again.as_mut().project().earlier.take());
         Poll::Ready(hidden.map_or(answer, Failure::into_answer))
     }
 }
@@ -172,13 +173,29 @@ pin_project! {
         // How many attempts this policy has made. The number that the call carries counts those of a hedge as well.
         made: u32,
         stage: Stage,
-        delay: Duration,
         spare: Spare<Req>,
+        // In a box, for only a call that fails pays for it.
+        again: Option<Pin<Box<Again>>>,
+        #[pin]
+        inner: Option<P>,
+    }
+}
+
+pin_project! {
+    /// What a call keeps of its failures.
+    #[derive(Debug)]
+    struct Again {
+        // The latest wait.
+        delay: Duration,
         earlier: Option<Failure>,
         #[pin]
         timer: Timer,
-        #[pin]
-        inner: Option<P>,
+    }
+}
+
+impl Again {
+    fn new() -> Self {
+        Self { delay: Duration::ZERO, earlier: None, timer: Timer::new() }
     }
 }
 
@@ -196,10 +213,8 @@ where
             call,
             made: 1,
             stage: Stage::Placed,
-            delay: Duration::ZERO,
             spare: self.spare(1, &request),
-            earlier: None,
-            timer: Timer::new(),
+            again: None,
             inner: Some(self.inner.start(call, request)),
         }
     }
@@ -234,8 +249,10 @@ where
             match *pass.stage {
                 Stage::Placed | Stage::Trying => {}
                 Stage::Waiting(until) => {
-                    ready!(pass.timer.as_mut().poll_until(until, cx.task));
-                    pass.timer.as_mut().clear();
+                    let again = pass.again.as_mut().expect("a wait begins with a failure");
+                    let mut timer = again.as_mut().project().timer;
+                    ready!(timer.as_mut().poll_until(until, cx.task));
+                    timer.clear();
                     let (Spare::Repeat(request) | Spare::IfUnprocessed(request)) =
                         mem::replace(pass.spare, Spare::None)
                     else {
@@ -259,35 +276,37 @@ where
                 self.budget.deposit(now);
                 *pass.stage = Stage::Trying;
             }
-            let answer = ready!(poll);
-            if answer.class == Class::Success {
+            if let Poll::Ready(Answer { class: Class::Success, .. }) = &poll {
                 self.learn(cx.since(pass.call.started));
                 let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });
-                return Poll::Ready(answer);
+                return poll;
             }
 
+            let answer = ready!(poll);
             let failed = Failed {
                 class: answer.class,
                 made,
                 repeatable: self.repeatable(pass.spare, made, &answer.result),
-                previous: *pass.delay,
+                previous: pass.again.as_ref().map_or(Duration::ZERO, |again| again.delay),
                 now: cx.now(),
                 deadline: pass.call.deadline,
             };
             let delay = match self.config.next(&failed, &self.budget, &self.random, &self.latency) {
                 Ok(delay) => delay,
-                Err(why) => return self.give_up(answer, why, made, pass.earlier),
+                Err(why) => return self.give_up(answer, why, made, pass.again),
             };
             let attempt = pass.call.attempt + answer.hedges + 1;
             // All that the failed attempt holds goes before the wait: its response, its future, its service.
+            let again = pass.again.get_or_insert_with(|| Box::pin(Again::new()));
+            let again = again.as_mut().project();
+            *again.delay = delay;
             if let Some(failure) = Failure::of(answer) {
-                *pass.earlier = Some(failure);
+                *again.earlier = Some(failure);
             }
             pass.inner.set(None);
             seat.renew();
             (pass.call.attempt, pass.call.kind) = (attempt, AttemptKind::Retry);
-            *pass.delay = delay;
             *pass.stage = Stage::Waiting(later(failed.now, delay));
             self.observer.emit(Event::RetryScheduled { attempt, delay });
         }

@@ -1,6 +1,6 @@
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -96,7 +96,7 @@ where
         if let Progress::Started(started) = progress {
             let outcome = outcome_of(ending);
             let error = Side::Client.error_type(outcome, None);
-            pass.span.end(SpanEnd { outcome, error, now });
+            pass.span.end(|| SpanEnd { outcome, error, now });
             let elapsed = now.saturating_duration_since(started);
             self.tell((*pass.attempt, *pass.kind), outcome, elapsed);
         }
@@ -123,17 +123,19 @@ where
             pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(*pass.attempt)));
             self.observer.emit(Event::AttemptStarted { attempt: *pass.attempt, kind: *pass.kind });
         }
-        let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
-        if let Progress::Started(started) = *pass.progress {
+        let poll = pass.span.enter(|| self.inner.poll(pass.inner, seat, cx));
+        if let (Poll::Ready(answer), Progress::Started(started)) = (&poll, *pass.progress) {
             *pass.progress = Progress::Told;
-            let now = cx.now();
-            let error = Side::Client.error_type(answer.outcome, answer.result.as_ref().err());
-            pass.span.end(SpanEnd { outcome: answer.outcome, error, now });
-            if (answer.class, answer.outcome) != (Class::Neutral, Outcome::Rejected) {
-                self.tell((*pass.attempt, *pass.kind), answer.outcome, cx.since(started));
+            let outcome = answer.outcome;
+            pass.span.end(|| {
+                let error = Side::Client.error_type(outcome, answer.result.as_ref().err());
+                SpanEnd { outcome, error, now: cx.now() }
+            });
+            if (answer.class, outcome) != (Class::Neutral, Outcome::Rejected) {
+                self.tell((*pass.attempt, *pass.kind), outcome, cx.since(started));
             }
         }
-        Poll::Ready(answer)
+        poll
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -2,7 +2,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -105,7 +105,7 @@ where
             }));
             let outcome = outcome_of(ending);
             let error = self.side.error_type(outcome, None);
-            pass.span.end(SpanEnd { outcome, error, now });
+            pass.span.end(|| SpanEnd { outcome, error, now });
             let elapsed = now.saturating_duration_since(started);
             self.tell(pass.enrolled, outcome, elapsed, *pass.synthetic);
             inner.unwrap_or_else(|panic| resume_unwind(panic));
@@ -129,15 +129,18 @@ where
         if let Some(started) = *pass.started {
             pass.span.begin(started, || Some(self.spans.plain(1)));
         }
-        let answer = ready!(pass.span.enter(|| self.inner.poll(pass.inner, seat, cx)));
-        if let Some(started) = pass.started.take() {
-            let now = cx.now();
-            let outcome = answer.outcome;
-            let error = self.side.error_type(outcome, answer.result.as_ref().err());
-            pass.span.end(SpanEnd { outcome, error, now });
-            self.tell(pass.enrolled, outcome, cx.since(started), *pass.synthetic);
+        let poll = pass.span.enter(|| self.inner.poll(pass.inner, seat, cx));
+        if let Poll::Ready(answer) = &poll {
+            if let Some(started) = pass.started.take() {
+                let outcome = answer.outcome;
+                pass.span.end(|| {
+                    let error = self.side.error_type(outcome, answer.result.as_ref().err());
+                    SpanEnd { outcome, error, now: cx.now() }
+                });
+                self.tell(pass.enrolled, outcome, cx.since(started), *pass.synthetic);
+            }
         }
-        Poll::Ready(answer)
+        poll
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

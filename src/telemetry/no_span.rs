@@ -60,5 +60,5 @@ impl Span {
     }
 
     #[inline]
-    pub(crate) fn end(&mut self, _end: SpanEnd) {}
+    pub(crate) fn end(&mut self, _end: impl FnOnce() -> SpanEnd) {}
 }

@@ -138,9 +138,9 @@ impl Span {
 
     /// Ends the span, as what came of the work says.
     #[inline]
-    pub(crate) fn end(&mut self, end: SpanEnd) {
+    pub(crate) fn end(&mut self, end: impl FnOnce() -> SpanEnd) {
         if let Self::Open(context) = mem::replace(self, Self::Closed) {
-            close(&context, end);
+            close(&context, end());
         }
     }
 }

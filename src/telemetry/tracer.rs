@@ -4,7 +4,11 @@
 //! time without a word to anybody. So each thread keeps a tracer for a second. While the provider is a no-op, which
 //! only the first span that it makes can tell, the thread keeps nothing, and a call pays for one comparison.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use opentelemetry::{
     Context, InstrumentationScope,
@@ -18,15 +22,26 @@ use crate::clock;
 
 const REFRESH: Duration = Duration::from_secs(1);
 
-struct Cache {
-    /// When the global provider was last asked, and until when that is good.
-    asked: Option<(Instant, Instant)>,
-    /// What it gave; `None` once that turned out to make no spans.
-    tracer: Option<Rc<BoxedTracer>>,
+/// A while of the monotonic clock. A clock that went back belongs to another runtime, in a test: its time lies outside.
+#[derive(Clone, Copy)]
+struct While {
+    from: Instant,
+    until: Instant,
+}
+
+impl While {
+    fn has(self, now: Instant) -> bool {
+        self.from <= now && now < self.until
+    }
 }
 
 thread_local! {
-    static CACHE: RefCell<Cache> = const { RefCell::new(Cache { asked: None, tracer: None }) };
+    /// For how long the answer of the global provider is good.
+    static GOOD: Cell<Option<While>> = const { Cell::new(None) };
+    /// Whether it makes spans, as long as it is. Both lie apart from the tracer because they have nothing to drop, and are had
+    /// for less.
+    static MAKES_SPANS: Cell<bool> = const { Cell::new(false) };
+    static TRACER: RefCell<Option<Rc<BoxedTracer>>> = const { RefCell::new(None) };
 }
 
 /// A context with a new span in it, which is a child of the current one unless what was prepared says otherwise. `None`
@@ -62,20 +77,28 @@ pub(crate) fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
+#[inline]
 fn tracer(now: Instant) -> Option<Rc<BoxedTracer>> {
+    let good = GOOD.get().is_some_and(|good| good.has(now));
+    if good && !MAKES_SPANS.get() { None } else { kept(good, now) }
+}
+
+/// The tracer that this thread keeps, or, where that is not good any more, a new one.
+fn kept(good: bool, now: Instant) -> Option<Rc<BoxedTracer>> {
     // Neither while the thread is torn down nor inside of a provider's own doing is there a tracer.
-    let cached = CACHE.try_with(|cache| {
-        let mut cache = cache.try_borrow_mut().ok()?;
-        // A clock that went back belongs to another runtime, in a test: its time says nothing about the age.
-        if !cache.asked.is_some_and(|(asked, until)| asked <= now && now < until) {
-            cache.tracer = Some(Rc::new(global::tracer_with_scope(scope())));
-            cache.asked = Some((now, now + REFRESH));
+    let kept = TRACER.try_with(|tracer| {
+        let mut tracer = tracer.try_borrow_mut().ok()?;
+        if !good {
+            *tracer = Some(Rc::new(global::tracer_with_scope(scope())));
+            GOOD.set(Some(While { from: now, until: now + REFRESH }));
+            MAKES_SPANS.set(true);
         }
-        cache.tracer.clone()
+        tracer.clone()
     });
-    cached.ok().flatten()
+    kept.ok().flatten()
 }
 
 fn give_up() {
-    let _ = CACHE.try_with(|cache| cache.try_borrow_mut().map(|mut cache| cache.tracer = None));
+    MAKES_SPANS.set(false);
+    let _ = TRACER.try_with(|tracer| tracer.try_borrow_mut().map(|mut tracer| *tracer = None));
 }

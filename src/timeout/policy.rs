@@ -1,6 +1,6 @@
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -30,6 +30,23 @@ pub struct TimeoutPolicy<I, L = Duration> {
 impl<I, L> TimeoutPolicy<I, L> {
     pub(crate) fn new(limit: L, reason: Reason, observer: Observer, inner: I) -> Self {
         Self { limit, reason, observer, inner }
+    }
+
+    /// The answer to a call that had no time left when it came.
+    #[cold]
+    fn refuse<T>(&self) -> Answer<T> {
+        self.observer.emit(Event::DeadlineExpired);
+        Answer::rejected(Rejected::new(self.observer.name(), Reason::DeadlineExceeded))
+    }
+
+    /// The answer to a call whose limit has passed.
+    #[cold]
+    fn cut<T>(&self, hurried: bool) -> Answer<T> {
+        let reason = if hurried { Reason::DeadlineExceeded } else { self.reason };
+        self.observer.emit(Event::TimedOut { reason });
+        let mut answer = Answer::rejected(Rejected::new(self.observer.name(), reason));
+        answer.hurried = hurried;
+        answer
     }
 }
 
@@ -97,22 +114,14 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
         if *pass.expired {
-            self.observer.emit(Event::DeadlineExpired);
-            return Poll::Ready(Answer::rejected(Rejected::new(
-                self.observer.name(),
-                Reason::DeadlineExceeded,
-            )));
+            return Poll::Ready(self.refuse());
         }
-        if let Poll::Ready(answer) = self.inner.poll(pass.inner.as_mut(), seat, cx) {
-            return Poll::Ready(answer);
+        let poll = self.inner.poll(pass.inner.as_mut(), seat, cx);
+        if poll.is_ready() || pass.timer.poll_until(*pass.deadline, cx.task).is_pending() {
+            return poll;
         }
-        ready!(pass.timer.poll_until(*pass.deadline, cx.task));
         self.inner.abandon(pass.inner, Ending::Cancelled, cx.now());
-        let reason = if *pass.hurried { Reason::DeadlineExceeded } else { self.reason };
-        self.observer.emit(Event::TimedOut { reason });
-        let mut answer = Answer::rejected(Rejected::new(self.observer.name(), reason));
-        answer.hurried = *pass.hurried;
-        Poll::Ready(answer)
+        Poll::Ready(self.cut(*pass.hurried))
     }
 
     /// Always: the service gets ready inside the call, under its limit.

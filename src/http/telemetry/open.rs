@@ -283,6 +283,6 @@ impl Open {
         if let Some(exchange) = &seen.exchange {
             trace::note_end(&self.span, exchange, seen.asked.as_deref(), &verdict);
         }
-        self.span.end(SpanEnd { outcome, error, now });
+        self.span.end(|| SpanEnd { outcome, error, now });
     }
 }

@@ -71,6 +71,7 @@ impl Durations {
         Arc::clone(pipelines.entry(name).or_insert_with_key(|name| Arc::new(Pipeline::new(name))))
     }
 
+    #[inline]
     pub(super) fn record(&self, pipeline: &Pipeline, event: &Event) {
         let (histogram, point, elapsed) = match *event {
             Event::CallFinished { outcome, elapsed, .. } => {

@@ -131,6 +131,18 @@ impl Otel {
     /// For how many records a thread trusts a provider that is still alive to be the global one.
     const TRUST: u32 = 256;
 
+    /// Nothing is recorded by a thread that is being torn down, or by what a provider does while it records.
+    #[inline]
+    fn with_local(&self, record: impl FnOnce(&mut Local)) {
+        let _ = LOCAL.try_with(|local| {
+            if let Ok(mut local) = local.try_borrow_mut() {
+                let local = local.get_or_insert_with(|| Local::new(self));
+                local.trust(self);
+                record(local);
+            }
+        });
+    }
+
     /// The instruments of what is now the global provider.
     fn instruments(&self) -> Instruments {
         let mut instruments = lock(&self.instruments);
@@ -169,6 +181,7 @@ impl Instruments {
 }
 
 impl Local {
+    #[cold]
     fn new(otel: &Otel) -> Self {
         Self {
             instruments: otel.instruments(),
@@ -180,20 +193,30 @@ impl Local {
         }
     }
 
-    fn record(&mut self, otel: &Otel, pipeline: &Name, event: &Event) {
+    /// Of every so many records one looks whether the provider is still the global one.
+    #[inline]
+    fn trust(&mut self, otel: &Otel) {
         self.trusted = self.trusted.saturating_sub(1);
         if self.trusted == 0 || self.instruments.provider.strong_count() == 0 {
             self.look_again(otel);
         }
+    }
+
+    fn record_over_wire(&mut self, event: &Event) {
         let requests = &self.instruments.requests;
-        if let Event::RequestFinished { exchange, ended } = event {
-            requests.record(&mut self.requests, exchange, ended);
-            return;
+        match *event {
+            Event::RequestFinished { ref exchange, ref ended } => {
+                requests.record(&mut self.requests, exchange, ended);
+            }
+            Event::MessageProcessed { source, error, elapsed } => {
+                requests.record_message(source, error, elapsed);
+            }
+            _ => {}
         }
-        if let Event::MessageProcessed { source, error, elapsed } = *event {
-            requests.record_message(source, error, elapsed);
-            return;
-        }
+    }
+
+    #[inline]
+    fn record(&mut self, pipeline: &Name, event: &Event) {
         let address = pipeline.as_str().as_ptr().addr();
         if address != self.latest.0 {
             self.latest = (address, self.place(address, pipeline));
@@ -203,6 +226,7 @@ impl Local {
     }
 
     /// Where that is what is recorded of the pipeline.
+    #[cold]
     fn place(&mut self, address: usize, pipeline: &Name) -> usize {
         if let Some(&place) = self.places.get(&address) {
             return place;
@@ -218,6 +242,7 @@ impl Local {
         place
     }
 
+    #[cold]
     fn look_again(&mut self, otel: &Otel) {
         let instruments = otel.instruments();
         if Arc::ptr_eq(&instruments.durations, &self.instruments.durations) {
@@ -234,16 +259,14 @@ impl Sink for Otel {
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
-        self.active.count(event);
-        if let Event::RequestStarted { .. } = event {
-            return;
-        }
-        // Nothing is recorded by a thread that is being torn down, or by what a provider does while it records.
-        let _ = LOCAL.try_with(|local| {
-            if let Ok(mut local) = local.try_borrow_mut() {
-                local.get_or_insert_with(|| Local::new(self)).record(self, pipeline, event);
+        if Interest::of(event) == Interest::REQUESTS {
+            self.active.count(event);
+            if !matches!(event, Event::RequestStarted { .. }) {
+                self.with_local(|local| local.record_over_wire(event));
             }
-        });
+        } else {
+            self.with_local(|local| local.record(pipeline, event));
+        }
     }
 }
 
@@ -264,7 +287,7 @@ mod tests {
         let event =
             Event::CallFinished { outcome: Outcome::Success, elapsed: Duration::ZERO, synthetic: false };
         for n in 0..3 * Registry::MAX_NAMES {
-            local.record(&otel, &Name::literal(&format!("made-up-{n}")), &event);
+            local.record(&Name::literal(&format!("made-up-{n}")), &event);
         }
         assert!(local.pipelines.len() <= Registry::MAX_NAMES + 1);
     }
