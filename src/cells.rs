@@ -1,8 +1,10 @@
 //! The counting cells of a pipeline: what happened how often, in atomics.
 //!
-//! There is one fixed array of counters, four times: each thread adds to the stripe that it shares with few others, a
-//! reader sums the stripes. An add is relaxed and never refused, so totals are exact once the writers are done, and
-//! never go back.
+//! There is one fixed array of counters for each [lane](crate::lane) in which something was counted: a thread counts in
+//! its own, a reader sums. Nothing that is counted is refused, so totals are exact once the writers are done, and never go
+//! back.
+
+use std::sync::OnceLock;
 
 use crate::{
     error::Reason,
@@ -10,7 +12,8 @@ use crate::{
         AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, FaultKind, GaveUp, HedgeResult,
         IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
-    sync::{AtomicU64, Ordering, STRIPES, stripe},
+    lane::{LANES, Lane},
+    sync::{AtomicU64, Ordering},
 };
 
 const CALLS: usize = 0;
@@ -43,14 +46,15 @@ const CELLS: usize = DEAD_LETTERS_FAILED + 1;
 /// All numbers are totals since the first pipeline of the name was built.
 #[derive(Debug, Default)]
 pub struct Cells {
-    stripes: [Stripe; STRIPES],
+    /// One for each lane, made when something is counted in it.
+    counters: [OnceLock<Box<Counters>>; LANES],
 }
 
 #[derive(Debug)]
 #[repr(align(64))]
-struct Stripe([AtomicU64; CELLS]);
+struct Counters([AtomicU64; CELLS]);
 
-impl Default for Stripe {
+impl Default for Counters {
     fn default() -> Self {
         Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
@@ -61,7 +65,9 @@ impl Cells {
     #[inline(always)]
     pub(crate) fn count(&self, event: &Event) {
         if let Some(index) = index(event) {
-            self.stripes[stripe()].0[index].fetch_add(1, Ordering::Relaxed);
+            let lane = Lane::here();
+            let counters = self.counters[lane.index()].get_or_init(Box::default);
+            lane.count(&counters.0[index]);
         }
     }
 
@@ -212,7 +218,8 @@ impl Cells {
     }
 
     fn sum(&self, index: usize) -> u64 {
-        self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
+        let counters = self.counters.iter().filter_map(OnceLock::get);
+        counters.map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -31,6 +31,7 @@ pub mod http;
 pub mod idempotency;
 mod key;
 mod keyed;
+mod lane;
 mod latency;
 pub mod load_shed;
 pub mod messaging;
