@@ -114,6 +114,18 @@ impl Latencies {
         rank(&self.0, share).map(|index| Duration::from_micros(upper_edge(index)))
     }
 
+    #[cfg(feature = "chaos")]
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let counts = self.0.iter().zip(before.0.iter().chain(std::iter::repeat(&0)));
+        Self(counts.map(|(now, before)| now.saturating_sub(*before)).collect())
+    }
+
+    #[cfg(feature = "chaos")]
+    pub(crate) fn add(&mut self, others: &Self) {
+        self.0.resize(self.0.len().max(others.0.len()), 0);
+        self.0.iter_mut().zip(&others.0).for_each(|(count, more)| *count += more);
+    }
+
     /// How many were above the limit, together with those in its bucket.
     pub(crate) fn above(&self, limit: Duration) -> u64 {
         self.0.iter().skip(bucket(micros(limit))).sum()

@@ -5,6 +5,8 @@ mod budget;
 pub mod bulkhead;
 mod call;
 mod cells;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod circuit_breaker;
 mod class;
 pub mod classify;
@@ -99,5 +101,6 @@ pub use spawn::spawn;
 #[doc = include_str!("../docs/telemetry.md")]
 #[cfg_attr(feature = "idempotency", doc = include_str!("../docs/idempotency.md"))]
 #[cfg_attr(feature = "idempotency", doc = include_str!("../docs/consumers.md"))]
+#[cfg_attr(feature = "chaos", doc = include_str!("../docs/chaos.md"))]
 #[cfg_attr(feature = "slo-generate", doc = include_str!("../docs/slo.md"))]
 struct Guides;

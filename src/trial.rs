@@ -122,6 +122,29 @@ impl Outcomes {
     }
 }
 
+#[cfg(feature = "chaos")]
+impl Outcomes {
+    /// What became of the calls that ended after this was read.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            good: self.good.saturating_sub(before.good),
+            degraded: self.degraded.saturating_sub(before.degraded),
+            bad: self.bad.saturating_sub(before.bad),
+            cancelled: self.cancelled.saturating_sub(before.cancelled),
+            latency: self.latency.since(&before.latency),
+        }
+    }
+
+    /// These calls, and others.
+    pub(crate) fn add(&mut self, others: &Self) {
+        self.good += others.good;
+        self.degraded += others.degraded;
+        self.bad += others.bad;
+        self.cancelled += others.cancelled;
+        self.latency.add(&others.latency);
+    }
+}
+
 thread_local! {
     /// Whether there is somebody in the slot: all that a call pays for which no experiment is meant for.
     static ANYBODY: Cell<bool> = const { Cell::new(false) };

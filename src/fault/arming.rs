@@ -78,6 +78,19 @@ impl Armed {
         self.arming.control.load(Ordering::Relaxed)
     }
 
+    /// Whether it ended by itself, and nobody disarmed it.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn has_expired(&self) -> bool {
+        !self.arming.over.load(Ordering::Acquire) && self.arming.ends() <= Instant::now()
+    }
+
+    /// When it last hit a call.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn last_hit(&self) -> Option<Instant> {
+        let last = self.arming.last.load(Ordering::Relaxed);
+        (self.hit() > 0).then(|| later(self.arming.armed, Duration::from_nanos(last)))
+    }
+
     /// What became of the calls that it is meant for, as their callers saw it; `None` of a fault that is for no
     /// [experiment](Fault::experiment).
     ///
@@ -110,11 +123,19 @@ pub(super) struct Arming {
     share: AtomicU64,
     /// Where the calls that it is meant for are counted, if it is an experiment's.
     trial: Option<Arc<Trial>>,
+    /// Whether nothing is done to the calls that it is meant for: all are its control.
+    watches: bool,
+    /// When it last hit a call, in nanoseconds after its arming.
+    last: AtomicU64,
 }
 
 impl Arming {
     pub(super) fn new(fault: Fault) -> Self {
         let trial = (!fault.experiment.is_empty()).then(Arc::default);
+        Self::counting(fault, trial, false)
+    }
+
+    pub(super) fn counting(fault: Fault, trial: Option<Arc<Trial>>, watches: bool) -> Self {
         let share = AtomicU64::new(fault.share.value().to_bits());
         let leased = AtomicU64::new(fault.lease.map_or(u64::MAX, nanos));
         Self {
@@ -128,11 +149,16 @@ impl Arming {
             control: AtomicU64::new(0),
             share,
             trial,
+            watches,
+            last: AtomicU64::new(0),
         }
     }
 
     /// In which group a call is, or its unit.
     pub(super) fn group(&self, bucket: u32) -> Group {
+        if self.watches {
+            return Group::Control;
+        }
         Group::of(bucket, self.share())
     }
 
@@ -199,6 +225,7 @@ impl Arming {
             Group::Hit => {
                 let suffering = Suffering::enter(self)?;
                 self.hit.fetch_add(1, Ordering::Relaxed);
+                self.last.fetch_max(nanos(now.saturating_duration_since(self.armed)), Ordering::Relaxed);
                 Some(suffering)
             }
             Group::Control => {

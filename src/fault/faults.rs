@@ -18,6 +18,8 @@ use crate::{
     random::Random,
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
+#[cfg(feature = "chaos")]
+use crate::{ratio::Ratio, trial::Trial};
 
 /// The switch of a fault hook: arms and disarms it while calls run. Clones are the same switch.
 ///
@@ -75,6 +77,22 @@ impl Faults {
     /// armed here for calls that this one may hit as well.
     pub fn try_arm(&self, fault: Fault) -> Result<Armed, ArmError> {
         let armed = self.grip(Arc::new(Arming::new(fault)));
+        self.admit(&armed).map(|()| armed)
+    }
+
+    /// Arms a fault of an experiment, whose calls are counted in its trial; or, to watch, one that does nothing and has no lease, and
+    /// has all calls that it is meant for counted as control.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn arm_counting(
+        &self,
+        mut fault: Fault,
+        trial: &Arc<Trial>,
+        watches: bool,
+    ) -> Result<Armed, ArmError> {
+        if watches {
+            (fault.lease, fault.share) = (None, Ratio::ZERO);
+        }
+        let armed = self.grip(Arc::new(Arming::counting(fault, Some(Arc::clone(trial)), watches)));
         self.admit(&armed).map(|()| armed)
     }
 

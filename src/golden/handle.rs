@@ -177,6 +177,16 @@ pub(super) fn observer(
     objectives.watch(&sinks.into_iter().fold(observer, Observer::sink), registry)
 }
 
+/// The stack that an experiment can reach.
+#[cfg(feature = "chaos")]
+impl From<&Handle> for crate::chaos::Place {
+    fn from(handle: &Handle) -> Self {
+        let Parts { observer, faults, ingress_faults, .. } = &*handle.parts;
+        let (name, cells) = (observer.name().clone(), Arc::clone(observer.cells()));
+        Self::new(name, faults.clone(), ingress_faults.clone(), cells)
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Handle").field(&self.state()).finish()
