@@ -212,7 +212,7 @@ async fn every_series_of_a_pipeline_is_there_from_zero_on() {
         ("resilience.deadlines.expired", 1),
         ("resilience.deadlines.malformed", 1),
         ("resilience.fallback.calls", 2),
-        ("resilience.fault.injections", 10),
+        ("resilience.fault.injections", 11),
         ("resilience.load_shed.refused", 2),
         ("resilience.priorities.malformed", 1),
         ("resilience.retry.calls", 4),
