@@ -41,6 +41,8 @@ pub mod messaging;
 mod mix;
 mod name;
 pub mod observer;
+#[cfg(feature = "fault-file")]
+pub mod ops;
 pub mod policy;
 mod priority;
 #[cfg(feature = "http")]
@@ -96,6 +98,7 @@ pub use spawn::spawn;
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/circuit-breaker.md")]
 #[doc = include_str!("../docs/fallback.md")]
+#[doc = include_str!("../docs/faults.md")]
 #[doc = include_str!("../docs/golden-path.md")]
 #[doc = include_str!("../docs/overload.md")]
 #[doc = include_str!("../docs/telemetry.md")]

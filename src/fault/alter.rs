@@ -30,7 +30,10 @@ enum Change {
     /// Another status.
     Status(StatusCode),
     /// This status of gRPC in the head, and nothing behind it.
-    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "only gRPC has such"))]
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "fault-file")),
+        expect(dead_code, reason = "only gRPC has such")
+    )]
     Code(HeaderValue),
     /// Another content.
     Content(Bytes),
@@ -102,12 +105,12 @@ impl Fault {
         Self::altering(Change::Course(Course::Cut { after, silent: true }))
     }
 
-    #[cfg(feature = "grpc")]
+    #[cfg(any(feature = "grpc", feature = "fault-file"))]
     pub(super) fn with_code(code: HeaderValue) -> Self {
         Self::altering(Change::Code(code))
     }
 
-    #[cfg(feature = "grpc")]
+    #[cfg(any(feature = "grpc", feature = "fault-file"))]
     pub(super) fn with_code_at_end(code: HeaderValue) -> Self {
         Self::altering(Change::Course(Course::Ends(code)))
     }

@@ -39,6 +39,12 @@ impl Armed {
         self.arming.is_live(Instant::now())
     }
 
+    /// Whether its time is over, and nobody ended it before.
+    #[cfg(feature = "fault-file")]
+    pub(crate) fn has_lapsed(&self) -> bool {
+        !self.arming.over.load(Ordering::Acquire) && !self.is_live()
+    }
+
     /// Ends it, as [`Faults::disarm`](super::Faults::disarm) ends all.
     pub fn disarm(&self) {
         self.arming.end();

@@ -45,7 +45,10 @@ pub(super) enum Course {
     /// It is cut, with an error or silently.
     Cut { after: u64, silent: bool },
     /// It ends with this status of gRPC.
-    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "only gRPC has such"))]
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "fault-file")),
+        expect(dead_code, reason = "only gRPC has such")
+    )]
     Ends(HeaderValue),
 }
 

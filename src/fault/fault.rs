@@ -47,6 +47,7 @@ pub struct Fault {
 
 /// By what calls are told apart that a fault hits always or never.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "fault-file", derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Unit {
     /// The value of a header, its name in small letters.

@@ -112,6 +112,12 @@ impl Faults {
         self.hook.denied.store(Arc::new(targets.into_iter().collect()));
     }
 
+    /// Whether both are the same switch.
+    #[cfg(feature = "fault-file")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.hook, &other.hook)
+    }
+
     /// Decides over one call. Disarmed it is one relaxed load.
     #[inline]
     pub(super) fn draw(&self, decide: impl FnOnce(&Hook) -> Option<Injected>) -> Option<Box<Injected>> {

@@ -108,6 +108,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod wait;
+#[cfg(feature = "fault-file")]
+mod written;
 
 pub use answer::Alter;
 pub use arming::Armed;
@@ -127,5 +129,7 @@ pub use policy::{FaultPass, FaultPolicy};
 pub use sample::{BUCKETS, bucket};
 pub use subject::{Caller, Look, Subject, Tenant, Unseen, name_instance};
 pub use target::Target;
+#[cfg(feature = "fault-file")]
+pub(crate) use written::{Place, Written};
 
 pub use crate::trial::Outcomes;

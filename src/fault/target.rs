@@ -16,6 +16,11 @@ use super::Subject;
 /// What is not known of a call is not matched: a route on a server without one, a header of a call that is no request of HTTP.
 /// Negated, it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "fault-file",
+    derive(serde::Deserialize),
+    serde(deny_unknown_fields, rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Target {
     /// Calls that match all of these; with none of them, every call.

@@ -41,6 +41,8 @@ mod limits;
 mod safety;
 #[cfg(feature = "http")]
 mod target;
+#[cfg(feature = "fault-file")]
+mod written;
 
 fn counter() -> Arc<AtomicUsize> {
     Arc::default()
