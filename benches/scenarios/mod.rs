@@ -18,7 +18,7 @@ use moneta_resilience::{
     bulkhead::BulkheadLayer,
     circuit_breaker::CircuitBreakerLayer,
     fallback::{Answering, FallbackLayer, Why},
-    fault::{FaultLayer, Faults},
+    fault::{Fault, FaultLayer, Faults, Target},
     golden::{self, ClientBuilder, Limit},
     hedge::HedgeLayer,
     load_shed::ThrottleLayer,
@@ -55,6 +55,11 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("rate_limit", |service| rate_limit().layer(service));
     all.stack("throttle", |service| ThrottleLayer::new().layer(service));
     all.stack("fault", |service| FaultLayer::new(Faults::new()).layer(service));
+    all.stack("fault_armed", |service| {
+        let (faults, another) = (Faults::new(), Target::pipeline("another"));
+        faults.arm(Fault::hang().target(another).lasting(100 * FAR));
+        FaultLayer::new(faults).layer(service)
+    });
     all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));
     all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));
     all.stack("retry", |service| repeatable(RetryLayer::new().layer(unwrapped(service))));
