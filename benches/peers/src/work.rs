@@ -209,27 +209,3 @@ impl<F: FnMut() + Send + 'static, T: 'static> Caller for After<F, T> {
         self.inner.answer(request)
     }
 }
-
-/// Services that are called one after the other.
-#[derive(Clone, Debug)]
-pub struct InTurn<C> {
-    callers: Vec<C>,
-    next: usize,
-}
-
-impl<C> InTurn<C> {
-    /// So many of them.
-    pub fn new(count: usize, build: impl Fn(usize) -> C) -> Self {
-        Self { callers: (0..count).map(build).collect(), next: 0 }
-    }
-}
-
-impl<C: Caller> Caller for InTurn<C> {
-    type Error = C::Error;
-
-    fn start(&mut self, request: Request) -> impl Future<Output = Result<u64, C::Error>> {
-        let turn = self.next;
-        self.next = (turn + 1) % self.callers.len();
-        self.callers[turn].start(request)
-    }
-}

@@ -294,7 +294,6 @@ fn timeouts() -> io::Result<String> {
     page += &many("`tokio::time::sleep`", bare)?;
     page += &many("`tokio::time::timeout`", theirs)?;
     page += &many("our timeout", ours)?;
-    page += &many("our client, answered by its fallback", clients)?;
     Ok(page)
 }
 

@@ -11,7 +11,7 @@ use super::{FAR, patterns::OURS, seatbelt, tower_own};
 use crate::{
     floor::Floor,
     scenario::Scenarios,
-    work::{Failed, InTurn, Inner, Layered, Request, Tower},
+    work::{Failed, Inner, Layered, Request, Tower},
 };
 
 const BY_HAND: &str = "by hand, with metrics";
@@ -33,15 +33,6 @@ fn golden_client<T: 'static>(
 }
 
 pub(super) fn add(all: &mut Scenarios) {
-    client(all);
-    all.pattern("client stacks, 1,000 in turn");
-    each!(all.add, OURS, |inner| {
-        InTurn::new(1_000, |stack| Tower(golden_client(&format!("client {stack}"), inner)))
-    });
-    each!(all.add, BY_HAND, |inner| InTurn::new(1_000, |_| Tower(by_hand(inner, 64))));
-}
-
-fn client(all: &mut Scenarios) {
     all.pattern("client stack");
     each!(all.add, OURS, |inner| Tower(golden_client("client", inner)));
     each!(all.add, "ours, five layers, no telemetry", |inner| {
