@@ -284,13 +284,6 @@ fn timeouts() -> io::Result<String> {
         let service = layer.layer(hangs());
         async move { assert!(service.oneshot(Request(7)).await.is_err()) }
     };
-    let client =
-        golden::client("timeouts").timeout(LIMIT).fallback(|_why| Ok(0)).bulkhead(1_000_000).without_retry();
-    let client = client.registry(&Registry::new()).service(hangs());
-    let clients = |_: usize| {
-        let client = client.clone();
-        async move { assert!(client.send(Request(7)).await.is_ok()) }
-    };
     page += &many("`tokio::time::sleep`", bare)?;
     page += &many("`tokio::time::timeout`", theirs)?;
     page += &many("our timeout", ours)?;
