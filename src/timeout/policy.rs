@@ -117,7 +117,8 @@ where
             return Poll::Ready(self.refuse());
         }
         let poll = self.inner.poll(pass.inner.as_mut(), seat, cx);
-        if poll.is_ready() || pass.timer.poll_until(*pass.deadline, cx.task).is_pending() {
+        // Later: it had not passed when the call began.
+        if poll.is_ready() || pass.timer.poll_later(*pass.deadline, cx.task).is_pending() {
             return poll;
         }
         self.inner.abandon(pass.inner, Ending::Cancelled, cx.now());
