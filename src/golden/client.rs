@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc, time::Duration};
 pub use finish::{Admitted, AttemptPolicy, Attempts, ClientPolicy, Innermost, PlainAttempts, RateLimited};
 #[cfg(feature = "http")]
 pub use finish::{
-    AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
+    AttemptBody, ClientBody, ClientBodyOr, ClientBodyOrStale, HttpAttempts, HttpClientPolicy, Wired,
+    WiredAttempts,
 };
 
 use super::{Limit, Missing, choice::positive, objectives::Objectives};

@@ -85,7 +85,8 @@ pub use client::{
 };
 #[cfg(feature = "http")]
 pub use client::{
-    AttemptBody, ClientBody, ClientBodyOr, HttpAttempts, HttpClientPolicy, Wired, WiredAttempts,
+    AttemptBody, ClientBody, ClientBodyOr, ClientBodyOrStale, HttpAttempts, HttpClientPolicy, Wired,
+    WiredAttempts,
 };
 pub use consumer::{
     Consumer, ConsumerBuilder, ConsumerFuture, ConsumerPolicy, Delivered, DeliveryFuture, Handled,

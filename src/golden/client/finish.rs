@@ -29,7 +29,7 @@ use crate::{
     fault::{FaultBody, Heads},
     http::{
         AnswerBody, BodyBulkheadPolicy, BodyLimits, BodyTimeoutPolicy, HeldBody, Http, HttpFallbackPolicy,
-        HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, Teller, TimedBody, ToldBody, WireHeaders,
+        HttpTelemetryPolicy, IdempotencyKeyPolicy, Part, StaleBody, Teller, TimedBody, ToldBody, WireHeaders,
         WireHeadersPolicy,
     },
     timeout::{LimitByHead, LimitByHeadPolicy},
@@ -66,6 +66,9 @@ pub type ClientBody<B> = ToldBody<AttemptBody<B>>;
 /// The body of an answer to a client for HTTP, whose transport's are `B`, and its fallback's `FB`.
 #[cfg(feature = "http")]
 pub type ClientBodyOr<B, FB> = ToldBody<AnswerBody<AttemptBody<B>, FB>>;
+/// The body of an answer to a client for HTTP with a [stale cache](ClientBuilder::stale_cache), whose transport's are `B`.
+#[cfg(feature = "http")]
+pub type ClientBodyOrStale<B> = ToldBody<StaleBody<AttemptBody<B>>>;
 /// The body of an answer as it comes to the fallback of a client.
 #[cfg(feature = "http")]
 pub type AttemptBody<B> = TimedBody<HeldBody<ToldBody<FaultBody<B>>>>;
