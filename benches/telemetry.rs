@@ -4,12 +4,16 @@
 //!
 //! Each call is answered at once, and its body read to the end. What is told goes nowhere: the span processor drops it, and
 //! nobody scrapes. So what is measured is what a call pays, in one process and one run.
+//!
+//! `what it records` is the bound: what a call of the layer leaves behind, put there by hand and with nothing round it. It is
+//! to be held against `metrics/ours` less `bare`.
 
 use std::{
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
     pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -19,8 +23,8 @@ use criterion::Criterion;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use moneta_resilience::{Telemetry, golden, http::ServerTelemetryLayer};
-use opentelemetry::global;
+use moneta_resilience::{Telemetry, golden, http::ServerTelemetryLayer, record::BUCKETS};
+use opentelemetry::{KeyValue, global, metrics::Histogram};
 use opentelemetry_instrumentation_tower::http::server::LayerBuilder;
 use opentelemetry_sdk::{
     error::OTelSdkResult,
@@ -56,6 +60,7 @@ fn main() {
 
     // The metrics go to Prometheus, as they would in a service.
     let telemetry = Telemetry::init("bench").expect("nobody else set it up");
+    records(&mut criterion);
     measure(&mut criterion, "metrics/ours", ours());
     measure(&mut criterion, "metrics/opentelemetry-instrumentation-tower", theirs(false));
     measure(&mut criterion, "metrics/golden server", golden());
@@ -93,6 +98,72 @@ fn theirs(traces: bool) -> impl Service<Request<Sent>, Response = Response<impl 
 fn golden() -> impl Service<Request<Sent>, Response = Response<impl Body + Unpin>> {
     let server = golden::server("accounts").timeout(Duration::from_secs(30)).route_of(|_| Some(ROUTE));
     server.layer().layer(handler())
+}
+
+/// What a call leaves behind: two durations in histograms whose series are at hand, a count, and a gauge that went up and came
+/// down. Counts and gauges are atomics, which are only read by an export. Last the same where every record has to look for its
+/// series, and counts are records, too.
+fn records(criterion: &mut Criterion) {
+    let request = [
+        KeyValue::new("http.request.method", "GET"),
+        KeyValue::new("http.response.status_code", 200),
+        KeyValue::new("http.route", ROUTE),
+        KeyValue::new("network.protocol.version", "1.1"),
+        KeyValue::new("url.scheme", "http"),
+    ];
+    let under_way = [request[0].clone(), request[4].clone()];
+    let call = [KeyValue::new("outcome", "success"), KeyValue::new("pipeline", "accounts")];
+    let meter = global::meter("bench");
+    let histogram = |name: &'static str| -> Histogram<f64> {
+        meter.f64_histogram(name).with_unit("s").with_boundaries(BUCKETS.to_vec()).build()
+    };
+    let (requests, calls) = (histogram("bench.request.duration"), histogram("bench.call.duration"));
+    let (bound_request, bound_call) = (requests.bind(&request), calls.bind(&call));
+    let [count, gauge] = [const { AtomicU64::new(0) }; 2];
+    let durations = |elapsed: Duration| {
+        bound_request.record(elapsed.as_secs_f64());
+        bound_call.record(elapsed.as_secs_f64());
+    };
+    let up = || gauge.fetch_add(1, Ordering::Relaxed);
+    let down = || {
+        gauge.fetch_sub(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let name = |what| format!("what it records/{what}");
+    criterion.bench_function(&name("the clock at both ends"), |bencher| {
+        bencher.iter(|| Instant::now().saturating_duration_since(black_box(Instant::now())));
+    });
+    criterion.bench_function(&name("two histograms"), |bencher| {
+        bencher.iter(|| durations(black_box(Duration::from_micros(7))));
+    });
+    criterion.bench_function(&name("a gauge up and down, a count"), |bencher| {
+        bencher.iter(|| {
+            up();
+            down();
+        });
+    });
+    criterion.bench_function(&name("all of it"), |bencher| {
+        bencher.iter(|| {
+            let start = Instant::now();
+            up();
+            durations(black_box(start).elapsed());
+            down();
+        });
+    });
+
+    let counter = meter.u64_counter("bench.calls").build();
+    let up_down = meter.i64_up_down_counter("bench.active").build();
+    criterion.bench_function(&name("all of it, looked up"), |bencher| {
+        bencher.iter(|| {
+            let start = Instant::now();
+            up_down.add(1, &under_way);
+            let elapsed = black_box(start).elapsed().as_secs_f64();
+            requests.record(elapsed, &request);
+            calls.record(elapsed, &call);
+            counter.add(1, &call);
+            up_down.add(-1, &under_way);
+        });
+    });
 }
 
 fn measure<S, B>(criterion: &mut Criterion, name: &str, mut server: S)
