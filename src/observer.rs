@@ -15,7 +15,7 @@ use crate::{cells::Cells, event::Event, facts, name::Name};
 ///
 /// A set: `Interest::CALLS | Interest::TRANSITIONS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest(u8);
+pub struct Interest(u16);
 
 impl Interest {
     /// None.
@@ -30,7 +30,7 @@ impl Interest {
     pub const WAITS: Self = Self(8);
     /// Everything else.
     pub const OTHER: Self = Self(16);
-    /// Starts and ends of requests over a wire, and ends of messages off a queue.
+    /// Ends of requests over a wire, and of messages off a queue.
     pub const REQUESTS: Self = Self(32);
     /// What stores of idempotency keys were asked.
     pub const STORES: Self = Self(64);
@@ -38,6 +38,9 @@ impl Interest {
     pub const ALERTS: Self = Self(128);
     /// All events.
     pub const ALL: Self = Self(255);
+    /// How many requests are under way, which is no event: they are counted for those who show it.
+    #[cfg(any(feature = "http", feature = "otel", feature = "metrics"))]
+    pub(crate) const UNDER_WAY: Self = Self(256);
 
     #[inline]
     pub(crate) const fn of(event: &Event) -> Self {
@@ -46,9 +49,7 @@ impl Interest {
             Event::AttemptFinished { .. } => Self::ATTEMPTS,
             Event::BreakerTransition { .. } => Self::TRANSITIONS,
             Event::BulkheadWaited { .. } => Self::WAITS,
-            Event::RequestStarted { .. } | Event::RequestFinished { .. } | Event::MessageProcessed { .. } => {
-                Self::REQUESTS
-            }
+            Event::RequestFinished { .. } | Event::MessageProcessed { .. } => Self::REQUESTS,
             Event::StoreAsked { .. } => Self::STORES,
             Event::BudgetAlert { .. } => Self::ALERTS,
             _ => Self::OTHER,
@@ -57,6 +58,11 @@ impl Interest {
 
     const fn overlaps(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    #[cfg(feature = "http")]
+    const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
 }
 
@@ -77,6 +83,15 @@ pub trait Sink: Send + Sync + 'static {
 
     /// One of those events happened in the pipeline.
     fn record(&self, pipeline: &Name, event: &Event);
+
+    /// Several of those events happened at once in the pipeline: a request ended, and the call that it was.
+    ///
+    /// A sink has it where it can take them together for less. Without it, it is told of one after the other.
+    fn record_all(&self, pipeline: &Name, events: &[Event]) {
+        for event in events {
+            self.record(pipeline, event);
+        }
+    }
 }
 
 /// Where a layer tells what happens to it: the counting cells of a pipeline and any number of sinks.
@@ -139,15 +154,63 @@ impl Observer {
         }
     }
 
+    /// The same of two that happen at once: a sink that wants both is told once.
+    #[cfg(feature = "http")]
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
+    pub(crate) fn emit_both(&self, both: &[Event; 2]) {
+        let [first, second] = both;
+        self.cells.count(first);
+        self.cells.count(second);
+        let kinds = Interest::of(first) | Interest::of(second);
+        if facts::are_noted() {
+            both.iter().copied().for_each(facts::note);
+        }
+        if self.interest.overlaps(kinds) {
+            self.dispatch_all(kinds, both);
+        }
+    }
+
+    /// Whether one of the sinks shows how many requests are under way.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn shows_what_is_under_way(&self) -> bool {
+        self.interest.overlaps(Interest::UNDER_WAY)
+    }
+
+    /// Whether one of the sinks is told when a request begins, which nothing counts.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn tells_of_starts(&self) -> bool {
+        self.interest.overlaps(Interest::OTHER)
+    }
+
     /// By value, as where it is noted: an event is put together only where somebody gets to see it.
     fn dispatch(&self, kind: Interest, event: Event) {
         for (_, sink) in self.sinks.iter().filter(|(interest, _)| interest.overlaps(kind)) {
-            // Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already,
-            // the process. The panic hook has reported it.
-            let told = panic::catch_unwind(AssertUnwindSafe(|| sink.record(&self.name, &event)));
-            drop(told);
+            tell(|| sink.record(&self.name, &event));
         }
     }
+
+    #[cfg(feature = "http")]
+    fn dispatch_all(&self, kinds: Interest, events: &[Event]) {
+        for (interest, sink) in self.sinks.iter().filter(|(interest, _)| interest.overlaps(kinds)) {
+            if interest.contains(kinds) {
+                tell(|| sink.record_all(&self.name, events));
+            } else {
+                for event in events.iter().filter(|event| interest.overlaps(Interest::of(event))) {
+                    tell(|| sink.record(&self.name, event));
+                }
+            }
+        }
+    }
+}
+
+/// Telling must not cost what is told of: a call its answer, or, where one is dropped by a panic already, the process. The
+/// panic hook has reported it.
+#[inline]
+fn tell(sink: impl FnOnce()) {
+    drop(panic::catch_unwind(AssertUnwindSafe(sink)));
 }
 
 impl fmt::Debug for Observer {

@@ -7,6 +7,12 @@
 //! events for a test to look at.
 
 #[cfg(any(feature = "otel", feature = "metrics"))]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "requests are those of HTTP"))]
+mod active;
+#[cfg(all(feature = "http", not(any(feature = "otel", feature = "metrics"))))]
+#[path = "no_active.rs"]
+mod active;
+#[cfg(any(feature = "otel", feature = "metrics"))]
 mod backend;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod capped;
@@ -30,6 +36,8 @@ mod tape;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod totals;
 
+#[cfg(feature = "http")]
+pub(crate) use active::UnderWay;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 pub use backend::{Backend, BackendInUse, choose};
 #[cfg(feature = "metrics")]

@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},
-    sync::Arc,
 };
 
 use crate::{
@@ -116,7 +115,7 @@ impl Series {
     /// Where its texts lie, and the rest of it. What is the same here is the same series, though a series may be found in
     /// several places; and numbers are compared and hashed faster than texts.
     #[inline]
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         let at = |text: Option<&'static str>| text.map_or([0; 2], |text| [text.as_ptr().addr(), text.len()]);
         let number = |number: Option<u16>| number.map_or(0, |number| u64::from(number) + 1);
         let kind = self.protocol as u64 * 2 + self.end as u64;
@@ -126,8 +125,9 @@ impl Series {
     }
 }
 
+/// Where a series is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     numbers: u64,
     texts: [[usize; 2]; 5],
 }
@@ -137,10 +137,9 @@ impl Hash for Place {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [[method, _], [route, _], [error, _], ..] = self.texts;
-        state.write_u64(self.numbers);
-        for at in [method, route, error] {
-            state.write_usize(at);
-        }
+        // Mixed once, by the hasher: a step for each would wait for the one before.
+        let all = [method, route, error].into_iter();
+        state.write_u64(all.fold(self.numbers, |all, at| all.rotate_left(21) ^ at as u64));
     }
 }
 
@@ -148,7 +147,7 @@ impl Hash for Place {
 pub(super) struct Known<T> {
     /// Where in `found` it is.
     places: HashMap<Place, usize, ByAddress>,
-    found: Vec<Arc<T>>,
+    found: Vec<T>,
 }
 
 impl<T> Known<T> {
@@ -158,10 +157,9 @@ impl<T> Known<T> {
         Self { places: HashMap::with_hasher(ByAddress::new()), found: Vec::new() }
     }
 
-    /// What there is for the series; `find` knows it.
+    /// What there is for the series at this place; `find` knows it.
     #[inline]
-    pub(super) fn get(&mut self, series: &Series, find: impl FnOnce() -> Arc<T>) -> &T {
-        let place = series.place();
+    pub(super) fn get(&mut self, place: Place, find: impl FnOnce() -> T) -> &T {
         let index = match self.places.get(&place) {
             Some(&index) => index,
             None => self.learn(place, find()),
@@ -170,7 +168,7 @@ impl<T> Known<T> {
     }
 
     #[cold]
-    fn learn(&mut self, place: Place, found: Arc<T>) -> usize {
+    fn learn(&mut self, place: Place, found: T) -> usize {
         // Of several metrics, and a series may be found in several places: all that bounds it is this.
         if self.found.len() >= Self::MOST {
             self.places.clear();
@@ -306,8 +304,8 @@ mod tests {
         let base = Series::active(&exchange(Protocol::Http, End::Client));
         for port in 0..u16::MAX {
             let series = Series { port: Some(port), ..base };
-            assert_eq!(*known.get(&series, || Arc::new(port)), port);
-            assert_eq!(*known.get(&series, || unreachable!("it is known")), port);
+            assert_eq!(*known.get(series.place(), || port), port);
+            assert_eq!(*known.get(series.place(), || unreachable!("it is known")), port);
         }
         assert!(known.places.len() <= Known::<u16>::MOST);
     }

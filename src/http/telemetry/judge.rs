@@ -26,6 +26,18 @@ pub(crate) struct Verdict {
     pub(crate) recognised: bool,
 }
 
+impl Verdict {
+    /// What is known before there is an answer.
+    pub(super) const NONE: Self = Self {
+        class: Class::Neutral,
+        outcome: Outcome::Cancelled,
+        error: None,
+        status: None,
+        version: None,
+        recognised: false,
+    };
+}
+
 /// What the head of an answer says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Said<'a> {

@@ -5,7 +5,7 @@ use tower::Layer;
 use super::{
     HttpTelemetryPolicy,
     judge::Http,
-    open::{Part, Teller, Trust},
+    teller::{Part, Teller, Trust},
 };
 use crate::{
     classify::ByStatus,

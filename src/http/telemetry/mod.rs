@@ -8,11 +8,13 @@
 //! A span is only prepared where somebody would see it. Without a tracer provider a request pays for two words of its head.
 
 mod body;
+mod held;
 mod judge;
 mod layer;
 mod methods;
 mod open;
 mod policy;
+mod teller;
 #[cfg(feature = "otel")]
 mod trace;
 #[cfg(not(feature = "otel"))]
@@ -25,6 +27,6 @@ pub(crate) use judge::{Http, Judge};
 #[cfg(feature = "grpc")]
 pub(crate) use judge::{Said, Verdict};
 pub use layer::{ServerTelemetry, ServerTelemetryFuture, ServerTelemetryLayer};
-pub(crate) use open::{Part, Teller, Trust};
 pub use policy::{HttpTelemetryPass, HttpTelemetryPolicy};
+pub(crate) use teller::{Part, Teller, Trust};
 pub(super) use trace::inject;

@@ -2,10 +2,7 @@
 
 use http::{HeaderMap, Request};
 
-use super::{
-    judge::Verdict,
-    open::{Seen, Teller},
-};
+use super::{judge::Verdict, open::Seen, teller::Teller};
 use crate::{
     call::Call,
     event::Exchange,

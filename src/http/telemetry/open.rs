@@ -1,175 +1,44 @@
-use std::{fmt, sync::Arc};
+//! A call or a request, from when it is seen until its end is told.
 
-use http::{Request, Response, StatusCode, Version, header::CONTENT_LENGTH};
+use std::{mem, sync::Arc};
+
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::{
-    judge::{Judge, Verdict},
-    methods, trace, words,
+    judge::Verdict,
+    methods,
+    teller::{Part, Teller},
+    trace,
 };
 use crate::{
     call::Call,
-    circuit_breaker::{CircuitBreakerHandle, Late},
-    class::Class,
+    circuit_breaker::Late,
     correlation::Correlation,
-    event::{Ended, Event, Exchange, Protocol},
-    head::{Head, RouteOf},
-    observer::Observer,
-    telemetry::{Prepared, Side, Span, SpanEnd, Spans},
+    event::{Ended, Event, Exchange},
+    head::Head,
+    record::UnderWay,
+    telemetry::{Prepared, Span, SpanEnd},
     trial::Enrolled,
 };
 
-/// Says whether a request is synthetic.
-pub(super) type IsSynthetic = dyn Fn(Head<'_>) -> bool + Send + Sync;
-
-/// Which part of a stack tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// The calls of a server.
-    Server,
-    /// The calls of a client, with whatever it does for them.
-    Call,
-    /// The requests of a client: over HTTP its attempts, over gRPC all the attempts of a call as one.
-    Client,
-}
-
-impl Part {
-    pub(crate) fn side(self) -> Side {
-        match self {
-            Self::Server => Side::Server,
-            Self::Call => Side::Internal,
-            Self::Client => Side::Client,
-        }
-    }
-
-    /// Whether it tells of calls, as the stack's observers know them.
-    pub(super) fn is_call(self) -> bool {
-        self != Self::Client
-    }
-}
-
-/// What all that a part tells has in common.
-pub(crate) struct Teller {
-    pub(super) observer: Observer,
-    pub(super) part: Part,
-    pub(super) judge: &'static dyn Judge,
-    pub(super) protocol: Protocol,
-    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "there are no spans"))]
-    pub(super) spans: Option<Spans>,
-    pub(super) trust: Trust,
-    breaker: Option<CircuitBreakerHandle>,
-}
-
-/// What a server makes of what its callers say.
-#[derive(Clone, Default)]
-pub(crate) struct Trust {
-    /// The pattern of paths that a request matched, where the server framework does not leave it in the extensions.
-    pub(crate) route_of: Option<Arc<RouteOf>>,
-    /// Which requests are nobody's: probes, tests.
-    pub(crate) synthetic: Option<Arc<IsSynthetic>>,
-    /// Whether the service faces the internet: nobody's trace is gone on with.
-    pub(crate) edge: bool,
-}
-
-impl Trust {
-    fn says_synthetic(&self, head: Head<'_>) -> bool {
-        self.synthetic.as_deref().is_some_and(|is_synthetic| is_synthetic(head))
-    }
-}
-
-impl Teller {
-    pub(crate) fn new(judge: &'static dyn Judge, observer: Observer, part: Part) -> Self {
-        let protocol = judge.protocol();
-        // Over gRPC a call has one span, that of its requests.
-        let has_span = (protocol, part) != (Protocol::Grpc, Part::Call);
-        let spans = has_span.then(|| Spans::new(&observer, part.side()));
-        Self { observer, part, judge, protocol, spans, trust: Trust::default(), breaker: None }
-    }
-
-    pub(crate) fn trusting(self, trust: Trust) -> Self {
-        Self { trust, ..self }
-    }
-
-    /// Tells this breaker of answers that begin well and end badly.
-    #[cfg(feature = "grpc")]
-    pub(crate) fn breaking(self, breaker: Option<CircuitBreakerHandle>) -> Self {
-        Self { breaker, ..self }
-    }
-
-    /// Whether what it tells of begins with an attempt that is let in, and not before.
-    pub(super) fn awaits_attempt(&self) -> bool {
-        (self.protocol, self.part) == (Protocol::Grpc, Part::Client)
-    }
-
-    /// What the conventions ask about a request, where it goes over the wire here. Beside it the method that is asked for,
-    /// where only the answer tells whether there is one of that name.
-    fn exchange(&self, head: Head<'_>) -> (Option<Exchange>, Option<Box<str>>) {
-        let route_of = self.trust.route_of.as_deref();
-        let exchange = match (self.part, self.protocol) {
-            (Part::Call, _) => return (None, None),
-            (Part::Server, Protocol::Http) => {
-                words::served(head, route_of.and_then(|route_of| route_of(head)))
-            }
-            (Part::Server, Protocol::Grpc) => {
-                let (exchange, asked) = methods::served(head, route_of);
-                return (Some(exchange), asked);
-            }
-            (Part::Client, Protocol::Http) => words::sent(head),
-            (Part::Client, Protocol::Grpc) => methods::sent(head),
-        };
-        (Some(exchange), None)
-    }
-
-    /// The version of HTTP that a server was asked in, where the conventions ask for it.
-    fn version(&self, version: Version) -> Option<&'static str> {
-        let told = (self.protocol, self.part) == (Protocol::Http, Part::Server);
-        told.then(|| words::version(version)).flatten()
-    }
-
-    /// Leave to tell the breaker later of an answer with such a head, if that is not all there is to say.
-    pub(super) fn late(&self, head: &Verdict) -> Option<Late> {
-        let goes_on = self.part == Part::Client && head.status.is_none();
-        self.breaker.as_ref().filter(|_| goes_on).and_then(CircuitBreakerHandle::late)
-    }
-
-    /// An answer has ended otherwise than its head said, by which it was counted.
-    pub(super) fn turned_out(&self, head: &Verdict, late: Option<Late>, end: &Verdict) {
-        if self.part != Part::Client || head.status.is_some() || end.class == Class::Success {
-            return;
-        }
-        self.observer.emit(Event::AnswerBroken { outcome: end.outcome });
-        // It knows of the call already, as one that the dependency has answered.
-        if let (Some(breaker), Some(late)) = (&self.breaker, late.filter(|_| end.class != Class::CallerFault))
-        {
-            breaker.record_late(late, end.class);
-        }
-    }
-}
-
-impl fmt::Debug for Teller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Teller")
-            .field("observer", &self.observer)
-            .field("part", &self.part)
-            .field("judge", &self.judge)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A call or a request whose end is to be told, once it has begun. It stays in its place until then, for to move it costs
-/// more than to tell of it.
+/// A call or a request whose end is to be told, once it has begun.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) teller: Arc<Teller>,
     pub(super) span: Span,
     pub(super) seen: Seen,
     prepared: Option<Box<Prepared>>,
+    under_way: Option<UnderWay>,
     /// When it was called, until it begins.
     pub(super) started: Instant,
     begun: bool,
     /// What tells of calls counts them there as well.
     pub(super) enrolled: Enrolled,
+    pub(super) answer: Answered,
+    /// Its end was told, or is being told: a panic on the way tells no second one.
+    told: bool,
 }
 
 /// What is known of a request before it begins.
@@ -190,38 +59,67 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn of<B>(teller: &Teller, call: &Call, request: &Request<B>) -> Self {
-        let (exchange, asked) = teller.exchange(Head::of(request));
-        Self {
-            exchange,
-            asked,
-            request_size: length(request.headers()),
-            version: teller.version(request.version()),
-            head_alone: request.method() == http::Method::HEAD,
-            correlation: match teller.part {
-                Part::Server => Correlation::of(request.headers(), !teller.trust.edge),
-                _ => Correlation::current(),
-            },
-            synthetic: call.synthetic || teller.trust.says_synthetic(Head::of(request)),
-        }
+    #[inline]
+    fn look<B>(&mut self, teller: &Teller, call: &Call, request: &Request<B>) {
+        (self.exchange, self.asked) = teller.exchange(Head::of(request));
+        self.request_size = length(request.headers());
+        self.version = teller.version(request.version());
+        self.head_alone = request.method() == http::Method::HEAD;
+        self.correlation = match teller.part {
+            Part::Server => Correlation::of(request.headers(), !teller.trust.edge),
+            _ => Correlation::current(),
+        };
+        self.synthetic = call.synthetic || teller.trust.says_synthetic(Head::of(request));
     }
 }
 
+/// What is known of its answer before the body has ended.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// By its head; that it was cancelled before there is one.
+    pub(super) verdict: Verdict,
+    pub(super) late: Option<Late>,
+    /// How long the head says that the body is, or longer than any where it does not say.
+    pub(super) promised: u64,
+    /// How many bytes of it passed.
+    pub(super) passed: u64,
+    /// Inside a poll of the body; found by the drop only when that poll unwinds.
+    pub(super) polling: bool,
+}
+
 /// What a head says of the length of its body.
-pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
+fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Open {
-    /// What was called at this instant, and of which nothing is known yet.
+    #[inline]
     pub(super) fn new(teller: &Arc<Teller>, started: Instant) -> Self {
-        let (span, seen, enrolled) = (Span::new(), Seen::default(), Enrolled::default());
-        Self { teller: Arc::clone(teller), span, seen, prepared: None, started, begun: false, enrolled }
+        let (span, seen) = (Span::new(), Seen::default());
+        Self {
+            teller: Arc::clone(teller),
+            span,
+            seen,
+            prepared: None,
+            under_way: None,
+            started,
+            begun: false,
+            enrolled: Enrolled::default(),
+            answer: Answered {
+                verdict: Verdict::NONE,
+                late: None,
+                promised: u64::MAX,
+                passed: 0,
+                polling: false,
+            },
+            told: false,
+        }
     }
 
     /// Looks at the request, before it begins.
+    #[inline]
     pub(super) fn see<B>(&mut self, call: &Call, request: &Request<B>) {
-        self.seen = Seen::of(&self.teller, call, request);
+        self.seen.look(&self.teller, call, request);
         self.prepared = trace::prepare(&self.teller, &self.seen, call, request);
     }
 
@@ -229,10 +127,15 @@ impl Open {
         self.begun
     }
 
-    /// Whether there is more to the answer than its head.
-    pub(super) fn goes_on<B: Body>(&self, answer: &Response<B>) -> bool {
+    /// Looks at the head of its answer, and says whether there is more to come.
+    #[inline]
+    pub(super) fn answered<B: Body>(&mut self, verdict: Verdict, answer: &Response<B>) -> bool {
         let bodiless = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        !self.seen.head_alone && !bodiless && !answer.body().is_end_stream()
+        let goes_on = !self.seen.head_alone && !bodiless && !answer.body().is_end_stream();
+        self.answer.verdict = verdict;
+        self.answer.late = self.teller.late(&verdict);
+        self.answer.promised = length(answer.headers()).filter(|_| goes_on).unwrap_or(u64::MAX);
+        goes_on
     }
 
     pub(super) fn begin(&mut self, now: Instant) {
@@ -240,8 +143,14 @@ impl Open {
         if let Some(prepared) = self.prepared.take() {
             self.span.begin(now, || Some(*prepared));
         }
-        if let Some(exchange) = self.seen.exchange {
-            self.enter(|| self.teller.observer.emit(Event::RequestStarted { exchange }));
+        if let Some(exchange) = &self.seen.exchange {
+            let observer = &self.teller.observer;
+            if observer.shows_what_is_under_way() {
+                self.under_way = UnderWay::begin(exchange);
+            }
+            if observer.tells_of_starts() {
+                self.enter(|| observer.emit(Event::RequestStarted { exchange: *exchange }));
+            }
         }
     }
 
@@ -251,33 +160,47 @@ impl Open {
         self.seen.correlation.enter(|| self.span.enter(work))
     }
 
-    /// Tells how it ended, `response_size` bytes of body later.
-    pub(super) fn end(&mut self, verdict: Verdict, response_size: u64, now: Instant) {
-        let Verdict { outcome, error, status, recognised, .. } = verdict;
+    /// Tells how it ended, unless that was told.
+    pub(super) fn end(&mut self, verdict: Verdict, now: Instant) {
+        if mem::replace(&mut self.told, true) {
+            return;
+        }
+        let Verdict { outcome, error, status, .. } = verdict;
+        let response_size = self.answer.passed;
+        // Whatever became of it: who has answered with something is there.
+        let recognised = verdict.recognised || response_size > 0;
         let elapsed = now.saturating_duration_since(self.started);
         self.enrolled.tell(outcome, elapsed);
+        self.under_way = None;
         if let (Some(exchange), Some(asked), true) = (&mut self.seen.exchange, &self.seen.asked, recognised) {
             exchange.method = methods::learn(asked);
         }
         let seen = &self.seen;
         // Inside, so that a line in a log is found by it.
         self.enter(|| {
-            let observer = &self.teller.observer;
-            if let Some(exchange) = seen.exchange {
-                let ended = Ended {
-                    status,
-                    outcome,
-                    synthetic: seen.synthetic,
-                    error,
-                    version: seen.version.or(verdict.version),
-                    elapsed,
-                    request_size: seen.request_size,
-                    response_size,
-                };
-                observer.emit(Event::RequestFinished { exchange, ended });
-            }
-            if self.teller.part.is_call() {
-                observer.emit(Event::CallFinished { outcome, elapsed, synthetic: seen.synthetic });
+            let Teller { observer, part, .. } = &*self.teller;
+            let called = Event::CallFinished { outcome, elapsed, synthetic: seen.synthetic };
+            let Some(exchange) = seen.exchange else {
+                if part.is_call() {
+                    observer.emit(called);
+                }
+                return;
+            };
+            let ended = Ended {
+                status,
+                outcome,
+                synthetic: seen.synthetic,
+                error,
+                version: seen.version.or(verdict.version),
+                elapsed,
+                request_size: seen.request_size,
+                response_size,
+            };
+            let both = [Event::RequestFinished { exchange, ended }, called];
+            if part.is_call() {
+                observer.emit_both(&both);
+            } else {
+                observer.emit(both[0]);
             }
         });
         if let Some(exchange) = &seen.exchange {

@@ -11,10 +11,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{
-    body::{Telling, ToldBody},
-    open::{Open, Teller, length},
-};
+use super::{body::ToldBody, held::Held, open::Open, teller::Teller};
 use crate::{
     call::Call,
     class::Ending,
@@ -49,7 +46,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct HttpTelemetryPass<P> {
         // `None` once its end was told, or is told by the body of its answer.
-        open: Option<Open>,
+        open: Option<Held>,
         #[pin]
         inner: P,
     }
@@ -65,7 +62,7 @@ impl Drop for Panics<'_> {
             let verdict = open.teller.judge.on_drop(open.teller.part, Outcome::Panicked);
             open.begin(open.started);
             open.enrolled = Enrolled::collect();
-            open.end(verdict, 0, Instant::now());
+            open.end(verdict, Instant::now());
         }
     }
 }
@@ -81,7 +78,7 @@ where
     fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
         // Functions of the user are asked about the request, here and further in. A call that ends by a panic of theirs has
         // no pass.
-        let mut open = Open::new(&self.teller, call.started);
+        let mut open = Held::new(&self.teller, call.started);
         let panics = Panics(&mut open);
         panics.0.see(&call, &request);
         // What is done for nobody's request is nobody's.
@@ -102,7 +99,7 @@ where
                 let inner = catch_unwind(AssertUnwindSafe(|| {
                     open.enter(|| self.inner.abandon(pass.inner, ending, now));
                 }));
-                open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), 0, now);
+                open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), now);
                 inner.unwrap_or_else(|panic| resume_unwind(panic));
             }
             Some(_) => self.inner.abandon(pass.inner, ending, now),
@@ -145,23 +142,20 @@ where
             open.enter(|| inner(cx))
         };
         let answer = ready!(answer);
-        // If no attempt was let in, there is nothing to tell.
-        pass.open.take_if(|open| !open.has_begun());
         let verdict = teller.judge.on_answer(teller.part, &answer);
-        let goes_on = |open: &Open| answer.result.as_ref().is_ok_and(|response| open.goes_on(response));
-        if let Some(open) = pass.open.take_if(|open| !goes_on(open)) {
-            let mut telling = Telling::new(open, verdict, None);
-            match &answer.result {
-                Ok(_) => telling.ended(None, cx.now()),
-                Err(_) => telling.end(verdict, cx.now()),
+        match &answer.result {
+            // If no attempt was let in, there is nothing to tell.
+            _ if !open.has_begun() => *pass.open = None,
+            Ok(response) if open.answered(verdict, response) => {}
+            result => {
+                let mut open = pass.open.take().expect("it was there above");
+                match result {
+                    Ok(_) => open.ended(None, cx.now()),
+                    Err(_) => open.end(verdict, cx.now()),
+                }
             }
         }
-        // What is told moves into the body at once: it is larger than the answer.
-        Poll::Ready(answer.map(|response| {
-            let promised = length(response.headers());
-            let telling = pass.open.take().map(|open| Telling::new(open, verdict, promised));
-            response.map(|body| ToldBody::new(body, telling))
-        }))
+        Poll::Ready(answer.map(|response| response.map(|body| ToldBody::new(body, pass.open.take()))))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

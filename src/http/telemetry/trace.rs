@@ -9,7 +9,8 @@ use opentelemetry::{
 
 use super::{
     judge::Verdict,
-    open::{Part, Seen, Teller},
+    open::Seen,
+    teller::{Part, Teller},
     words,
 };
 use crate::{

@@ -52,10 +52,19 @@ pub(super) fn sent(head: Head<'_>) -> Exchange {
 
 /// The methods of RFC 9110, of RFC 5789, and QUERY: all that the conventions know.
 fn method(method: &Method) -> &'static str {
-    const KNOWN: [&str; 10] =
-        ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
-    let text = method.as_str();
-    KNOWN.into_iter().find(|known| *known == text).unwrap_or(OTHER)
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ if method.as_str() == "QUERY" => "QUERY",
+        _ => OTHER,
+    }
 }
 
 fn scheme(uri: &Uri) -> Option<&'static str> {

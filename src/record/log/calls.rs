@@ -1,6 +1,6 @@
 use std::{
     cell::Cell,
-    fmt,
+    fmt, slice,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -47,8 +47,12 @@ impl Sink for Installed {
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
-        if let Some(ending) = Ending::of(pipeline, event) {
-            CALLS.load().tell(pipeline, ending);
+        self.record_all(pipeline, slice::from_ref(event));
+    }
+
+    fn record_all(&self, pipeline: &Name, events: &[Event]) {
+        if is_heard() {
+            CALLS.load().record_all(pipeline, events);
         }
     }
 }
@@ -183,10 +187,15 @@ impl Sink for CallLog {
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
-        if let Some(ending) = Ending::of(pipeline, event) {
+        if let (true, Some(ending)) = (is_heard(), Ending::of(pipeline, event)) {
             self.tell(pipeline, ending);
         }
     }
+}
+
+/// Whether there is a subscriber: where there is none, to find that out is all that a call pays.
+fn is_heard() -> bool {
+    LevelFilter::current() != LevelFilter::OFF
 }
 
 /// What may be worth a line: the end of a call, or of its answer, or an alert.
@@ -199,10 +208,10 @@ enum Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
-    /// What an event tells of, unless there is no subscriber: to find that out is all that such a call pays.
+    /// What an event tells of.
     fn of(pipeline: &Name, event: &'a Event) -> Option<Self> {
         let told = |elapsed| (pipeline.as_str().as_ptr().addr(), elapsed);
-        let ending = match event {
+        Some(match event {
             Event::RequestFinished { exchange, ended } if exchange.end == End::Server => {
                 SERVED.set(Some(told(ended.elapsed)));
                 Self::Served(exchange, ended)
@@ -217,8 +226,7 @@ impl<'a> Ending<'a> {
                 Self::Alert(Alert { slo, severity, window, firing })
             }
             _ => return None,
-        };
-        (LevelFilter::current() != LevelFilter::OFF).then_some(ending)
+        })
     }
 }
 

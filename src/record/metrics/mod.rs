@@ -16,7 +16,7 @@ use std::{
 use ::metrics::{Key, Label, Level, Metadata, with_recorder};
 
 use self::{messages::Messages, requests::Requests};
-use super::capped::Capped;
+use super::{capped::Capped, requests::Series};
 use crate::{
     event::{Event, Outcome, StoreOperation, StoreResult},
     name::Name,
@@ -139,7 +139,12 @@ impl Metrics {
 
 impl Sink for Metrics {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS | Interest::STORES
+        Interest::CALLS
+            | Interest::ATTEMPTS
+            | Interest::WAITS
+            | Interest::REQUESTS
+            | Interest::STORES
+            | Interest::UNDER_WAY
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
@@ -157,7 +162,10 @@ impl Sink for Metrics {
             Event::StoreAsked { operation, result, elapsed } => self.record(pipeline, elapsed, |durations| {
                 &durations.stores()[operation as usize][result as usize]
             }),
-            _ => self.requests.record(event),
+            Event::RequestFinished { ref exchange, ref ended } => {
+                self.requests.measure(&Series::finished(exchange, ended), ended.elapsed);
+            }
+            _ => {}
         }
     }
 }

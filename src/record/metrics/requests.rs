@@ -1,16 +1,14 @@
 //! Requests over a wire: how long they took, and how many are under way.
 
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use ::metrics::{Key, Label as Pair, Recorder, Unit, with_recorder};
 
 use super::METADATA;
 use crate::{
-    event::{End, Event, Exchange, Protocol},
+    event::{End, Protocol},
     record::{
+        active,
         capped::Capped,
         requests::{Label, MOST, Series, duration},
     },
@@ -20,13 +18,6 @@ use crate::{
 /// The metrics of requests, whose labels are the same for all pipelines.
 pub(super) struct Requests {
     durations: [Capped<Series, Key>; 4],
-    active: [Capped<Series, Active>; 2],
-}
-
-/// How many requests are under way, counted here: a recorder may come before they end.
-struct Active {
-    key: Key,
-    count: AtomicI64,
 }
 
 const KINDS: [(Protocol, End); 4] = [
@@ -40,56 +31,26 @@ impl Default for Requests {
     fn default() -> Self {
         Self {
             durations: KINDS.map(|(protocol, end)| Capped::new(MOST, key(duration(protocol, end).0, None))),
-            active: [End::Server, End::Client].map(|end| Capped::new(MOST, Active::new(end, None))),
         }
-    }
-}
-
-impl Active {
-    fn new(end: End, series: Option<&Series>) -> Self {
-        Self { key: key(active(end), series), count: AtomicI64::new(0) }
     }
 }
 
 impl Requests {
-    pub(super) fn record(&self, event: &Event) {
-        match event {
-            Event::RequestStarted { exchange } => self.count(exchange, 1),
-            Event::RequestFinished { exchange, ended } => {
-                self.count(exchange, -1);
-                self.measure(&Series::finished(exchange, ended), ended.elapsed);
-            }
-            _ => {}
-        }
-    }
-
-    fn measure(&self, series: &Series, elapsed: Duration) {
+    pub(super) fn measure(&self, series: &Series, elapsed: Duration) {
         let kind = series.protocol as usize * 2 + series.end as usize;
         let make = || key(duration(series.protocol, series.end).0, Some(series));
         let histogram = |key: &Key| with_recorder(|recorder| recorder.register_histogram(key, &METADATA));
         self.durations[kind].with(series, make, histogram).record(elapsed.as_secs_f64());
     }
+}
 
-    fn count(&self, exchange: &Exchange, change: i64) {
-        // The conventions know no such metric of gRPC.
-        if exchange.protocol == Protocol::Http {
-            let series = Series::active(exchange);
-            let make = || Active::new(exchange.end, Some(&series));
-            // Relaxed: nothing but the number itself is read.
-            self.active[exchange.end as usize]
-                .with(&series, make, |active| active.count.fetch_add(change, Ordering::Relaxed));
-        }
-    }
-
-    /// Writes how many requests are under way.
-    pub(super) fn publish(&self, recorder: &dyn Recorder) {
-        for active in &self.active {
-            active.each(|_, active| {
-                #[expect(clippy::cast_precision_loss, reason = "what is under way stays far below 2^52")]
-                let count = active.count.load(Ordering::Relaxed) as f64;
-                recorder.register_gauge(&active.key, &METADATA).set(count);
-            });
-        }
+/// Writes how many requests are under way.
+pub(super) fn publish(recorder: &dyn Recorder) {
+    for end in [End::Server, End::Client] {
+        active::each(end, |series, count| {
+            #[expect(clippy::cast_precision_loss, reason = "what is under way stays far below 2^52")]
+            recorder.register_gauge(&key(name(end), series), &METADATA).set(count as f64);
+        });
     }
 }
 
@@ -100,11 +61,11 @@ pub(super) fn describe(recorder: &dyn Recorder) {
     }
     for end in [End::Server, End::Client] {
         let description = "How many HTTP requests are under way";
-        recorder.describe_gauge(active(end).into(), Some(Unit::Count), description.into());
+        recorder.describe_gauge(name(end).into(), Some(Unit::Count), description.into());
     }
 }
 
-const fn active(end: End) -> &'static str {
+const fn name(end: End) -> &'static str {
     match end {
         End::Server => names::HTTP_SERVER_ACTIVE,
         End::Client => names::HTTP_CLIENT_ACTIVE,

@@ -34,7 +34,7 @@ pub(crate) use self::binding::Binding;
 use self::{
     durations::{Durations, Pipeline},
     meters::Meters,
-    requests::{Active, Measured, Requests},
+    requests::{Measured, Requests},
 };
 use super::requests::Known;
 use crate::{
@@ -94,7 +94,6 @@ struct Otel {
     /// Which set of instruments is the current one.
     generation: Arc<AtomicU64>,
     settings: Mutex<OtelSettings>,
-    active: Arc<Active>,
 }
 
 /// The instruments, and the provider that they belong to.
@@ -120,7 +119,7 @@ struct Local {
     places: BTreeMap<usize, usize>,
     /// The address and the place that were looked up last, which the next record mostly asks for again.
     latest: (usize, usize),
-    requests: Known<Measured>,
+    requests: Known<Arc<Measured>>,
 }
 
 thread_local! {
@@ -154,7 +153,7 @@ impl Otel {
             let current = move || current.load(Ordering::Relaxed) == generation;
             let meters = Meters::of(&provider, lock(&self.settings).clone());
             totals::register(&meters.meter, current.clone());
-            self.active.register(&meters.meter, current);
+            requests::register(&meters.meter, current);
             *instruments = Instruments::new(Arc::downgrade(&provider), meters);
         }
         instruments.clone()
@@ -164,12 +163,7 @@ impl Otel {
 impl Default for Otel {
     fn default() -> Self {
         let none = Instruments::new(Weak::<NoopMeterProvider>::new(), Meters::none());
-        Self {
-            instruments: Mutex::new(none),
-            generation: Arc::default(),
-            settings: Mutex::default(),
-            active: Arc::default(),
-        }
+        Self { instruments: Mutex::new(none), generation: Arc::default(), settings: Mutex::default() }
     }
 }
 
@@ -255,18 +249,32 @@ impl Local {
 
 impl Sink for Otel {
     fn interest(&self) -> Interest {
-        Interest::CALLS | Interest::ATTEMPTS | Interest::WAITS | Interest::REQUESTS | Interest::STORES
+        Interest::CALLS
+            | Interest::ATTEMPTS
+            | Interest::WAITS
+            | Interest::REQUESTS
+            | Interest::STORES
+            | Interest::UNDER_WAY
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
         if Interest::of(event) == Interest::REQUESTS {
-            self.active.count(event);
-            if !matches!(event, Event::RequestStarted { .. }) {
-                self.with_local(|local| local.record_over_wire(event));
-            }
+            self.with_local(|local| local.record_over_wire(event));
         } else {
             self.with_local(|local| local.record(pipeline, event));
         }
+    }
+
+    fn record_all(&self, pipeline: &Name, events: &[Event]) {
+        self.with_local(|local| {
+            for event in events {
+                if Interest::of(event) == Interest::REQUESTS {
+                    local.record_over_wire(event);
+                } else {
+                    local.record(pipeline, event);
+                }
+            }
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, Value, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::{
@@ -9,11 +9,14 @@ use opentelemetry_sdk::metrics::{
 use super::{
     OtelSettings,
     meters::Meters,
-    requests::{Active, Measured, Requests},
+    requests::{Measured, Requests, register},
 };
 use crate::{
-    event::{End, Ended, Event, Exchange, Outcome, Protocol},
-    record::requests::{Known, MOST},
+    event::{End, Ended, Exchange, Outcome, Protocol},
+    record::{
+        active::UnderWay,
+        requests::{Known, MOST},
+    },
 };
 
 /// What an SDK was told.
@@ -203,11 +206,10 @@ fn a_series_that_exists_costs_no_allocation() {
     for provider in Told::new().providers() {
         let settings = OtelSettings { body_sizes: true, ..OtelSettings::default() };
         let (requests, mut known) =
-            (Requests::new(Meters::of(&provider, settings)), Known::<Measured>::new());
-        let (request, active) = (exchange(Protocol::Http, End::Server), Active::default());
+            (Requests::new(Meters::of(&provider, settings)), Known::<Arc<Measured>>::new());
+        let request = exchange(Protocol::Http, End::Server);
         let mut call = || {
-            active.count(&Event::RequestStarted { exchange: request });
-            active.count(&Event::RequestFinished { exchange: request, ended: ENDED });
+            drop(UnderWay::begin(&request));
             requests.record(&mut known, &request, &ENDED);
         };
         call();
@@ -216,53 +218,22 @@ fn a_series_that_exists_costs_no_allocation() {
 }
 
 #[test]
-fn requests_under_way_are_counted_without_a_provider_and_end_on_any_thread() {
-    let active = Arc::new(Active::default());
-    let server = Event::RequestStarted { exchange: exchange(Protocol::Http, End::Server) };
-    let client = exchange(Protocol::Http, End::Client);
-    active.count(&server);
-    active.count(&server);
-    active.count(&Event::RequestStarted { exchange: client });
-    active.count(&Event::RequestStarted { exchange: exchange(Protocol::Grpc, End::Client) });
+fn requests_under_way_are_shown_also_those_that_began_without_a_provider() {
+    // Those of the process are shown, so these differ from all others in it.
+    let server = Exchange { method: "SHOWN", ..exchange(Protocol::Http, End::Server) };
+    let client = Exchange { address: Some("shown"), ..exchange(Protocol::Http, End::Client) };
+    let (of_server, of_client) = ([(); 2].map(|()| UnderWay::begin(&server)), UnderWay::begin(&client));
 
     let told = Told::new();
     let meters = Meters::of(&told.providers()[0], OtelSettings::default());
-    active.register(&meters.meter, || true);
-    let (of_server, of_client) = ("http.server.active_requests", "http.client.active_requests");
-    let value = |name| told.points(name).into_iter().map(|(labels, (_, value))| (labels, value)).next();
-    let (at_server, at_client) =
-        ("http.request.method=GET url.scheme=https", "server.address=ledger server.port=+8443");
-    assert_eq!(value(of_server), Some((at_server.to_owned(), 2.0)));
-    assert_eq!(value(of_client), Some((at_client.to_owned(), 1.0)));
-    assert_eq!(told.units()[of_server], "{request}");
-
-    let elsewhere = Arc::clone(&active);
-    let ended = Event::RequestFinished { exchange: client, ended: ENDED };
-    thread::spawn(move || elsewhere.count(&ended)).join().expect("it does not panic");
-    assert_eq!(value(of_client), Some((at_client.to_owned(), 0.0)), "back at 0, and still there");
-}
-
-#[test]
-fn more_requests_under_way_than_there_is_room_for_are_counted_together_and_go_back_to_zero() {
-    let active = Arc::new(Active::default());
-    let base = exchange(Protocol::Http, End::Client);
-    let all = || (0..3_000).map(|port| Exchange { port: Some(port), ..base });
-    for exchange in all() {
-        active.count(&Event::RequestStarted { exchange });
-    }
-    let told = Told::new();
-    let meters = Meters::of(&told.providers()[0], OtelSettings::default());
-    active.register(&meters.meter, || true);
-    let sum = || told.points("http.client.active_requests").values().map(|point| point.1).sum::<f64>();
-    assert!((sum() - 3_000.0).abs() < 0.5);
-    let elsewhere = Arc::clone(&active);
-    let finish = move || {
-        for exchange in all() {
-            elsewhere.count(&Event::RequestFinished { exchange, ended: ENDED });
-        }
-    };
-    thread::scope(|scope| scope.spawn(finish).join().expect("it does not panic"));
-    assert!(sum().abs() < 0.5);
+    register(&meters.meter, || true);
+    let value = |name, labels| told.points(name).get(labels).map(|&(_, value)| value);
+    let at_server = || value("http.server.active_requests", "http.request.method=SHOWN url.scheme=https");
+    let at_client = || value("http.client.active_requests", "server.address=shown server.port=+8443");
+    assert_eq!((at_server(), at_client()), (Some(2.0), Some(1.0)));
+    assert_eq!(told.units()["http.server.active_requests"], "{request}");
+    drop((of_server, of_client));
+    assert_eq!((at_server(), at_client()), (Some(0.0), Some(0.0)), "back at 0, and still there");
 }
 
 #[cfg(feature = "setup")]

@@ -1,0 +1,186 @@
+//! How many requests over a wire are under way.
+//!
+//! They are counted in one place of the process, whether or not there is a backend yet: it may come before they end. Who
+//! shows them reads them there.
+
+use std::{cell::RefCell, sync::LazyLock};
+
+use super::{
+    capped::Capped,
+    requests::{Known, MOST, Series},
+};
+use crate::{
+    event::{End, Exchange, Protocol},
+    sync::{AtomicU64, Ordering, STRIPES, stripe},
+};
+
+static ACTIVE: LazyLock<Active> = LazyLock::new(Active::default);
+
+thread_local! {
+    static KNOWN: RefCell<Known<&'static Gauge>> = const { RefCell::new(Known::new()) };
+}
+
+/// A request that is under way, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(&'static Gauge);
+
+impl UnderWay {
+    /// One that begins. The conventions know no such metric of gRPC.
+    #[inline]
+    pub(crate) fn begin(exchange: &Exchange) -> Option<Self> {
+        (exchange.protocol == Protocol::Http).then(|| {
+            let find = || ACTIVE.gauge(exchange);
+            // A thread that is being torn down knows nothing any more, and yet a request may begin in it.
+            let known =
+                KNOWN.try_with(|known| *known.borrow_mut().get(Series::active(exchange).place(), find));
+            Self::at(known.unwrap_or_else(|_| find()))
+        })
+    }
+
+    #[inline]
+    fn at(gauge: &'static Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for UnderWay {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.add(u64::MAX);
+    }
+}
+
+/// Shows how many requests of an end of the wire are under way, series by series; `None` is what those share for which there
+/// was no room.
+pub(super) fn each(end: End, show: impl FnMut(Option<&Series>, i64)) {
+    ACTIVE.each(end, show);
+}
+
+/// By end of the wire. A gauge stays for good, so that whoever counts in it needs to hold nothing: there are few.
+struct Active([Capped<Series, &'static Gauge>; 2]);
+
+impl Default for Active {
+    fn default() -> Self {
+        Self([(); 2].map(|()| Capped::new(MOST, Gauge::leaked())))
+    }
+}
+
+impl Active {
+    fn gauge(&self, exchange: &Exchange) -> &'static Gauge {
+        self.0[exchange.end as usize].with(&Series::active(exchange), Gauge::leaked, |gauge| *gauge)
+    }
+
+    fn each(&self, end: End, mut show: impl FnMut(Option<&Series>, i64)) {
+        self.0[end as usize].each(|series, gauge| show(series, gauge.value()));
+    }
+}
+
+/// A number that goes up and down, striped like the cells of pipelines.
+#[derive(Debug, Default)]
+struct Gauge([Stripe; STRIPES]);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Stripe(AtomicU64);
+
+impl Gauge {
+    fn leaked() -> &'static Self {
+        Box::leak(Box::default())
+    }
+
+    /// Adds what wraps round: what goes up in one stripe may come down in another.
+    #[inline]
+    fn add(&self, change: u64) {
+        // Relaxed: nothing but the number itself is read.
+        self.0[stripe()].0.fetch_add(change, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> i64 {
+        let sum = self.0.iter().fold(0_u64, |sum, stripe| sum.wrapping_add(stripe.0.load(Ordering::Relaxed)));
+        // Below 0 when a request moved on, from a stripe that was read to one that was not yet.
+        i64::try_from(sum).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn exchange(protocol: Protocol, end: End, port: u16) -> Exchange {
+        Exchange {
+            protocol,
+            end,
+            method: "GET",
+            scheme: Some("https"),
+            route: Some("/payments/{id}"),
+            address: Some("active"),
+            port: Some(port),
+        }
+    }
+
+    /// What the process shows of clients that ask the host of this test.
+    fn shown(port: u16) -> Option<i64> {
+        let series = Series::active(&exchange(Protocol::Http, End::Client, port));
+        let mut shown = None;
+        each(End::Client, |known, value| {
+            if known == Some(&series) {
+                shown = Some(value);
+            }
+        });
+        shown
+    }
+
+    #[test]
+    fn a_request_is_under_way_until_it_is_dropped_on_any_thread() {
+        let request = exchange(Protocol::Http, End::Client, 1);
+        let [first, second] = [(); 2].map(|()| UnderWay::begin(&request).expect("HTTP is counted"));
+        assert_eq!(shown(1), Some(2));
+        drop(second);
+        assert_eq!(shown(1), Some(1));
+        thread::spawn(|| drop(first)).join().expect("it does not panic");
+        assert_eq!(shown(1), Some(0), "back at 0, and still there");
+    }
+
+    #[test]
+    fn a_call_over_grpc_is_no_such_request() {
+        assert!(UnderWay::begin(&exchange(Protocol::Grpc, End::Client, 2)).is_none());
+        assert_eq!(shown(2), None);
+    }
+
+    #[test]
+    fn a_request_begins_and_ends_in_a_thread_that_is_torn_down() {
+        struct Late;
+        impl Drop for Late {
+            fn drop(&mut self) {
+                drop(UnderWay::begin(&exchange(Protocol::Http, End::Client, 3)));
+            }
+        }
+        thread_local! {
+            static LATE: Late = const { Late };
+        }
+        let torn_down = thread::spawn(|| {
+            LATE.with(|_| ());
+            drop(UnderWay::begin(&exchange(Protocol::Http, End::Client, 3)));
+        });
+        torn_down.join().expect("it does not panic");
+        assert_eq!(shown(3), Some(0));
+    }
+
+    #[test]
+    fn more_requests_than_there_is_room_for_are_counted_together_and_go_back_to_zero() {
+        let active = Active::default();
+        let sum = || {
+            let (mut sum, mut series) = (0, 0);
+            active.each(End::Client, |_, value| (sum, series) = (sum + value, series + 1));
+            (sum, series)
+        };
+        let begin = |port| UnderWay::at(active.gauge(&exchange(Protocol::Http, End::Client, port)));
+        let all: Vec<_> = (0..3_000).map(begin).collect();
+        assert_eq!(sum(), (3_000, MOST + 1));
+        drop(all);
+        assert_eq!(sum(), (0, MOST + 1));
+    }
+}
