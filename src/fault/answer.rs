@@ -1,5 +1,11 @@
+use std::task::Poll;
+
 use super::{Unseen, alter::Alteration, arming::Suffering};
-use crate::{class::Class, policy::sealed::Sealed, random::Random};
+use crate::{
+    class::Class,
+    policy::{Answer, sealed::Sealed},
+    random::Random,
+};
 
 /// What a fault hook makes of an answer.
 pub trait Alter<R>: Sealed {
@@ -8,6 +14,13 @@ pub trait Alter<R>: Sealed {
 
     #[doc(hidden)]
     fn pass(&self, answer: R) -> Self::Altered;
+
+    /// The same of what a poll gave.
+    #[doc(hidden)]
+    #[inline]
+    fn pass_answer(&self, polled: Poll<Answer<R>>) -> Poll<Answer<Self::Altered>> {
+        polled.map(|answer| answer.map(|given| self.pass(given)))
+    }
 
     /// Whether this can be done to this answer.
     #[doc(hidden)]
@@ -37,6 +50,12 @@ impl<R> Alter<R> for Unseen {
     #[inline]
     fn pass(&self, answer: R) -> R {
         answer
+    }
+
+    // Not copied on its way.
+    #[inline]
+    fn pass_answer(&self, polled: Poll<Answer<R>>) -> Poll<Answer<R>> {
+        polled
     }
 
     fn can(&self, _answer: &R, _alteration: &Alteration) -> bool {

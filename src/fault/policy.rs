@@ -91,10 +91,7 @@ where
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
         let Some(injected) = pass.injected else {
-            return self
-                .inner
-                .poll(pass.inner, seat, cx)
-                .map(|answer| answer.map(|given| self.look.pass(given)));
+            return self.look.pass_answer(self.inner.poll(pass.inner, seat, cx));
         };
         if *pass.waits {
             if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
