@@ -106,7 +106,11 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Barrier, thread};
+    use std::{
+        collections::BTreeSet,
+        sync::{Barrier, LazyLock},
+        thread,
+    };
 
     use super::*;
 
@@ -150,7 +154,8 @@ mod tests {
 
     #[test]
     fn what_a_thread_counts_while_it_is_torn_down_is_not_lost() {
-        static COUNTERS: [AtomicU64; LANES] = [const { AtomicU64::new(0) }; LANES];
+        static COUNTERS: LazyLock<[AtomicU64; LANES]> =
+            LazyLock::new(|| std::array::from_fn(|_| AtomicU64::new(0)));
         struct CountsLate;
         impl Drop for CountsLate {
             fn drop(&mut self) {
