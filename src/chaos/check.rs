@@ -28,11 +28,15 @@ impl InvalidExperiment {
 
 /// The first thing that is wrong.
 pub(super) fn check(experiment: &Experiment, lab: &Lab) -> Result<(), InvalidExperiment> {
-    Name::new(&experiment.name).map_err(|error| InvalidExperiment::new("name", error.to_string()))?;
+    name(&experiment.name)?;
     subject(experiment, lab)?;
     steps(experiment)?;
     hypothesis(experiment, lab)?;
     guards(experiment, lab)
+}
+
+pub(super) fn name(name: &str) -> Result<(), InvalidExperiment> {
+    Name::new(name).map(drop).map_err(|error| InvalidExperiment::new("name", error.to_string()))
 }
 
 fn require(holds: bool, field: impl FnOnce() -> String, why: &str) -> Result<(), InvalidExperiment> {
@@ -51,7 +55,7 @@ fn subject(experiment: &Experiment, lab: &Lab) -> Result<(), InvalidExperiment> 
             "the lab reaches no such stack",
         )?;
         let reached = !injection.ingress || places.all(|place| place.ingress.is_some());
-        require(reached, || format!("faults[{index}].ingress"), "calls do not come in to this stack")?;
+        require(reached, || format!("faults[{index}].hook"), "calls do not come in to this stack")?;
     }
     if let Some(action) = action {
         let known = lab.actions.contains_key(&action.name);

@@ -17,7 +17,7 @@ pub struct GameDay {
 }
 
 impl GameDay {
-    /// A game day of this name, with nothing on its list.
+    /// A game day of this name, 1 to 64 bytes without control characters, with nothing on its list.
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), experiments: Vec::new(), at_once: false, goes_on: false }
     }
@@ -86,13 +86,14 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// [`InvalidExperiment`] when one of them cannot be, with its place in the list; then none is run.
+    /// [`InvalidExperiment`] when one of them cannot be, with its place in the list, or the name of the day; then none is run.
     ///
     /// # Cancellation
     ///
     /// As of a [`Run`].
     pub async fn hold(&self, day: GameDay) -> Result<DayReport, InvalidExperiment> {
         let GameDay { name, experiments, at_once, goes_on } = day;
+        super::check::name(&name)?;
         for (index, experiment) in experiments.iter().enumerate() {
             super::check::check(experiment, self)
                 .map_err(|error| error.within(&format!("experiments[{index}]")))?;

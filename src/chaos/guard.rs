@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     readings::Readings,
     stats::{ONE_SIDED_99, Tally},
@@ -130,7 +132,8 @@ impl Guard {
             }
             Self::Slower { quantile, above } => {
                 let usual = control.quantile(*quantile)?;
-                let limit = usual.mul_f64(*above);
+                // So many times may be longer than time is.
+                let limit = Duration::try_from_secs_f64(usual.as_secs_f64() * above).unwrap_or(Duration::MAX);
                 let slow = Tally { total: hit.total(), bad: hit.slower_than(limit) };
                 if slow.interval(ONE_SIDED_99).low <= 1.0 - quantile.value() {
                     return None;

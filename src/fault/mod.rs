@@ -129,6 +129,8 @@ pub use policy::{FaultPass, FaultPolicy};
 pub use sample::{BUCKETS, bucket};
 pub use subject::{Caller, Look, Subject, Tenant, Unseen, name_instance};
 pub use target::Target;
+#[cfg(all(feature = "chaos", feature = "fault-file"))]
+pub(crate) use written::{Effect, Length, Percent};
 #[cfg(feature = "fault-file")]
 pub(crate) use written::{Place, Written};
 

@@ -1,6 +1,9 @@
 //! Faults as they are written in a file.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -46,20 +49,13 @@ impl Written {
     /// The fault, unless its time is over at `wall`.
     pub(crate) fn fault(&self, wall: SystemTime) -> Option<Fault> {
         let lasts = self.until.0.duration_since(wall).ok().filter(|lasts| !lasts.is_zero())?;
-        let mut fault = self.effect.0.clone().on(self.share()).lasting(lasts);
-        if let Some(target) = &self.target {
-            fault = fault.target(target.clone());
-        }
-        if let Some(unit) = &self.sticky {
-            fault = fault.sticky(unit.clone());
-        }
+        let (target, sticky) = (self.target.as_ref(), self.sticky.as_ref());
+        let fault = self.effect.fault(target, sticky, self.at_most, self.on_delicate_calls);
+        let mut fault = fault.on(self.share()).lasting(lasts);
         if let Some(experiment) = &self.experiment {
             fault = fault.experiment(experiment);
         }
-        if let Some(calls) = self.at_most {
-            fault = fault.at_most(calls);
-        }
-        Some(if self.on_delicate_calls { fault.on_delicate_calls() } else { fault })
+        Some(fault)
     }
 
     /// The share of the calls that is hit.
@@ -84,8 +80,9 @@ impl<'de> Deserialize<'de> for Until {
     }
 }
 
+/// A share, in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Percent(Ratio);
+pub(crate) struct Percent(pub(crate) Ratio);
 
 impl Percent {
     fn all() -> Self {
@@ -104,9 +101,9 @@ impl<'de> Deserialize<'de> for Percent {
 
 /// A length of time as people write it: `300ms`, `2s`.
 #[derive(Clone, Copy, Debug)]
-struct Duration(std::time::Duration);
+pub(crate) struct Length(pub(crate) Duration);
 
-impl<'de> Deserialize<'de> for Duration {
+impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(D::Error::custom)
@@ -115,7 +112,30 @@ impl<'de> Deserialize<'de> for Duration {
 
 /// What is done to a call, and the words for it.
 #[derive(Clone, Debug)]
-struct Effect(Fault, Words);
+pub(crate) struct Effect(Fault, Words);
+
+impl Effect {
+    /// The fault that does this to these.
+    pub(crate) fn fault(
+        &self,
+        target: Option<&Target>,
+        sticky: Option<&Unit>,
+        at_most: Option<usize>,
+        on_delicate_calls: bool,
+    ) -> Fault {
+        let mut fault = self.0.clone();
+        if let Some(target) = target {
+            fault = fault.target(target.clone());
+        }
+        if let Some(unit) = sticky {
+            fault = fault.sticky(unit.clone());
+        }
+        if let Some(calls) = at_most {
+            fault = fault.at_most(calls);
+        }
+        if on_delicate_calls { fault.on_delicate_calls() } else { fault }
+    }
+}
 
 impl PartialEq for Effect {
     fn eq(&self, other: &Self) -> bool {
@@ -214,28 +234,28 @@ impl<'de> Deserialize<'de> for Delay {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Law {
-            Fixed(Duration),
+            Fixed(Length),
             Uniform(Uniform),
             LogNormal(LogNormal),
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Uniform {
-            low: Duration,
-            high: Duration,
+            low: Length,
+            high: Length,
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct LogNormal {
-            median: Duration,
-            p99: Duration,
+            median: Length,
+            p99: Length,
         }
         match Law::deserialize(deserializer)? {
-            Law::Fixed(Duration(delay)) => Ok(Self::fixed(delay)),
-            Law::Uniform(Uniform { low: Duration(low), high: Duration(high) }) if low <= high => {
+            Law::Fixed(Length(delay)) => Ok(Self::fixed(delay)),
+            Law::Uniform(Uniform { low: Length(low), high: Length(high) }) if low <= high => {
                 Ok(Self::uniform(low, high))
             }
-            Law::LogNormal(LogNormal { median: Duration(median), p99: Duration(p99) })
+            Law::LogNormal(LogNormal { median: Length(median), p99: Length(p99) })
                 if !median.is_zero() && median <= p99 =>
             {
                 Ok(Self::log_normal(median, p99))

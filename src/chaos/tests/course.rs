@@ -175,7 +175,7 @@ fn what_cannot_be_is_refused_by_the_name_of_its_field() {
         ("name", Experiment { name: String::new(), ..fine() }),
         ("faults", Experiment::new("x").hypothesis(Hypothesis::new().success(Ratio::ONE)).step(step)),
         ("faults[1].stack", fine().fault("quotes", broken())),
-        ("faults[1].ingress", fine().ingress_fault("ledger", broken())),
+        ("faults[1].hook", fine().ingress_fault("ledger", broken())),
         ("steps", Experiment { steps: Vec::new(), ..fine() }),
         ("steps[2].share", fine().step(step)),
         ("steps[2].hold", fine().step(Step::new(Ratio::ONE).hold(Duration::ZERO))),

@@ -3,6 +3,8 @@ mod day;
 mod machine;
 mod report;
 mod safety;
+#[cfg(feature = "fault-file")]
+mod written;
 
 use std::{io, sync::Arc, time::Duration};
 
