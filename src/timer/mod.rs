@@ -105,9 +105,7 @@ impl Timer {
     ///
     /// Outside of a tokio runtime with time enabled, as `tokio::time::sleep_until` does.
     pub(crate) fn poll_until(self: Pin<&mut Self>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if let State::Idle = self.state
-            && deadline <= Instant::now()
-        {
+        if matches!(self.state, State::Idle) && deadline <= Instant::now() {
             return Poll::Ready(());
         }
         self.poll_later(deadline, cx)

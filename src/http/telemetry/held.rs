@@ -47,9 +47,8 @@ impl Drop for Held {
         let Some(mut place) = self.0.take() else { return };
         *place = None;
         _ = EMPTY.try_with(|empty| {
-            if let Ok(mut empty) = empty.try_borrow_mut()
-                && empty.len() < MOST
-            {
+            let Ok(mut empty) = empty.try_borrow_mut() else { return };
+            if empty.len() < MOST {
                 empty.push(place);
             }
         });
