@@ -1,6 +1,6 @@
 //! That nothing stays armed.
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 use super::*;
 use crate::{event::FaultKind, fault::KillSwitch};
@@ -83,18 +83,33 @@ async fn a_run_that_is_called_off_before_it_begins_arms_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_kill_switch_ends_a_run_and_what_it_holds_goes_on() {
+async fn the_kill_switch_ends_a_run_and_every_call_that_it_holds_goes_on() {
     let switch = KillSwitch::new();
     let ledger = ledger_of(patient(), Faults::under(&switch));
-    let held =
+    let slow =
         experiment(Fault::latency(30 * SECOND)).step(Step::new(Ratio::percent(50)).hold(3_600 * SECOND));
-    let controller = tokio::spawn(lab(&ledger).run(held).expect("it is valid"));
+    let controller = tokio::spawn(lab(&ledger).run(slow).expect("it is valid"));
     sleep(100 * SECOND).await;
+    let mut held = JoinSet::new();
+    for _ in 0..3_000 {
+        let calls = ledger.calls.clone();
+        held.spawn(async move { calls.run(async || Ok::<_, io::Error>(7)).await });
+    }
+    // Those that are not hit are answered at once.
+    sleep(SECOND).await;
+    while let Some(answer) = held.try_join_next() {
+        assert_eq!(answer.expect("no panic").expect("nothing is wrong"), 7);
+    }
+    assert!(held.len() >= 1_000, "{}", held.len());
+    sleep(SECOND).await;
+    assert!(held.try_join_next().is_none(), "nothing else lets them go");
     let waiting = injected(&ledger);
-    assert!(waiting > 1_000, "{waiting}");
+    let killed = Instant::now();
     switch.engage();
-    // All that were held are done in the same instant of virtual time.
-    tokio::task::yield_now().await;
+    while let Some(answer) = held.join_next().await {
+        assert_eq!(answer.expect("no panic").expect("it goes on to the service"), 7);
+    }
+    assert!(killed.elapsed() < 100 * MILLI, "{:?}", killed.elapsed());
     let report = controller.await.expect("no panic");
     assert_eq!(report.verdict(), Verdict::Aborted, "{report}");
     assert!(report.why().starts_with("by kill switch"), "{}", report.why());
