@@ -153,10 +153,13 @@ thread_local! {
 
 /// Enrols the call that begins on this thread.
 pub(crate) fn enrol(trial: &Arc<Trial>, group: Group) {
-    ANYBODY.set(true);
-    let mut enrolled = SLOT.take();
-    enrolled.add(trial, group);
-    SLOT.set(enrolled);
+    // A thread that is being torn down has no slot any more: what begins there is not counted.
+    let _ = SLOT.try_with(|slot| {
+        let mut enrolled = slot.take();
+        enrolled.add(trial, group);
+        slot.set(enrolled);
+        ANYBODY.set(true);
+    });
 }
 
 /// In which groups of which experiments a call is. In none costs one word.
@@ -180,7 +183,7 @@ impl Enrolled {
     #[cold]
     fn pick_up() -> Self {
         ANYBODY.set(false);
-        SLOT.take()
+        SLOT.try_with(Cell::take).unwrap_or_default()
     }
 
     /// Counts the call where it is enrolled, once.
@@ -229,6 +232,36 @@ mod tests {
         call.tell(Outcome::Fault, SECOND);
         let bad = |trial: &Trial| [Group::Hit, Group::Control].map(|group| trial.outcomes(group).bad);
         assert_eq!((bad(&a), bad(&b)), ([1, 0], [0, 1]));
+    }
+
+    #[test]
+    fn a_call_may_begin_in_a_thread_that_is_torn_down() {
+        struct Late(Arc<Trial>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                enrol(&self.0, Group::Hit);
+                Enrolled::collect().tell(Outcome::Fault, SECOND);
+            }
+        }
+        thread_local!(static LATE: Cell<Option<Late>> = const { Cell::new(None) });
+
+        let trial = Arc::new(Trial::default());
+        // Whichever of the two is dropped first.
+        for late_first in [true, false] {
+            let trial = Arc::clone(&trial);
+            let torn_down = std::thread::spawn(move || {
+                let enrols = || drop((enrol(&trial, Group::Control), Enrolled::collect()));
+                if late_first {
+                    LATE.set(Some(Late(Arc::clone(&trial))));
+                    enrols();
+                } else {
+                    enrols();
+                    LATE.set(Some(Late(Arc::clone(&trial))));
+                }
+            });
+            torn_down.join().expect("it does not panic");
+        }
+        assert_eq!(trial.outcomes(Group::Hit).bad, 1, "once there was no slot any more");
     }
 
     #[test]
