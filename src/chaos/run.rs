@@ -2,7 +2,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     panic::AssertUnwindSafe,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 
 use futures::{
     FutureExt,
-    future::{BoxFuture, join_all},
+    future::{BoxFuture, Either, join_all, select},
 };
 use tokio::{
     sync::Notify,
@@ -175,8 +175,7 @@ impl Course {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let shared = Arc::clone(&self.shared);
-            futures::future::select(std::pin::pin!(ticks.tick()), std::pin::pin!(shared.bell.notified()))
-                .await;
+            select(pin!(ticks.tick()), pin!(shared.bell.notified())).await;
             let readings = self.read().await;
             // Whatever it took to read: what comes next is decided by what is armed now.
             if let Err(aborted) = self.keep_up() {
@@ -288,19 +287,25 @@ impl Course {
         let name = self.experiment.action.as_ref().map(|action| &action.name);
         let Some(action) = name.and_then(|name| self.lab.actions.get(name)) else { return Ok(()) };
         self.shared.armory.set_undo(Arc::clone(&action.end));
-        (action.begin)().await.map_err(|error| Aborted {
-            by: "action".into(),
-            why: error.to_string(),
-            at: Instant::now(),
-        })
+        // One that takes long, or for ever, is called off like all else.
+        match select((action.begin)(), pin!(self.shared.bell.notified())).await {
+            Either::Left((Ok(()), _)) => Ok(()),
+            Either::Left((Err(error), _)) => {
+                Err(Aborted { by: "action".into(), why: error.to_string(), at: Instant::now() })
+            }
+            Either::Right(_) => self.keep_up(),
+        }
     }
 
     /// Undoes everything.
     async fn undo(&mut self) {
         self.shared.armory.clear();
         if let Some(undo) = self.shared.armory.take_undo() {
-            if let Err(error) = undo().await {
-                self.findings.not_undone(error.to_string());
+            // In a task, which goes on where this run is dropped meanwhile.
+            match tokio::spawn(undo()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.findings.not_undone(error.to_string()),
+                Err(error) => self.findings.not_undone(error.to_string()),
             }
         }
     }

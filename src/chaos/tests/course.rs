@@ -120,6 +120,57 @@ async fn an_action_is_undone_however_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_is_dropped_while_it_undoes_its_action_leaves_nothing_half_undone() {
+    let (ledger, log) = (ledger(), Arc::new(Mutex::new(Vec::new())));
+    let at_end = Arc::clone(&log);
+    let end = move || {
+        let log = Arc::clone(&at_end);
+        async move {
+            lock(&log).push("begins");
+            sleep(20 * SECOND).await;
+            lock(&log).push("is undone");
+            Ok(())
+        }
+    };
+    let lab = lab(&ledger).action("kill", || async { Ok(()) }, end);
+    let hypothesis = Hypothesis::new().success(Ratio::percent(99));
+    let kill = Experiment::new("kill").action("kill", "ledger").step(Step::new(Ratio::ONE));
+    let run = tokio::spawn(lab.run(kill.hypothesis(hypothesis)).expect("it is valid"));
+    while lock(&log).is_empty() {
+        sleep(SECOND).await;
+    }
+    run.abort();
+    sleep(40 * SECOND).await;
+    assert_eq!(lock(&log)[..], ["begins", "is undone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_does_not_end_to_begin_is_called_off() {
+    let (ledger, log) = (ledger(), Arc::new(Mutex::new(Vec::new())));
+    let [at_begin, at_end] = [(); 2].map(|()| Arc::clone(&log));
+    let begin = move || {
+        lock(&at_begin).push("begin");
+        std::future::pending()
+    };
+    let end = move || {
+        lock(&at_end).push("end");
+        async { Ok(()) }
+    };
+    let lab = lab(&ledger).action("kill", begin, end);
+    let hypothesis = Hypothesis::new().success(Ratio::percent(99));
+    let kill = Experiment::new("kill").action("kill", "ledger").step(Step::new(Ratio::ONE));
+    let run = lab.run(kill.hypothesis(hypothesis)).expect("it is valid");
+    let (grip, run) = (run.grip(), tokio::spawn(run));
+    while lock(&log).is_empty() {
+        sleep(SECOND).await;
+    }
+    grip.abort("ada", "it takes too long");
+    let report = run.await.expect("it does not panic");
+    assert_eq!((report.verdict(), &lock(&log)[..]), (Verdict::Aborted, &["begin", "end"][..]), "{report}");
+    assert_eq!(report.why(), "by ada: it takes too long");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_that_finds_something_or_does_not_answer_trips_its_guard() {
     for answers in [true, false] {
         let ledger = ledger();
