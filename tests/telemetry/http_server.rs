@@ -4,7 +4,7 @@ use std::{convert::Infallible, future::pending, io};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::join, stream};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use moneta_resilience::{
@@ -122,7 +122,8 @@ async fn the_route_is_the_one_that_axum_matched_and_an_unmatched_path_has_none()
     let seen = Seen::new("accounts").await;
     let layer = golden::server("accounts").timeout(SECOND).registry(&Registry::new()).layer();
     let inner = Router::new().route("/{id}/cards", route(async || "none"));
-    let app = Router::new().nest("/accounts", inner).fallback(async || StatusCode::NOT_FOUND).layer(layer);
+    let app =
+        Router::new().nest("/accounts", inner).fallback(async || http::StatusCode::NOT_FOUND).layer(layer);
     for path in ["/accounts/7/cards", "/etc/passwd"] {
         let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
         let Ok(answer) = app.clone().oneshot(request).await;
