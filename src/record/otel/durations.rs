@@ -26,13 +26,16 @@ pub(super) struct Durations {
 
 /// The durations of one pipeline.
 pub(super) struct Pipeline {
-    calls: [Point; Outcome::ALL.len()],
-    attempts: [Point; Outcome::ALL.len()],
-    waits: Point,
+    calls: ByOutcome,
+    attempts: ByOutcome,
+    waits: OnceLock<Point>,
     /// Made when a store is first asked: most pipelines have none.
     stores: OnceLock<Stores>,
     name: KeyValue,
 }
+
+/// Each is made when something ends so: most outcomes never come, and the labels of all would take kilobytes.
+type ByOutcome = [OnceLock<Point>; Outcome::ALL.len()];
 
 type Stores = Box<[[Point; StoreResult::ALL.len()]; StoreOperation::ALL.len()]>;
 
@@ -75,12 +78,12 @@ impl Durations {
     pub(super) fn record(&self, pipeline: &Pipeline, event: &Event) {
         let (histogram, point, elapsed) = match *event {
             Event::CallFinished { outcome, elapsed, .. } => {
-                (&self.calls, &pipeline.calls[outcome as usize], elapsed)
+                (&self.calls, pipeline.ended(&pipeline.calls, outcome), elapsed)
             }
             Event::AttemptFinished { outcome, elapsed, .. } => {
-                (&self.attempts, &pipeline.attempts[outcome as usize], elapsed)
+                (&self.attempts, pipeline.ended(&pipeline.attempts, outcome), elapsed)
             }
-            Event::BulkheadWaited { elapsed } => (&self.waits, &pipeline.waits, elapsed),
+            Event::BulkheadWaited { elapsed } => (&self.waits, pipeline.waited(), elapsed),
             Event::StoreAsked { operation, result, elapsed } => {
                 (&self.stores, &pipeline.stores()[operation as usize][result as usize], elapsed)
             }
@@ -93,19 +96,23 @@ impl Durations {
 impl Pipeline {
     fn new(name: &Name) -> Self {
         let text: Arc<str> = name.as_str().into();
-        let pipeline = KeyValue::new(names::PIPELINE, text);
-        let by_outcome = || {
-            Outcome::ALL.map(|outcome| {
-                Point::new([KeyValue::new(names::OUTCOME, outcome.as_str()), pipeline.clone()])
-            })
-        };
         Self {
-            calls: by_outcome(),
-            attempts: by_outcome(),
-            waits: Point::new([pipeline.clone()]),
+            calls: Default::default(),
+            attempts: Default::default(),
+            waits: OnceLock::new(),
             stores: OnceLock::new(),
-            name: pipeline,
+            name: KeyValue::new(names::PIPELINE, text),
         }
+    }
+
+    #[inline]
+    fn ended<'a>(&self, points: &'a ByOutcome, outcome: Outcome) -> &'a Point {
+        let labels = || [KeyValue::new(names::OUTCOME, outcome.as_str()), self.name.clone()];
+        points[outcome as usize].get_or_init(|| Point::new(labels()))
+    }
+
+    fn waited(&self) -> &Point {
+        self.waits.get_or_init(|| Point::new([self.name.clone()]))
     }
 
     fn stores(&self) -> &Stores {
