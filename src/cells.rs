@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use crate::{
     error::Reason,
     event::{
-        AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, FaultKind, GaveUp, HedgeResult,
-        IdempotencyResult, Outcome, RateLimitResult, RetryResult,
+        AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, Experiment, FaultKind, GaveUp,
+        HedgeResult, IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
     lane::{LANES, Lane},
     sync::{AtomicU64, Ordering},
@@ -48,6 +48,8 @@ const CELLS: usize = DEAD_LETTERS_FAILED + 1;
 pub struct Cells {
     /// One for each lane, made when something is counted in it.
     counters: [OnceLock<Box<Counters>>; LANES],
+    /// Made when an experiment hits a call.
+    injections: OnceLock<Box<Injections>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,16 @@ impl Default for Counters {
     }
 }
 
+/// What was done to calls for experiments, by their places. Apart from the lanes: no call is so fast that is hit.
+#[derive(Debug)]
+struct Injections([[AtomicU64; FaultKind::ALL.len()]; Experiment::COUNT]);
+
+impl Default for Injections {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))))
+    }
+}
+
 impl Cells {
     #[expect(clippy::inline_always, reason = "who counts knows the event: its cell is a constant there")]
     #[inline(always)]
@@ -68,7 +80,15 @@ impl Cells {
             let lane = Lane::here();
             let counters = self.counters[lane.index()].get_or_init(Box::default);
             lane.count(&counters.0[index]);
+        } else if let Event::FaultInjected { fault, experiment: Some(experiment) } = *event {
+            self.count_injection(fault, experiment);
         }
+    }
+
+    #[cold]
+    fn count_injection(&self, fault: FaultKind, experiment: Experiment) {
+        let injections = self.injections.get_or_init(Box::default);
+        injections.0[experiment.place()][fault as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Calls that ended with `outcome`.
@@ -179,6 +199,24 @@ impl Cells {
 
     /// Calls that a fault hook acted on.
     pub fn faults(&self, fault: FaultKind) -> u64 {
+        let experiments = self.faults_of_experiments().filter(|&(_, other, _)| other == fault);
+        self.faults_of_none(fault) + experiments.map(|(.., calls)| calls).sum::<u64>()
+    }
+
+    /// Those of them that it acted on for experiments, as far as there are any.
+    pub fn faults_of_experiments(&self) -> impl Iterator<Item = (Experiment, FaultKind, u64)> {
+        let counted = self.injections.get().into_iter().flat_map(|injections| {
+            let of = |experiment: Experiment| {
+                let calls = &injections.0[experiment.place()];
+                FaultKind::ALL.map(|fault| (experiment, fault, calls[fault as usize].load(Ordering::Relaxed)))
+            };
+            Experiment::all().flat_map(of)
+        });
+        counted.filter(|&(.., calls)| calls > 0)
+    }
+
+    /// Those that it acted on for none.
+    pub fn faults_of_none(&self, fault: FaultKind) -> u64 {
         self.sum(FAULTS + fault as usize)
     }
 
@@ -232,7 +270,9 @@ fn index(event: &Event) -> Option<usize> {
         | Event::RequestFinished { .. }
         | Event::MessageProcessed { .. }
         | Event::BudgetAlert { .. }
-        | Event::StoreAsked { .. } => return None,
+        | Event::StoreAsked { .. }
+        // It has a cell elsewhere.
+        | Event::FaultInjected { experiment: Some(_), .. } => return None,
         Event::CallFinished { outcome, .. } => CALLS + outcome as usize,
         Event::AttemptFinished { kind, .. } => ATTEMPTS + kind as usize,
         Event::RetryScheduled { .. } => RETRIES_SCHEDULED,
@@ -250,7 +290,7 @@ fn index(event: &Event) -> Option<usize> {
         Event::TimedOut { .. } => TIMED_OUT + 1,
         Event::AnswerBroken { outcome } => BROKEN + outcome as usize,
         Event::Fallback { served } => FALLBACKS + usize::from(!served),
-        Event::FaultInjected { fault } => FAULTS + fault as usize,
+        Event::FaultInjected { fault, experiment: None } => FAULTS + fault as usize,
         Event::DeadlineMalformed => DEADLINES_MALFORMED,
         Event::DeadlineExpired => DEADLINES_EXPIRED,
         Event::PriorityMalformed => PRIORITIES_MALFORMED,
@@ -320,13 +360,28 @@ mod tests {
         events.extend(RateLimitResult::ALL.map(|result| Event::RateLimiterCall { result }));
         events.extend(IdempotencyResult::ALL.map(|result| Event::IdempotencyCall { result }));
         events.extend(DeliveryResult::ALL.map(|result| Event::Delivered { result }));
-        events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault }));
+        events.extend(FaultKind::ALL.map(|fault| Event::FaultInjected { fault, experiment: None }));
         for from in CircuitState::ALL {
             events.extend(CircuitState::ALL.map(|to| Event::BreakerTransition { from, to }));
         }
         let indices: HashSet<_> = events.iter().map(|event| index(event).expect("it is counted")).collect();
         assert_eq!(indices.len(), events.len());
         assert_eq!(indices, (0..CELLS).collect());
+    }
+
+    #[test]
+    fn what_hit_a_call_is_counted_once_for_its_experiment_or_for_none() {
+        let cells = Cells::default();
+        let [a, b] = ["cells-a", "cells-b"].map(|name| Experiment::of(name).expect("it has a name"));
+        let fault = FaultKind::Hang;
+        for experiment in [None, Some(a), Some(a), Some(b)] {
+            cells.count(&Event::FaultInjected { fault, experiment });
+        }
+        assert_eq!((cells.faults(fault), cells.faults_of_none(fault)), (4, 1));
+        let mut counted: Vec<_> = cells.faults_of_experiments().collect();
+        counted.sort_by_key(|&(experiment, ..)| experiment.as_str());
+        assert_eq!(counted, [(a, fault, 2), (b, fault, 1)]);
+        assert_eq!(cells.faults(FaultKind::Error), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a layer tells, and nobody knows to whom: small [`Event`]s, and the closed sets of words in them.
 
 mod exchange;
+mod experiment;
 mod idempotency;
 mod source;
 mod words;
@@ -8,6 +9,7 @@ mod words;
 use std::time::Duration;
 
 pub use exchange::{End, Ended, Exchange, Protocol};
+pub use experiment::Experiment;
 pub use idempotency::{IdempotencyResult, StoreOperation, StoreResult};
 pub use source::Source;
 pub use words::{
@@ -126,6 +128,8 @@ pub enum Event {
     FaultInjected {
         /// What it did.
         fault: FaultKind,
+        /// For which experiment, if it is one's.
+        experiment: Option<Experiment>,
     },
     /// A request over the wire began. It is told and not counted.
     RequestStarted {

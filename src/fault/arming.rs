@@ -14,6 +14,7 @@ use tokio::{
 use super::{ArmError, Fault, KillSwitch, Outcomes, faults::Hook, sample::Group};
 use crate::{
     call::later,
+    event::{Event, Experiment},
     ratio::Ratio,
     sync::{AtomicBool, AtomicU64},
     trial::{self, Trial},
@@ -158,6 +159,12 @@ impl Arming {
             watches,
             last: AtomicU64::new(0),
         }
+    }
+
+    /// That it hit a call.
+    pub(super) fn injected(&self) -> Event {
+        let Fault { effect, experiment, .. } = &self.fault;
+        Event::FaultInjected { fault: effect.kind(), experiment: Experiment::of(experiment) }
     }
 
     /// In which group a call is, or its unit.

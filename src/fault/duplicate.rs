@@ -14,7 +14,6 @@ use crate::{
     call::Call,
     class::Ending,
     error::BoxError,
-    event::{Event, FaultKind},
     observer::Observer,
     policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
 };
@@ -203,7 +202,7 @@ where
                     let next = match taken {
                         None => Stage::Once { inner: self.inner.start(call, request) },
                         Some((copy, suffering)) => {
-                            self.observer.emit(Event::FaultInjected { fault: FaultKind::Duplicate });
+                            self.observer.emit(suffering.from().injected());
                             let copies = self.copies(call, request, copy, seat, suffering);
                             Stage::Twice { copies: Box::pin(copies) }
                         }

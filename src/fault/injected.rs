@@ -24,7 +24,6 @@ use crate::{
     class::Class,
     classify,
     error::{BoxError, InjectedFault},
-    event::Event,
     observer::Observer,
     policy::{Answer, Poller},
     random::Random,
@@ -99,7 +98,7 @@ impl Injected {
             let Some(suffering) = drawn.arming.take(drawn.group, now) else { continue };
             let effect = &drawn.arming.fault.effect;
             cx.reach();
-            observer.emit(Event::FaultInjected { fault: effect.kind() });
+            observer.emit(drawn.arming.injected());
             let (until, hook) = match effect {
                 Effect::Error(class) => return Poll::Ready(Some(Instead::fault(InjectedFault::new(*class)))),
                 Effect::Refused => return Poll::Ready(Some(Instead::fault(InjectedFault::refused()))),
@@ -130,7 +129,7 @@ impl Injected {
                 _ => None,
             };
             let Some(suffering) = drawn.arming.take(drawn.group, now) else { continue };
-            observer.emit(Event::FaultInjected { fault: effect.kind() });
+            observer.emit(drawn.arming.injected());
             let (Some(alteration), Ok(given)) = (alteration, &mut answer.result) else {
                 return Instead::fault(InjectedFault::new(Class::TRANSIENT)).into();
             };

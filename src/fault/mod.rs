@@ -49,8 +49,8 @@
 //!
 //! # Telemetry
 //!
-//! Event `FaultInjected`, told before the call feels it; [`Armed::hit`], [`Armed::control`], and what became of the calls of an
-//! [experiment](Fault::experiment): [`Armed::hit_outcomes`], [`Armed::control_outcomes`].
+//! Event `FaultInjected`, told before the call feels it, with its experiment; [`Armed::hit`], [`Armed::control`], and what became of
+//! the calls of an [experiment](Fault::experiment): [`Armed::hit_outcomes`], [`Armed::control_outcomes`].
 //!
 //! # Cancellation
 //!

@@ -222,7 +222,10 @@ pub(super) const TOTALS: [Reading<u64>; 21] = [
         description: "Calls that a fault hook acted on",
         read: |pipeline, write| {
             for fault in FaultKind::ALL {
-                write(pipeline.cells.faults(fault), &[(names::FAULT, fault.as_str())]);
+                write(pipeline.cells.faults_of_none(fault), &[(names::FAULT, fault.as_str())]);
+            }
+            for (experiment, fault, calls) in pipeline.cells.faults_of_experiments() {
+                write(calls, &[(names::FAULT, fault.as_str()), (names::EXPERIMENT, experiment.as_str())]);
             }
         },
     },

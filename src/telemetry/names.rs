@@ -12,6 +12,7 @@ pub(crate) const REASON: &str = "reason";
 pub(crate) const STATE: &str = "state";
 pub(crate) const FROM: &str = "from";
 pub(crate) const TO: &str = "to";
+pub(crate) const EXPERIMENT: &str = "experiment";
 pub(crate) const FAULT: &str = "fault";
 pub(crate) const OPERATION: &str = "operation";
 pub(crate) const ATTEMPT_TYPE: &str = "attempt.type";
@@ -132,6 +133,7 @@ mod tests {
             "from",
             "to",
             "fault",
+            "experiment",
             "operation",
             "attempt.type",
         ];

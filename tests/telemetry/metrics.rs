@@ -8,7 +8,7 @@ use futures::FutureExt;
 use moneta_resilience::{
     Class, Name, Registry,
     circuit_breaker::CircuitBreakerLayer,
-    event::{AttemptKind, CircuitState, Event, Outcome, Source, StoreOperation, StoreResult},
+    event::{AttemptKind, CircuitState, Event, FaultKind, Outcome, Source, StoreOperation, StoreResult},
     fault::{Fault, Faults},
     golden, record,
     telemetry::TelemetryLayer,
@@ -321,6 +321,47 @@ async fn a_state_that_is_left_goes_back_to_zero() {
         breaker.reset();
         assert_eq!(state(), CircuitState::Closed);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn injections_are_told_by_their_experiment_once_there_are_some() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let pipeline = "metrics-experiments";
+    let faults = Faults::new();
+    let builder =
+        golden::client(pipeline).timeout(SECOND).no_fallback().without_retry().faults(faults.clone());
+    let (ledger, _sink) = (builder.calls(), record::otel());
+    let injections = || {
+        let mut points = meters.points(pipeline);
+        points.retain(|(name, labels), _| {
+            name == "resilience.fault.injections" && (labels.contains("fault=error") || labels.contains(','))
+        });
+        points.into_iter().map(|((_, labels), value)| (labels, value)).collect::<Vec<_>>()
+    };
+    let point = |labels: &str, value| (labels.to_owned(), value);
+
+    // Armed is not hit.
+    let armed = faults.arm(Fault::error(Class::TRANSIENT).experiment("broken-ledger"));
+    assert_eq!(injections(), [point("fault=error", 0)]);
+    for (experiment, expected) in [
+        ("broken-ledger", vec![point("experiment=broken-ledger,fault=error", 1), point("fault=error", 0)]),
+        ("", vec![point("experiment=broken-ledger,fault=error", 1), point("fault=error", 1)]),
+    ] {
+        faults.disarm();
+        faults.arm(Fault::error(Class::TRANSIENT).experiment(experiment));
+        ledger.run(async || Ok::<_, Error>(())).await.unwrap_err();
+        assert_eq!(injections(), expected);
+    }
+    assert_eq!(armed.hit(), 0);
+    assert_eq!(ledger.handle().counts().faults(FaultKind::Error), 2, "both together");
+
+    // A name that is no label is not made one.
+    faults.disarm();
+    faults.arm(Fault::error(Class::TRANSIENT).experiment(&"x".repeat(65)));
+    ledger.run(async || Ok::<_, Error>(())).await.unwrap_err();
+    assert!(injections().contains(&point("experiment=_other,fault=error", 1)));
 }
 
 #[tokio::test(start_paused = true)]
