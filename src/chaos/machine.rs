@@ -76,6 +76,8 @@ impl Machine {
                     self.end(Verdict::NotStarted, format!("{} before it began", trip.guard))
                 }
                 (Some(trip), _) => {
+                    // For the report: what is known so far of this step, which is not over.
+                    self.judge(seen);
                     self.phase = Phase::Over;
                     Next::Abort(trip)
                 }

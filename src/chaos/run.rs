@@ -255,6 +255,8 @@ impl Course {
         } else {
             self.end_step(index - 1, hit, control);
         }
+        // What was seen before says nothing of this step, should it be called off before anybody judges it.
+        self.machine.checks.clear();
         let (step, number) = (index + 1, share.value());
         self.shared.audit.write(Happened::Step { step, share: number });
         if index > 0 {

@@ -53,9 +53,32 @@ async fn a_guard_that_trips_aborts_at_once_and_for_good() {
         at.is_some_and(|at| told[at..].iter().any(|entry| entry.starts_with("aborted by guard"))),
         "{told:?}"
     );
+    assert_eq!(judged_in_steps(&report), ["| at 10 % | 99 % of the calls succeed | 0 of"], "{report}");
     let injected = ledger.calls.handle().counts().faults(crate::event::FaultKind::Error);
     sleep(10 * SECOND).await;
     assert_eq!(ledger.calls.handle().counts().faults(crate::event::FaultKind::Error), injected);
+}
+
+/// What the report says of the hypothesis while calls were hit, without how many they were.
+fn judged_in_steps(report: &Report) -> Vec<String> {
+    let text = report.to_string();
+    let rows = text.lines().filter(|line| line.starts_with("| at "));
+    rows.map(|row| row[..row.rfind(" of ").expect("so many of so many") + 3].to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_before_is_not_told_of_a_step_that_was_called_off_unjudged() {
+    let ledger = ledger();
+    let run = lab(&ledger).run(experiment(broken())).expect("it is valid");
+    let grip = run.grip();
+    let controller = tokio::spawn(run);
+    while ledger.calls.handle().counts().faults(crate::event::FaultKind::Error) == 0 {
+        sleep(10 * MILLI).await;
+    }
+    grip.abort("ada", "that is enough");
+    let report = controller.await.expect("no panic");
+    assert_eq!(report.verdict(), Verdict::Aborted, "{report}");
+    assert!(report.hit().total() > 0 && judged_in_steps(&report).is_empty(), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
