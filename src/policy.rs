@@ -1,13 +1,17 @@
 //! What every layer of the crate is made of.
 //!
 //! A pattern (timeout, retry, circuit breaker, …) is a [`Policy`]: the state that all its calls share, which *lends
-//! itself* to each call. What belongs to one call is its *pass*, a plain value that the policy makes, polls and, when
-//! the call is dropped, is told to abandon. A policy wraps the next one by value, and the innermost is the [`Leaf`],
-//! which calls the service.
+//! itself* to each call. What a policy keeps of one call is its *pass*, a plain value that the policy makes, polls and,
+//! when the call is dropped, is told to abandon. A policy wraps the next one by value, and the innermost is the
+//! [`Leaf`], which calls the service.
+//!
+//! What the policies of a stack share of a call they find in one place each, however many they are: the request, until
+//! the service is called with it; the [`Seat`], which is the service; and the [`Course`], which is what travels with the
+//! call. Nothing of it is handed from policy to policy.
 //!
 //! ```text
 //! Stack<P, S>                 the tower service:   one Arc of the policies, and the service
-//!   └─ StackFuture            the call's future:   that Arc, the service's clone, the nested passes
+//!   └─ StackFuture            the call's future:   that Arc, the service's clone, request, course, the nested passes
 //!        └─ P = RetryPolicy<CircuitBreakerPolicy<…<Leaf>>>
 //! ```
 //!
@@ -19,12 +23,14 @@
 //! The trait is public because it stands in the types of the stacks, and sealed because its contract is subtle. What
 //! has to do with the pass alone is a trait of its own, [`Lend`].
 //!
-//! * `start` only puts the request in its place, when the call or the attempt begins. A pass that was never polled has had
-//!   no effect.
-//! * `poll` may be called until it is ready once. What it was given it gives back by then.
+//! * `pass` makes an empty pass: that of a call, or of an attempt, that has not begun.
+//! * `begin` comes once, before the first poll. It looks at the request and prepares, and has no effect that anybody sees.
+//! * `poll` may be called until it is ready once. What it was given it gives back by then, and the service's future is gone.
 //! * `abandon` is called instead, when the pass is to be dropped before that, and gives everything back. It may also
-//!   come after the answer, when code further out (a fallback's closure) panics over it: then there is nothing left to
-//!   give back, and it has no effect.
+//!   come on an empty pass, and after the answer, when code further out (a fallback's closure) panics over it: then there
+//!   is nothing to give back, and it has no effect.
+//! * What a policy changes in the `Course`, it changes for those further in. Who further out needs what it was (a retry,
+//!   for the next attempt) keeps it in its pass.
 
 use std::{
     fmt, mem,
@@ -44,6 +50,7 @@ use crate::{
     classify::{ByError, Classify},
     error::{BoxError, Reason, Rejected},
     event::Outcome,
+    trial::Enrolled,
 };
 
 pub(crate) mod sealed {
@@ -61,14 +68,17 @@ pub(crate) mod sealed {
 /// "implementation of `From` is not general enough". So such bounds stand on `Policy` alone, and the type of a
 /// [`StackFuture`] asks for no more than this trait.
 pub trait Lend<S, Req>: sealed::Sealed {
-    /// What belongs to one call.
+    /// What is kept of one call.
     type Pass;
 
-    /// Puts the request in its place, without any effect.
-    fn start(&self, call: Call, request: Req) -> Self::Pass;
+    /// The pass of a call that has not begun.
+    fn pass(&self) -> Self::Pass;
+
+    /// Prepares the call, which begins now, without any effect.
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course);
 
     /// Takes back what the call holds, before it is dropped without an answer.
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant);
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant);
 }
 
 /// A pattern that lends itself to the calls of a stack; see the [module](self).
@@ -86,6 +96,7 @@ pub trait Policy<S, Req>: Lend<S, Req> {
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>>;
@@ -153,10 +164,61 @@ pub(crate) fn outcome_of(error: &BoxError, class: Class) -> Outcome {
     }
 }
 
+/// The request of a call, until the service is called with it.
+#[derive(Debug)]
+pub struct Parcel<Req>(Option<Req>);
+
+impl<Req> Parcel<Req> {
+    const THERE: &str = "the request is there until the service was called with it";
+
+    pub(crate) const EMPTY: Self = Self(None);
+
+    pub(crate) const fn new(request: Req) -> Self {
+        Self(Some(request))
+    }
+
+    pub(crate) const fn request(&self) -> &Req {
+        self.0.as_ref().expect(Self::THERE)
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) const fn request_mut(&mut self) -> &mut Req {
+        self.0.as_mut().expect(Self::THERE)
+    }
+
+    /// Puts the request of another attempt there.
+    pub(crate) fn put(&mut self, request: Req) {
+        self.0 = Some(request);
+    }
+
+    pub(crate) const fn take(&mut self) -> Req {
+        self.0.take().expect(Self::THERE)
+    }
+}
+
+/// What travels with a call, in one place for all policies of its stack.
+#[derive(Debug)]
+pub struct Course {
+    /// When the call began, whatever attempt it is at.
+    pub(crate) began: Instant,
+    /// The call as it concerns the policy that is polled.
+    pub(crate) call: Call,
+    /// In which experiments it takes part.
+    pub(crate) enrolled: Enrolled,
+}
+
+impl Course {
+    pub(crate) fn new(call: Call) -> Self {
+        Self { began: call.started, call, enrolled: Enrolled::default() }
+    }
+}
+
 /// The task that polls, and the instant of the poll, read from the clock once at most.
 pub struct Poller<'a, 'b> {
     /// The task's context.
     pub task: &'a mut Context<'b>,
+    /// What travels with the call.
+    pub(crate) course: &'a mut Course,
     reading: Reading,
     reached: bool,
     /// Who further out hears of an attempt that begins.
@@ -178,8 +240,25 @@ impl Reading {
 }
 
 impl<'a, 'b> Poller<'a, 'b> {
-    fn new(task: &'a mut Context<'b>, now: Option<Instant>) -> Self {
-        Self { task, reading: Reading::at(now), reached: false, admitted: None }
+    fn new(task: &'a mut Context<'b>, course: &'a mut Course, now: Option<Instant>) -> Self {
+        Self { task, course, reading: Reading::at(now), reached: false, admitted: None }
+    }
+
+    /// The same poll of another course: that of a further copy of the call.
+    pub(crate) fn along<T>(&mut self, course: &mut Course, poll: impl FnOnce(&mut Poller<'_, 'b>) -> T) -> T {
+        let mut inner = Poller {
+            task: self.task,
+            course,
+            reading: self.reading,
+            reached: self.reached,
+            admitted: match &mut self.admitted {
+                Some(admitted) => Some(&mut **admitted),
+                None => None,
+            },
+        };
+        let result = poll(&mut inner);
+        (self.reading, self.reached) = (inner.reading, inner.reached);
+        result
     }
 
     /// The same poll, in which `admitted` hears of each attempt that begins.
@@ -191,6 +270,7 @@ impl<'a, 'b> Poller<'a, 'b> {
     ) -> T {
         let mut inner = Poller {
             task: self.task,
+            course: self.course,
             reading: self.reading,
             reached: self.reached,
             admitted: Some(admitted),
@@ -313,9 +393,8 @@ impl<C> Leaf<C> {
 pin_project! {
     /// The pass of a [`Leaf`].
     #[derive(Debug)]
-    pub struct LeafPass<F, Req> {
-        request: Option<Req>,
-        carried: Carried,
+    pub struct LeafPass<F> {
+        // There from when the service is called to when it has answered.
         #[pin]
         future: Option<F>,
     }
@@ -327,14 +406,15 @@ impl<C, S, Req> Lend<S, Req> for Leaf<C>
 where
     S: Service<Req>,
 {
-    type Pass = LeafPass<S::Future, Req>;
+    type Pass = LeafPass<S::Future>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let carried = Carried { lot: None, ..call.without_reserve().carried() };
-        LeafPass { request: Some(request), carried, future: None }
+    fn pass(&self) -> Self::Pass {
+        LeafPass { future: None }
     }
 
-    fn abandon(&self, _pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {}
+    fn begin(&self, _pass: Pin<&mut Self::Pass>, _parcel: &mut Parcel<Req>, _course: &mut Course) {}
+
+    fn abandon(&self, _pass: Pin<&mut Self::Pass>, _course: &mut Course, _ending: Ending, _now: Instant) {}
 }
 
 impl<C, S, Req> Policy<S, Req> for Leaf<C>
@@ -348,22 +428,25 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<S::Response>> {
-        let mut pass = pass.project();
+        let mut future = pass.project().future;
         cx.reach();
         let task = &mut *cx.task;
+        let carried = Carried { lot: None, ..cx.course.call.without_reserve().carried() };
         let step = || {
-            if pass.request.is_some() {
+            if future.is_none() {
                 ready!(seat.poll_ready(task))?;
-                let request = pass.request.take().expect("it is there until the service was called");
-                pass.future.set(Some(seat.call(request)));
+                future.set(Some(seat.call(parcel.take())));
             }
-            let future = pass.future.as_mut().as_pin_mut().expect("the service was called above or before");
-            future.poll(task).map_err(Into::into)
+            let called = future.as_mut().as_pin_mut().expect("the service was called above or before");
+            let result = ready!(called.poll(task)).map_err(Into::into);
+            future.set(None);
+            Poll::Ready(result)
         };
-        let result = ready!(pass.carried.enter(step));
+        let result = ready!(carried.enter(step));
         cx.reading = Reading::default();
         let class = self.classifier.classify(result.as_ref());
         Poll::Ready(Answer::judged(result, class))
@@ -447,26 +530,19 @@ enum State {
 }
 
 pin_project! {
-    #[project = StageProjection]
-    enum Stage<Req, P> {
-        /// Called and not polled yet, so nothing has happened but that the work in hand carries this.
-        Called { request: Option<Req>, carried: Carried },
-        /// Polled at least once.
-        Begun { #[pin] pass: P },
-        /// The answer was given, and what the call held went with it.
-        Over,
-    }
-}
-
-pin_project! {
     /// The future of a [`Stack`].
     #[must_use = "futures do nothing unless polled"]
     pub struct StackFuture<P: Lend<S, Req>, S, Req> {
         policy: Arc<P>,
         seat: Seat<S>,
         state: State,
+        // What the work carries that the call was made in.
+        made_in: Carried,
+        // `None` until the first poll: nothing has happened before.
+        course: Option<Course>,
+        parcel: Parcel<Req>,
         #[pin]
-        stage: Stage<Req, P::Pass>,
+        pass: P::Pass,
     }
 
     impl<P: Lend<S, Req>, S, Req> PinnedDrop for StackFuture<P, S, Req> {
@@ -477,8 +553,8 @@ pin_project! {
                 State::Polling => Ending::Panicked,
                 State::Done => return,
             };
-            if let StageProjection::Begun { pass } = this.stage.project() {
-                this.policy.abandon(pass, ending, Instant::now());
+            if let Some(course) = this.course {
+                this.policy.abandon(this.pass, course, ending, Instant::now());
             }
         }
     }
@@ -486,8 +562,9 @@ pin_project! {
 
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     pub(crate) fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
-        let stage = Stage::Called { request: Some(request), carried: Carried::current() };
-        Self { policy, seat, state: State::Waiting, stage }
+        let pass = policy.pass();
+        let (parcel, made_in) = (Parcel::new(request), Carried::current());
+        Self { policy, seat, state: State::Waiting, made_in, course: None, parcel, pass }
     }
 
     /// Drives the call to its answer. `reached` becomes true when it gets as far as the service; while it never did, it had no
@@ -499,28 +576,21 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         reached: &mut bool,
     ) -> Poll<Answer<P::Response>> {
         let mut this = self.project();
+        assert!(!matches!(this.state, State::Done), "a future is not polled again once it is ready");
         *this.state = State::Polling;
         let mut now = None;
-        if let StageProjection::Called { request, carried } = this.stage.as_mut().project() {
+        if this.course.is_none() {
             // A call begins here: the time that its future lay around is neither its own nor the dependency's.
-            let call = Call::begin(carried.polled_in(Carried::current()));
+            let call = Call::begin(this.made_in.polled_in(Carried::current()));
             now = Some(call.started);
-            let request = request.take().expect("it is there until the call begins");
-            let pass = this.policy.start(call, request);
-            this.stage.set(Stage::Begun { pass });
+            let course = this.course.insert(Course::new(call));
+            this.policy.begin(this.pass.as_mut(), this.parcel, course);
         }
-        let StageProjection::Begun { pass } = this.stage.as_mut().project() else {
-            panic!("a future is not polled again once it is ready")
-        };
-        let mut poller = Poller::new(task, now);
-        let poll = this.policy.poll(pass, this.seat, &mut poller);
+        let course = this.course.as_mut().expect("the call has begun above or before");
+        let mut poller = Poller::new(task, course, now);
+        let poll = this.policy.poll(this.pass, this.parcel, this.seat, &mut poller);
         *reached |= poller.reached();
-        if poll.is_ready() {
-            *this.state = State::Done;
-            this.stage.set(Stage::Over);
-        } else {
-            *this.state = State::Waiting;
-        }
+        *this.state = if poll.is_ready() { State::Done } else { State::Waiting };
         poll
     }
 }

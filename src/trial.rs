@@ -4,10 +4,9 @@
 //! ended for its caller, counts it there. So what is compared is what callers notice, after retries, breakers and fallbacks, and
 //! a call counts also when a breaker keeps it from ever meeting the fault.
 //!
-//! Between the two stands a slot of the thread: a call begins in one piece of synchronous work, in which somebody further in
-//! puts it down and the outermost policy picks it up. Of that there is nobody further in whose outermost policy does not.
+//! Between the two stands the call's own [`Course`](crate::policy::Course).
 
-use std::{cell::Cell, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     event::Outcome,
@@ -145,23 +144,6 @@ impl Outcomes {
     }
 }
 
-thread_local! {
-    /// Whether there is somebody in the slot: all that a call pays for which no experiment is meant for.
-    static ANYBODY: Cell<bool> = const { Cell::new(false) };
-    static SLOT: Cell<Enrolled> = const { Cell::new(Enrolled(None)) };
-}
-
-/// Enrols the call that begins on this thread.
-pub(crate) fn enrol(trial: &Arc<Trial>, group: Group) {
-    // A thread that is being torn down has no slot any more: what begins there is not counted.
-    let _ = SLOT.try_with(|slot| {
-        let mut enrolled = slot.take();
-        enrolled.add(trial, group);
-        slot.set(enrolled);
-        ANYBODY.set(true);
-    });
-}
-
 /// In which groups of which experiments a call is. In none costs one word.
 #[derive(Debug, Default)]
 pub(crate) struct Enrolled(Option<Box<Place>>);
@@ -174,18 +156,6 @@ struct Place {
 }
 
 impl Enrolled {
-    /// Picks up what was put down while the call began.
-    #[inline]
-    pub(crate) fn collect() -> Self {
-        if ANYBODY.get() { Self::pick_up() } else { Self(None) }
-    }
-
-    #[cold]
-    fn pick_up() -> Self {
-        ANYBODY.set(false);
-        SLOT.try_with(Cell::take).unwrap_or_default()
-    }
-
     /// Counts the call where it is enrolled, once.
     #[inline]
     pub(crate) fn tell(&mut self, outcome: Outcome, elapsed: Duration) {
@@ -197,7 +167,7 @@ impl Enrolled {
     }
 
     /// Of several faults of one experiment, one that hits the call settles in which group it is.
-    fn add(&mut self, trial: &Arc<Trial>, group: Group) {
+    pub(crate) fn add(&mut self, trial: &Arc<Trial>, group: Group) {
         match &mut self.0 {
             None => {
                 let place = Place { trial: Arc::clone(trial), group, next: Self(None) };
@@ -222,12 +192,12 @@ mod tests {
     #[test]
     fn a_call_counts_once_in_each_experiment_that_enrolled_it() {
         let [a, b] = [(); 2].map(|()| Arc::new(Trial::default()));
-        enrol(&a, Group::Control);
-        enrol(&b, Group::Control);
-        enrol(&a, Group::Hit);
-        enrol(&a, Group::Control);
-        let mut call = Enrolled::collect();
-        assert!(Enrolled::collect().0.is_none(), "it is picked up once");
+        let mut call = Enrolled::default();
+        for (trial, group) in
+            [(&a, Group::Control), (&b, Group::Control), (&a, Group::Hit), (&a, Group::Control)]
+        {
+            call.add(trial, group);
+        }
         call.tell(Outcome::Fault, SECOND);
         call.tell(Outcome::Fault, SECOND);
         let bad = |trial: &Trial| [Group::Hit, Group::Control].map(|group| trial.outcomes(group).bad);
@@ -235,41 +205,12 @@ mod tests {
     }
 
     #[test]
-    fn a_call_may_begin_in_a_thread_that_is_torn_down() {
-        struct Late(Arc<Trial>);
-        impl Drop for Late {
-            fn drop(&mut self) {
-                enrol(&self.0, Group::Hit);
-                Enrolled::collect().tell(Outcome::Fault, SECOND);
-            }
-        }
-        thread_local!(static LATE: Cell<Option<Late>> = const { Cell::new(None) });
-
-        let trial = Arc::new(Trial::default());
-        // Whichever of the two is dropped first.
-        for late_first in [true, false] {
-            let trial = Arc::clone(&trial);
-            let torn_down = std::thread::spawn(move || {
-                let enrols = || drop((enrol(&trial, Group::Control), Enrolled::collect()));
-                if late_first {
-                    LATE.set(Some(Late(Arc::clone(&trial))));
-                    enrols();
-                } else {
-                    enrols();
-                    LATE.set(Some(Late(Arc::clone(&trial))));
-                }
-            });
-            torn_down.join().expect("it does not panic");
-        }
-        assert_eq!(trial.outcomes(Group::Hit).bad, 1, "once there was no slot any more");
-    }
-
-    #[test]
     fn every_outcome_counts_as_what_its_caller_has_of_it() {
         let trial = Arc::new(Trial::default());
         for outcome in Outcome::ALL {
-            enrol(&trial, Group::Hit);
-            Enrolled::collect().tell(outcome, SECOND);
+            let mut call = Enrolled::default();
+            call.add(&trial, Group::Hit);
+            call.tell(outcome, SECOND);
         }
         let outcomes = trial.outcomes(Group::Hit);
         assert_eq!((outcomes.good, outcomes.degraded, outcomes.bad, outcomes.cancelled), (2, 1, 6, 1));

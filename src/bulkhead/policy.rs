@@ -23,7 +23,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     priority::Priority,
     random::Random,
     timer::Timer,
@@ -98,13 +98,12 @@ impl<I, K> BulkheadPolicy<I, K> {
     fn admit(
         &self,
         places: &Places,
-        call: &mut Call,
         wait: &mut Option<Wait>,
         held: &mut Held,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<Duration, Reason>> {
         while let Some(door) = held.door(places) {
-            ready!(self.wait_at(door, *call, wait, cx))?;
+            ready!(self.wait_at(door, cx.course.call, wait, cx))?;
             held.enter();
         }
         // First the facts, then the telling: a sink may look at the bulkhead.
@@ -112,7 +111,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         let now = cx.now();
         let elapsed = now.saturating_duration_since(waited.since);
         // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
-        call.started = now;
+        cx.course.call.started = now;
         self.observer.emit(Event::BulkheadWaited { elapsed });
         Poll::Ready(Ok(elapsed))
     }
@@ -188,17 +187,16 @@ impl<I, K> BulkheadPolicy<I, K> {
         Wait { waiter: None, since: now, until, reason, timer: Box::pin(Timer::new()) }
     }
 
-    /// Gives back what the call holds, after `work` was dropped: as long as it exists it has its permits.
+    /// Takes from the call what it holds. It is given back when that is dropped, and that may be no sooner than the work is
+    /// gone: as long as it exists it has its permits.
     #[inline]
-    fn leave<Req, P>(&self, mut stage: Pin<&mut Stage<Req, P>>, held: &mut Held) {
-        let Some(places) = &self.places else { return stage.set(Stage::Left) };
-        if let StageProjection::Outside { wait: wait @ Some(_), .. } = stage.as_mut().project() {
+    fn leave(&self, held: &mut Held, wait: &mut Option<Wait>) -> Option<Left<'_>> {
+        let places = self.places.as_ref()?;
+        if wait.is_some() {
             give_up(wait, held, places);
         }
-        // Dropped in the opposite order: who is let into the compartment finds a place in the whole.
-        let _compartment = held.compartment.take();
-        let _permit = mem::take(&mut held.inside).then(|| Permit(&places.machine));
-        stage.set(Stage::Left);
+        let permit = mem::take(&mut held.inside).then(|| Permit(&places.machine));
+        Some(Left { _permit: permit, _compartment: held.compartment.take() })
     }
 }
 
@@ -245,6 +243,12 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// What a call held. Dropped from the first to the last: who is let into the compartment finds a place in the whole.
+struct Left<'a> {
+    _permit: Option<Permit<'a>>,
+    _compartment: Option<Compartment>,
+}
+
 /// A call that had to queue.
 #[derive(Debug)]
 struct Wait {
@@ -278,24 +282,22 @@ pin_project! {
     /// The pass of a [`BulkheadPolicy`].
     #[project = PassProjection]
     #[derive(Debug)]
-    pub struct BulkheadPass<Req, P> {
-        // Beside the stage, so that it is known whatever panics between two stages.
+    pub struct BulkheadPass<P> {
+        stage: Stage,
         held: Held,
+        wait: Option<Wait>,
         sample: Option<Sample>,
         queued: Duration,
         #[pin]
-        stage: Stage<Req, P>,
+        inner: P,
     }
 }
 
-pin_project! {
-    #[project = StageProjection]
-    #[derive(Debug)]
-    enum Stage<Req, P> {
-        Outside { call: Call, request: Option<Req>, wait: Option<Wait> },
-        Inside { #[pin] work: P },
-        Left,
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Outside,
+    Inside,
+    Left,
 }
 
 impl<I, K> Sealed for BulkheadPolicy<I, K> {}
@@ -304,26 +306,27 @@ impl<I, K, S, Req> Lend<S, Req> for BulkheadPolicy<I, K>
 where
     I: Lend<S, Req>,
 {
-    type Pass = BulkheadPass<Req, I::Pass>;
+    type Pass = BulkheadPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        BulkheadPass {
-            held: Held::default(),
-            sample: None,
-            queued: Duration::ZERO,
-            stage: Stage::Outside { call, request: Some(request), wait: None },
-        }
+    fn pass(&self) -> Self::Pass {
+        let (stage, held, inner) = (Stage::Outside, Held::default(), self.inner.pass());
+        BulkheadPass { stage, held, wait: None, sample: None, queued: Duration::ZERO, inner }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    /// What is inside begins when the call gets there.
+    fn begin(&self, _pass: Pin<&mut Self::Pass>, _parcel: &mut Parcel<Req>, _course: &mut Course) {}
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let mut pass = pass.project();
-        if let StageProjection::Inside { work } = pass.stage.as_mut().project() {
-            self.inner.abandon(work, ending, now);
+        let left = self.leave(pass.held, pass.wait);
+        if let Stage::Inside = mem::replace(pass.stage, Stage::Left) {
+            self.inner.abandon(pass.inner.as_mut(), course, ending, now);
             if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
                 places.learn_of_end(sample, ending, now);
             }
+            pass.inner.set(self.inner.pass());
         }
-        self.leave(pass.stage, pass.held);
+        drop(left);
     }
 }
 
@@ -332,7 +335,8 @@ impl<I, K> BulkheadPolicy<I, K> {
     #[cfg(feature = "http")]
     pub(crate) fn poll_keeping<S, Req>(
         &self,
-        pass: Pin<&mut BulkheadPass<Req, I::Pass>>,
+        pass: Pin<&mut BulkheadPass<I::Pass>>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
         keep: bool,
@@ -342,7 +346,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         K: KeyOf<Req>,
     {
         let mut pass = pass.project();
-        let answer = ready!(self.poll_inside(&mut pass, seat, cx));
+        let answer = ready!(self.poll_inside(&mut pass, parcel, seat, cx));
         let kept = match &self.places {
             Some(places) if keep && answer.result.is_ok() && mem::take(&mut pass.held.inside) => {
                 Some(BulkheadPermit {
@@ -352,14 +356,15 @@ impl<I, K> BulkheadPolicy<I, K> {
             }
             _ => None,
         };
-        self.leave(pass.stage, pass.held);
+        drop(self.leave(pass.held, pass.wait));
         Poll::Ready((answer, kept))
     }
 
     /// Drives the call to its answer, when it still has its place.
     fn poll_inside<S, Req>(
         &self,
-        pass: &mut PassProjection<'_, Req, I::Pass>,
+        pass: &mut PassProjection<'_, I::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<I::Response>>
@@ -367,33 +372,23 @@ impl<I, K> BulkheadPolicy<I, K> {
         I: Policy<S, Req>,
         K: KeyOf<Req>,
     {
-        if let StageProjection::Outside { call, request, wait } = pass.stage.as_mut().project() {
+        if *pass.stage == Stage::Outside {
             if let Some(places) = &self.places {
-                if wait.is_none() && !pass.held.inside {
-                    let request = request.as_ref().expect("it is there until the call gets inside");
-                    if let Some(compartment) = places.compartment(|| self.key.key_of(request)) {
-                        pass.held.compartment = Some(compartment);
-                    }
+                if pass.wait.is_none() {
+                    pass.held.compartment = places.compartment(|| self.key.key_of(parcel.request()));
                 }
-                match ready!(self.admit(places, call, wait, pass.held, cx)) {
+                match ready!(self.admit(places, pass.wait, pass.held, cx)) {
                     Ok(queued) => {
                         *pass.queued = queued;
-                        *pass.sample = places.sample(call);
+                        *pass.sample = places.sample(&cx.course.call);
                     }
-                    Err(reason) => {
-                        pass.stage.set(Stage::Left);
-                        return Poll::Ready(Answer::rejected(self.refuse(reason)));
-                    }
+                    Err(reason) => return Poll::Ready(Answer::rejected(self.refuse(reason))),
                 }
             }
-            let request = request.take().expect("it is there until the call gets inside");
-            let work = self.inner.start(*call, request);
-            pass.stage.set(Stage::Inside { work });
+            *pass.stage = Stage::Inside;
+            self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
-            unreachable!("the call got inside above or before, and is polled until it is answered")
-        };
-        let mut poll = self.inner.poll(work, seat, cx);
+        let mut poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
         if let Poll::Ready(answer) = &mut poll {
             if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
                 places.learn(sample, answer, cx);
@@ -414,13 +409,15 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
-        let poll = self.poll_inside(&mut pass, seat, cx);
+        let poll = self.poll_inside(&mut pass, parcel, seat, cx);
         if poll.is_ready() {
-            self.leave(pass.stage, pass.held);
+            *pass.stage = Stage::Left;
+            drop(self.leave(pass.held, pass.wait));
         }
         poll
     }

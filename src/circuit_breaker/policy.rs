@@ -15,12 +15,11 @@ use super::{
     machine::{Admission, Counted, Denied, Machine, Transition},
 };
 use crate::{
-    call::Call,
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::{BreakerResult, Event},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     random::Random,
 };
 
@@ -148,7 +147,6 @@ pin_project! {
     /// The pass of a [`CircuitBreakerPolicy`].
     #[derive(Debug)]
     pub struct CircuitBreakerPass<P, H = ()> {
-        started: Instant,
         stage: Stage,
         // `None` where nobody asks a breaker.
         held: Option<H>,
@@ -161,8 +159,8 @@ pin_project! {
 enum Stage {
     /// The breaker has not been asked.
     Outside,
-    /// It waits to hear how the call ends.
-    Admitted(Admission),
+    /// It waits to hear how the call ends that began then.
+    Admitted(Admission, Instant),
     /// It knows, or nobody asked it.
     Left,
 }
@@ -176,20 +174,21 @@ where
 {
     type Pass = CircuitBreakerPass<I::Pass, B::Held>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        CircuitBreakerPass {
-            started: call.started,
-            stage: Stage::Outside,
-            held: self.breaker.as_ref().map(|breaker| breaker.choice.hold(&request)),
-            inner: self.inner.start(call, request),
-        }
+    fn pass(&self) -> Self::Pass {
+        CircuitBreakerPass { stage: Stage::Outside, held: None, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let pass = pass.project();
+        *pass.held = self.breaker.as_ref().map(|breaker| breaker.choice.hold(parcel.request()));
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let pass = pass.project();
         // What is dropped in there is somebody else's code: its panic goes on, and costs no probe.
-        let inner = catch_unwind(AssertUnwindSafe(|| self.inner.abandon(pass.inner, ending, now)));
-        if let (Some(breaker), Some(held), Stage::Admitted(admission)) =
+        let inner = catch_unwind(AssertUnwindSafe(|| self.inner.abandon(pass.inner, course, ending, now)));
+        if let (Some(breaker), Some(held), Stage::Admitted(admission, _)) =
             (&self.breaker, &*pass.held, mem::replace(pass.stage, Stage::Left))
         {
             let machine = breaker.choice.machine(held);
@@ -209,12 +208,13 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
         let (Some(breaker), Some(held)) = (&self.breaker, &*pass.held) else {
-            return self.inner.poll(pass.inner, seat, cx);
+            return self.inner.poll(pass.inner, parcel, seat, cx);
         };
         let machine = breaker.choice.machine(held);
         if matches!(pass.stage, Stage::Outside) {
@@ -222,7 +222,7 @@ where
             let (admission, transition) = machine.admit(|| cx.now());
             match admission {
                 Ok(admission) => {
-                    *pass.stage = Stage::Admitted(admission);
+                    *pass.stage = Stage::Admitted(admission, cx.course.call.started);
                     tell(&breaker.observer, machine, transition);
                 }
                 Err(denied) => {
@@ -232,14 +232,14 @@ where
                 }
             }
         }
-        let poll = self.inner.poll(pass.inner, seat, cx);
+        let poll = self.inner.poll(pass.inner, parcel, seat, cx);
         if let Poll::Ready(answer) = &poll {
-            if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
+            if let Stage::Admitted(admission, started) = mem::replace(pass.stage, Stage::Left) {
                 let now = cx.now();
                 let counted = if answer.hurried {
                     machine.abandon(admission, Ending::Cancelled, now)
                 } else {
-                    let elapsed = || cx.since(*pass.started).saturating_sub(answer.queued);
+                    let elapsed = || cx.since(started).saturating_sub(answer.queued);
                     machine.record(admission, answer.class, elapsed, now)
                 };
                 count(&breaker.observer, machine, counted);

@@ -5,7 +5,6 @@ use std::{
 
 use super::{Answers, End, FallbackKind, Join, Kind, Why};
 use crate::{
-    call::Call,
     error::BoxError,
     observer::Observer,
     policy::{Answer, Poller, sealed::Sealed},
@@ -21,8 +20,8 @@ impl<G> Kind for Answering<G> {}
 impl<G, Req> FallbackKind<Req> for Answering<G> {
     type Pass<P> = P;
 
-    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> P {
-        inner(call, request)
+    fn pass<P>(inner: P) -> P {
+        inner
     }
 
     fn inner<P>(pass: Pin<&mut P>) -> Option<Pin<&mut P>> {

@@ -4,12 +4,11 @@ use std::{pin::Pin, task::Poll, time::Duration};
 
 use super::Why;
 use crate::{
-    call::Call,
     class::Class,
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, sealed::Sealed},
 };
 
 /// A kind of fallback: a closure, a future, another service, or none.
@@ -29,8 +28,11 @@ pub trait FallbackKind<Req>: Kind {
     /// The pass.
     type Pass<P>;
 
-    /// Makes the pass.
-    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> Self::Pass<P>;
+    /// Makes the pass, round that of what it wraps.
+    fn pass<P>(inner: P) -> Self::Pass<P>;
+
+    /// Prepares the call, before what it wraps does.
+    fn begin<P>(&self, _pass: Pin<&mut Self::Pass<P>>, _request: &Req, _course: &mut Course) {}
 
     /// The pass of what it wraps, as long as there is one.
     fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>>;

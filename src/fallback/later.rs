@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::{Answers, End, Failed, FallbackKind, Join, Kind, Why, kind::Verdict};
 use crate::{
-    call::{Call, Deadline, later},
+    call::{Deadline, later},
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, sealed::Sealed},
     timer::Timer,
 };
 
@@ -42,8 +42,12 @@ impl<G, Fut> Kind for AnsweringAsync<G, Fut> {
 impl<G, Fut, Req> FallbackKind<Req> for AnsweringAsync<G, Fut> {
     type Pass<P> = AsyncPass<P, Fut>;
 
-    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> Self::Pass<P> {
-        AsyncPass::begin(call, self.limit, |call| inner(call, request))
+    fn pass<P>(inner: P) -> Self::Pass<P> {
+        AsyncPass::new(inner)
+    }
+
+    fn begin<P>(&self, pass: Pin<&mut Self::Pass<P>>, _request: &Req, course: &mut Course) {
+        pass.begin(self.limit, course);
     }
 
     fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>> {
@@ -103,16 +107,15 @@ pin_project! {
 }
 
 impl<P, Fut> AsyncPass<P, Fut> {
-    /// A pass of a call that has this limit, the fallback included, or only that of the work in hand.
-    pub(super) fn begin(call: Call, limit: Option<Duration>, inner: impl FnOnce(Call) -> P) -> Self {
-        let own = limit.map(|limit| later(call.started, limit));
-        Self {
-            deadline: own.into_iter().chain(call.deadline).min(),
-            verdict: None,
-            timer: Timer::new(),
-            inner: Some(inner(call.keeping_reserve())),
-            answer: None,
-        }
+    pub(super) fn new(inner: P) -> Self {
+        Self { deadline: None, verdict: None, timer: Timer::new(), inner: Some(inner), answer: None }
+    }
+
+    /// A call begins that has this limit, the fallback included, or only that of the work in hand.
+    pub(super) fn begin(self: Pin<&mut Self>, limit: Option<Duration>, course: &mut Course) {
+        let own = limit.map(|limit| later(course.call.started, limit));
+        *self.project().deadline = own.into_iter().chain(course.call.deadline).min();
+        course.call = course.call.keeping_reserve();
     }
 
     pub(super) fn inner(self: Pin<&mut Self>) -> Option<Pin<&mut P>> {

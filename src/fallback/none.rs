@@ -2,7 +2,6 @@ use std::{pin::Pin, task::Poll};
 
 use super::{Answers, End, FallbackKind, Kind};
 use crate::{
-    call::Call,
     observer::Observer,
     policy::{Answer, Poller, sealed::Sealed},
 };
@@ -17,8 +16,8 @@ impl Kind for NoFallback {}
 impl<Req> FallbackKind<Req> for NoFallback {
     type Pass<P> = P;
 
-    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> P {
-        inner(call, request)
+    fn pass<P>(inner: P) -> P {
+        inner
     }
 
     fn inner<P>(pass: Pin<&mut P>) -> Option<Pin<&mut P>> {

@@ -8,11 +8,10 @@ use tokio::time::Instant;
 
 use super::{Answers, End, Failed, FallbackKind, Same};
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The policy of a [`FallbackLayer`](super::FallbackLayer): `F` answers, and `J` makes its responses and the
@@ -40,13 +39,20 @@ where
 {
     type Pass = F::Pass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.fallback.begin(call, request, |call, request| self.inner.start(call, request))
+    fn pass(&self) -> Self::Pass {
+        F::pass(self.inner.pass())
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, mut pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        self.fallback.begin(pass.as_mut(), parcel.request(), course);
         if let Some(inner) = F::inner(pass) {
-            self.inner.abandon(inner, ending, now);
+            self.inner.begin(inner, parcel, course);
+        }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        if let Some(inner) = F::inner(pass) {
+            self.inner.abandon(inner, course, ending, now);
         }
     }
 }
@@ -61,10 +67,11 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        drive(&self.fallback, pass, |inner, cx| self.inner.poll(inner, seat, cx), &self.observer, cx)
+        drive(&self.fallback, pass, |inner, cx| self.inner.poll(inner, parcel, seat, cx), &self.observer, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -5,10 +5,9 @@ use tower::{Service, util::Oneshot};
 
 use super::{Answers, AsyncPass, End, Failed, FallbackKind, Join, Kind};
 use crate::{
-    call::Call,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, sealed::Sealed},
     repeat::Repeat,
 };
 
@@ -39,9 +38,14 @@ where
 {
     type Pass<P> = ServicePass<P, S, Req>;
 
-    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> Self::Pass<P> {
-        let copy = request.again();
-        ServicePass { copy, inner: AsyncPass::begin(call, self.limit, |call| inner(call, request)) }
+    fn pass<P>(inner: P) -> Self::Pass<P> {
+        ServicePass { copy: None, inner: AsyncPass::new(inner) }
+    }
+
+    fn begin<P>(&self, pass: Pin<&mut Self::Pass<P>>, request: &Req, course: &mut Course) {
+        let pass = pass.project();
+        *pass.copy = request.again();
+        pass.inner.begin(self.limit, course);
     }
 
     fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>> {

@@ -2,11 +2,10 @@ use std::{error::Error, fmt, pin::Pin, task::Poll, time::Duration};
 
 use super::{Answers, End, FallbackKind, Kind};
 use crate::{
-    call::Call,
     class::Class,
     error::{BoxError, Rejected},
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, sealed::Sealed},
 };
 
 /// The end of a call, shown to who says whether the fallback is asked.
@@ -69,8 +68,12 @@ where
 {
     type Pass<P> = F::Pass<P>;
 
-    fn begin<P>(&self, call: Call, request: Req, inner: impl FnOnce(Call, Req) -> P) -> Self::Pass<P> {
-        self.fallback.begin(call, request, inner)
+    fn pass<P>(inner: P) -> Self::Pass<P> {
+        F::pass(inner)
+    }
+
+    fn begin<P>(&self, pass: Pin<&mut Self::Pass<P>>, request: &Req, course: &mut Course) {
+        self.fallback.begin(pass, request, course);
     }
 
     fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>> {

@@ -17,7 +17,7 @@ use crate::{
     event::{Event, Experiment},
     ratio::Ratio,
     sync::{AtomicBool, AtomicU64},
-    trial::{self, Trial},
+    trial::{self, Enrolled, Trial},
 };
 
 /// One fault that was armed: the grip on it. Clones are the same grip; dropping it disarms nothing.
@@ -176,14 +176,14 @@ impl Arming {
     }
 
     /// Enrols a call that begins.
-    pub(super) fn enrol(&self, group: Group) {
+    pub(super) fn enrol(&self, group: Group, enrolled: &mut Enrolled) {
         let group = match group {
             Group::Hit => trial::Group::Hit,
             Group::Control => trial::Group::Control,
             Group::Rest => return,
         };
         if let Some(trial) = &self.trial {
-            trial::enrol(trial, group);
+            enrolled.add(trial, group);
         }
     }
 

@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -11,11 +11,10 @@ use tokio::time::Instant;
 
 use super::{Faults, Look, arming::Suffering, fault::Effect, injected::Injected};
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// How requests come in that may be delivered twice.
@@ -77,47 +76,52 @@ impl<I, L> DuplicatePolicy<I, L> {
 }
 
 pin_project! {
-    /// The pass of a [`DuplicatePolicy`]: of a request `Req`, delivered as an `R`.
-    pub struct DuplicatePass<P, Req, R, S> {
+    /// The pass of a [`DuplicatePolicy`], for a request that is delivered as an `R`.
+    #[project = DuplicateProjection]
+    pub struct DuplicatePass<P, R, S> {
+        stage: Stage<R>,
+        parcel: Parcel<R>,
+        answered: bool,
+        // In a box, as all that a call needs which is hit: the others pay for a pointer.
+        second: Option<Pin<Box<Second<P, R, S>>>>,
+        // The one delivery of most calls.
         #[pin]
-        stage: Stage<P, Req, R, S>,
+        first: P,
     }
 }
 
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<P, Req, R, S> {
-        /// It is delivered once.
-        Once { #[pin] inner: P },
-        /// It is meant to be delivered twice.
-        Drawn { call: Call, request: Option<Req>, injected: Option<Box<Injected>> },
-        /// In a box, as what follows: only a call that is hit pays for it.
-        Copying { call: Call, copying: BoxFuture<'static, (R, Option<R>)>, injected: Option<Box<Injected>> },
-        Twice { copies: Pin<Box<Copies<P, R, S>>> },
-        Over,
-    }
+enum Stage<R> {
+    /// It is delivered, once or twice.
+    Delivered,
+    /// It is meant to be delivered twice.
+    Drawn(Option<Box<Injected>>),
+    Copying(BoxFuture<'static, (R, Option<R>)>, Option<Box<Injected>>),
 }
 
 pin_project! {
-    /// Both deliveries of a call.
-    struct Copies<P, R, S> {
-        call: Call,
+    /// The second delivery, with a service of its own.
+    #[project = SecondProjection]
+    struct Second<P, R, S> {
         seat: Seat<S>,
-        polled: Which,
-        // Delivered once the first copy was answered.
-        waiting: Option<R>,
-        #[pin]
-        first: Option<P>,
-        #[pin]
-        second: Option<P>,
+        parcel: Parcel<R>,
+        course: Course,
+        progress: Progress,
         _suffering: Suffering,
+        #[pin]
+        pass: P,
     }
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Which {
-    First,
-    Second,
+enum Progress {
+    /// It is delivered once the first copy was answered.
+    Waiting,
+    /// It is delivered with the next poll.
+    Due,
+    Begun,
+    /// Inside a poll; found by `abandon` only when that poll unwinds.
+    Polling,
+    Answered,
 }
 
 impl<I, L> Sealed for DuplicatePolicy<I, L> {}
@@ -127,46 +131,46 @@ where
     L: Receive<Req>,
     I: Lend<S, L::Received>,
 {
-    type Pass = DuplicatePass<I::Pass, Req, L::Received, S>;
+    type Pass = DuplicatePass<I::Pass, L::Received, S>;
+
+    fn pass(&self) -> Self::Pass {
+        let (parcel, first) = (Parcel::EMPTY, self.inner.pass());
+        DuplicatePass { stage: Stage::Delivered, parcel, answered: false, second: None, first }
+    }
 
     #[inline]
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let pass = pass.project();
         let injected = self.faults.draw(|hook| {
-            self.look.look(&request, |subject| {
-                hook.decide(self.observer.name(), &call, subject, |effect| {
+            self.look.look(parcel.request(), |subject| {
+                hook.decide(self.observer.name(), &course.call, subject, |effect| {
                     matches!(effect, Effect::Duplicate { .. })
                 })
             })
         });
-        let stage = match injected {
-            None => Stage::Once { inner: self.inner.start(call, self.look.receive(request)) },
-            injected => Stage::Drawn { call, request: Some(request), injected },
-        };
-        DuplicatePass { stage }
+        if let Some(injected) = injected {
+            *pass.stage = Stage::Drawn(Some(injected));
+        } else {
+            pass.parcel.put(self.look.receive(parcel.take()));
+            self.inner.begin(pass.first, pass.parcel, course);
+        }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let mut stage = pass.project().stage;
-        match stage.as_mut().project() {
-            StageProjection::Once { inner } => self.inner.abandon(inner, ending, now),
-            StageProjection::Twice { copies } => {
-                let mut copies = copies.as_mut().project();
-                // The copy that did not panic is merely dropped.
-                let panicked = *copies.polled;
-                let of = |which| if which == panicked { ending } else { Ending::Cancelled };
-                // What is dropped in there is somebody else's code: the panic of one copy must not cost what the other holds.
-                let first = catch_unwind(AssertUnwindSafe(|| {
-                    if let Some(first) = copies.first.as_mut().as_pin_mut() {
-                        self.inner.abandon(first, of(Which::First), now);
-                    }
-                }));
-                if let Some(second) = copies.second.as_mut().as_pin_mut() {
-                    self.inner.abandon(second, of(Which::Second), now);
-                }
-                first.unwrap_or_else(|panic| resume_unwind(panic));
-            }
-            StageProjection::Drawn { .. } | StageProjection::Copying { .. } | StageProjection::Over => {}
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        let second = pass.second.take();
+        let second_panicked = second.as_ref().is_some_and(|second| second.progress == Progress::Polling);
+        // The copy that did not panic is merely dropped.
+        let of = |panicked| if panicked { ending } else { Ending::Cancelled };
+        // What is dropped in there is somebody else's code: the panic of one copy must not cost what the other holds.
+        let first = catch_unwind(AssertUnwindSafe(|| {
+            self.inner.abandon(pass.first, course, of(!second_panicked), now);
+        }));
+        if let Some(mut second) = second {
+            let second = second.as_mut().project();
+            self.inner.abandon(second.pass, second.course, of(second_panicked), now);
         }
+        first.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
@@ -181,42 +185,18 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        let mut stage = pass.project().stage;
-        loop {
-            match stage.as_mut().project() {
-                StageProjection::Once { inner } => return self.inner.poll(inner, seat, cx),
-                StageProjection::Drawn { call, request, injected } => {
-                    let request = request.take().expect("it is there until it is delivered");
-                    let copying = self.look.duplicate(request);
-                    let (call, injected) = (*call, injected.take());
-                    stage.set(Stage::Copying { call, copying, injected });
-                }
-                StageProjection::Copying { call, copying, injected } => {
-                    let (request, copy) = ready!(copying.as_mut().poll(cx.task));
-                    let now = cx.now();
-                    let call = Call { started: now, ..*call };
-                    let taken = copy.and_then(|copy| Some((copy, injected.take()?.take(now)?)));
-                    let next = match taken {
-                        None => Stage::Once { inner: self.inner.start(call, request) },
-                        Some((copy, suffering)) => {
-                            self.observer.emit(suffering.from().injected());
-                            let copies = self.copies(call, request, copy, seat, suffering);
-                            Stage::Twice { copies: Box::pin(copies) }
-                        }
-                    };
-                    stage.set(next);
-                }
-                StageProjection::Twice { copies } => {
-                    let answer = ready!(self.poll_copies(copies.as_mut(), seat, cx));
-                    stage.set(Stage::Over);
-                    return Poll::Ready(answer);
-                }
-                StageProjection::Over => unreachable!("it is polled until it has answered"),
-            }
+        let mut pass = pass.project();
+        if !matches!(pass.stage, Stage::Delivered) {
+            ready!(self.poll_copying(&mut pass, parcel, seat, cx));
         }
+        if pass.second.is_some() {
+            return self.poll_both(pass, seat, cx);
+        }
+        self.inner.poll(pass.first, pass.parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -225,64 +205,94 @@ where
 }
 
 impl<I, L> DuplicatePolicy<I, L> {
-    fn copies<S: Clone, R>(
+    /// Ready once the call is delivered, twice if its request could be copied.
+    fn poll_copying<S, Req>(
         &self,
-        call: Call,
-        request: R,
-        copy: R,
+        pass: &mut DuplicateProjection<'_, I::Pass, L::Received, S>,
+        parcel: &mut Parcel<Req>,
         seat: &Seat<S>,
-        suffering: Suffering,
-    ) -> Copies<I::Pass, R, S>
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<()>
     where
-        I: Lend<S, R>,
+        L: Duplicate<Req>,
+        I: Lend<S, L::Received>,
+        S: Clone,
     {
-        let first = Some(self.inner.start(call, request));
-        let (second, waiting) = match suffering.from().fault.effect {
-            Effect::Duplicate { at_once: true } => (Some(self.inner.start(call, copy)), None),
-            _ => (None, Some(copy)),
-        };
-        let seat = seat.another();
-        Copies { call, seat, polled: Which::First, waiting, first, second, _suffering: suffering }
+        if let Stage::Drawn(injected) = pass.stage {
+            let copying = self.look.duplicate(parcel.take());
+            *pass.stage = Stage::Copying(copying, injected.take());
+        }
+        let Stage::Copying(copying, injected) = pass.stage else { return Poll::Ready(()) };
+        let (request, copy) = ready!(copying.as_mut().poll(cx.task));
+        let now = cx.now();
+        cx.course.call.started = now;
+        if let Some((copy, suffering)) = copy.and_then(|copy| Some((copy, injected.take()?.take(now)?))) {
+            let injected = suffering.from();
+            self.observer.emit(injected.injected());
+            let progress = match injected.fault.effect {
+                Effect::Duplicate { at_once: true } => Progress::Due,
+                _ => Progress::Waiting,
+            };
+            *pass.second = Some(Box::pin(Second {
+                seat: seat.another(),
+                parcel: Parcel::new(copy),
+                course: Course::new(cx.course.call),
+                progress,
+                _suffering: suffering,
+                pass: self.inner.pass(),
+            }));
+        }
+        *pass.stage = Stage::Delivered;
+        pass.parcel.put(request);
+        self.inner.begin(pass.first.as_mut(), pass.parcel, cx.course);
+        Poll::Ready(())
     }
 
     /// The answer of the copy that ends last.
-    fn poll_copies<S: Clone, R>(
+    fn poll_both<S, R>(
         &self,
-        copies: Pin<&mut Copies<I::Pass, R, S>>,
+        mut pass: DuplicateProjection<'_, I::Pass, R, S>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<I::Response>>
     where
         I: Policy<S, R>,
     {
-        let mut copies = copies.project();
-        if let Some(first) = copies.first.as_mut().as_pin_mut() {
-            *copies.polled = Which::First;
-            if let Poll::Ready(answer) = self.inner.poll(first, seat, cx) {
-                copies.first.set(None);
-                match copies.waiting.take() {
-                    Some(copy) => {
-                        let call = Call { started: cx.now(), ..*copies.call };
-                        copies.second.set(Some(self.inner.start(call, copy)));
-                    }
-                    None if copies.second.is_none() => return Poll::Ready(answer),
-                    None => {}
+        let second = pass.second.as_mut().expect("there are two copies").as_mut().project();
+        if !*pass.answered {
+            match self.inner.poll(pass.first.as_mut(), pass.parcel, seat, cx) {
+                Poll::Ready(answer) if *second.progress == Progress::Answered => {
+                    *pass.second = None;
+                    return Poll::Ready(answer);
                 }
+                Poll::Ready(_) => *pass.answered = true,
+                Poll::Pending if *second.progress == Progress::Waiting => return Poll::Pending,
+                Poll::Pending => {}
             }
         }
-        if let Some(second) = copies.second.as_mut().as_pin_mut() {
-            *copies.polled = Which::Second;
-            let answer = ready!(self.inner.poll(second, copies.seat, cx));
-            copies.second.set(None);
-            if copies.first.is_none() {
-                return Poll::Ready(answer);
+        let SecondProjection { seat, parcel, course, progress, pass: mut inner, .. } = second;
+        match mem::replace(progress, Progress::Polling) {
+            Progress::Answered => {
+                *progress = Progress::Answered;
+                return Poll::Pending;
             }
+            Progress::Waiting | Progress::Due => {
+                course.call.started = cx.now();
+                self.inner.begin(inner.as_mut(), parcel, course);
+            }
+            Progress::Begun | Progress::Polling => {}
+        }
+        let poll = cx.along(course, |cx| self.inner.poll(inner, parcel, seat, cx));
+        *progress = if poll.is_ready() { Progress::Answered } else { Progress::Begun };
+        if poll.is_ready() && *pass.answered {
+            *pass.second = None;
+            return poll;
         }
         Poll::Pending
     }
 }
 
-impl<P, Req, R, S> fmt::Debug for DuplicatePass<P, Req, R, S> {
+impl<P, R, S> fmt::Debug for DuplicatePass<P, R, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DuplicatePass").finish_non_exhaustive()
     }

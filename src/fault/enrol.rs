@@ -8,11 +8,10 @@ use tokio::time::Instant;
 
 use super::{Faults, Look};
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
     name::Name,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Enrols the calls of a golden stack for the experiments that they are part of, when they begin: with whatever becomes of them,
@@ -38,19 +37,18 @@ impl<I, L> EnrolPolicy<I, L> {
     }
 
     #[cold]
-    fn enrol<Req>(&self, call: Call, request: &Req) -> Call
+    fn enrol<Req>(&self, course: &mut Course, request: &Req)
     where
         L: Look<Req>,
     {
         #[expect(clippy::cast_possible_truncation, reason = "half of the bits are random enough")]
         let lot = NonZeroU32::new(self.faults.random().next_u64() as u32);
-        let call = Call { lot, ..call };
+        course.call.lot = lot;
         self.look.look(request, |subject| {
             for faults in self.hooks() {
-                faults.enrol(&self.name, &call, subject);
+                faults.enrol(&self.name, course, subject);
             }
         });
-        call
     }
 }
 
@@ -63,15 +61,19 @@ where
 {
     type Pass = I::Pass;
 
-    #[inline]
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let is_armed = self.hooks().any(Faults::may_be_armed);
-        let call = if is_armed { self.enrol(call, &request) } else { call };
-        self.inner.start(call, request)
+    fn pass(&self) -> Self::Pass {
+        self.inner.pass()
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        if self.hooks().any(Faults::may_be_armed) {
+            self.enrol(course, parcel.request());
+        }
+        self.inner.begin(pass, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, course, ending, now);
     }
 }
 
@@ -86,10 +88,11 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, seat, cx)
+        self.inner.poll(pass, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     call::Call,
     name::Name,
+    policy::Course,
     random::Random,
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
@@ -133,12 +134,12 @@ impl Faults {
     }
 
     /// Enrols a call that begins for the experiments that are armed here.
-    pub(super) fn enrol(&self, pipeline: &Name, call: &Call, subject: &dyn Subject) {
+    pub(super) fn enrol(&self, pipeline: &Name, course: &mut Course, subject: &dyn Subject) {
         let (armings, now) = (self.hook.armings.load(), Instant::now());
-        let seen = Seen { pipeline, instance: instance(), call, subject };
+        let seen = Seen { pipeline, instance: instance(), call: &course.call, subject };
         if !self.hook.denies(&seen) {
             for arming in armings.iter().filter(|arming| arming.is_live(now)) {
-                arming.enrol(self.hook.group(arming, &seen));
+                arming.enrol(self.hook.group(arming, &seen), &mut course.enrolled);
             }
         }
     }

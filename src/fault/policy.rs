@@ -12,11 +12,10 @@ use super::{
     injected::{Injected, Instead},
 };
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The policy of a [`FaultLayer`](super::FaultLayer).
@@ -56,23 +55,25 @@ where
 {
     type Pass = FaultPass<I::Pass>;
 
-    #[inline]
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let injected = self.faults.draw(|hook| {
-            // A copy, so that the call is put together only here, where somebody looks at it.
-            let seen = call;
-            self.look.look(&request, |subject| {
-                let concerns = |effect: &Effect| !matches!(effect, Effect::Duplicate { .. });
-                hook.decide(self.observer.name(), &seen, subject, concerns)
-            })
-        });
-        FaultPass { injected, waits: true, inner: self.inner.start(call, request) }
+    fn pass(&self) -> Self::Pass {
+        FaultPass { injected: None, waits: true, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let pass = pass.project();
+        *pass.injected = self.faults.draw(|hook| {
+            self.look.look(parcel.request(), |subject| {
+                let concerns = |effect: &Effect| !matches!(effect, Effect::Duplicate { .. });
+                hook.decide(self.observer.name(), &course.call, subject, concerns)
+            })
+        });
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let pass = pass.project();
         *pass.injected = None;
-        self.inner.abandon(pass.inner, ending, now);
+        self.inner.abandon(pass.inner, course, ending, now);
     }
 }
 
@@ -86,12 +87,13 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
         let Some(injected) = pass.injected else {
-            return self.look.pass_answer(self.inner.poll(pass.inner, seat, cx));
+            return self.look.pass_answer(self.inner.poll(pass.inner, parcel, seat, cx));
         };
         if *pass.waits {
             if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
@@ -100,7 +102,7 @@ where
             }
             *pass.waits = false;
         }
-        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
+        let answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
         let injected = pass.injected.take().expect("it is there until the service has answered");
         Poll::Ready(injected.after(answer, &self.look, cx, &self.observer, self.faults.random()))
     }

@@ -12,14 +12,13 @@ use tower::Service;
 
 use super::{Handle, client::PlainAttempts};
 use crate::{
-    call::Call,
     class::Ending,
     classify::{ByError, Classify},
     error::{BoxError, CallError},
     fallback::{Answering, AnsweringAsync, Answers, FallbackKind, NoFallback, Same, Why, drive},
     hedge::{HedgeChoice, NoHedge},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, Stack, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Stack, sealed::Sealed},
     repeat::{Once, Repeatable},
     telemetry::CallTelemetryPolicy,
 };
@@ -63,7 +62,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Once(call), fallback: NoFallback };
+        let request = Or::new(Once(call), NoFallback);
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -79,7 +78,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Repeatable(&call), fallback: NoFallback };
+        let request = Or::new(Repeatable(&call), NoFallback);
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -96,7 +95,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Once(call), fallback: Answering(once(fallback)) };
+        let request = Or::new(Once(call), Answering(once(fallback)));
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -113,7 +112,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Repeatable(&call), fallback: Answering(once(fallback)) };
+        let request = Or::new(Repeatable(&call), Answering(once(fallback)));
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -134,7 +133,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Once(call), fallback: AnsweringAsync::new(once(fallback)) };
+        let request = Or::new(Once(call), AnsweringAsync::new(once(fallback)));
         self.stack.send(request).await.map_err(CallError::new)
     }
 
@@ -157,7 +156,7 @@ impl<C, H: HedgeChoice> Calls<C, H> {
         E: Into<BoxError>,
         C: Classify<T>,
     {
-        let request = Or { call: Repeatable(&call), fallback: AnsweringAsync::new(once(fallback)) };
+        let request = Or::new(Repeatable(&call), AnsweringAsync::new(once(fallback)));
         self.stack.send(request).await.map_err(CallError::new)
     }
 }
@@ -225,6 +224,12 @@ pub struct Or<R, K> {
     fallback: K,
 }
 
+impl<R, K> Or<R, K> {
+    fn new(call: R, fallback: K) -> Self {
+        Self { call, fallback }
+    }
+}
+
 /// Answers a failed call with the fallback that came with it.
 #[derive(Clone, Debug)]
 pub struct OrPolicy<I> {
@@ -243,8 +248,10 @@ impl<I> OrPolicy<I> {
 pin_project! {
     /// The pass of an [`OrPolicy`].
     #[derive(Debug)]
-    pub struct OrPass<P, K> {
-        fallback: K,
+    pub struct OrPass<P, R, K> {
+        // `None` before the call begins.
+        fallback: Option<K>,
+        parcel: Parcel<R>,
         #[pin]
         inner: P,
     }
@@ -257,17 +264,26 @@ where
     I: Lend<S, R>,
     K: FallbackKind<R>,
 {
-    type Pass = OrPass<K::Pass<I::Pass>, K>;
+    type Pass = OrPass<K::Pass<I::Pass>, R, K>;
 
-    fn start(&self, call: Call, request: Or<R, K>) -> Self::Pass {
-        let fallback = request.fallback.within(self.limit);
-        let inner = fallback.begin(call, request.call, |call, request| self.inner.start(call, request));
-        OrPass { fallback, inner }
+    fn pass(&self) -> Self::Pass {
+        OrPass { fallback: None, parcel: Parcel::EMPTY, inner: K::pass(self.inner.pass()) }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Or<R, K>>, course: &mut Course) {
+        let mut pass = pass.project();
+        let Or { call, fallback } = parcel.take();
+        pass.parcel.put(call);
+        let fallback = pass.fallback.insert(fallback.within(self.limit));
+        fallback.begin(pass.inner.as_mut(), pass.parcel.request(), course);
+        if let Some(inner) = K::inner(pass.inner) {
+            self.inner.begin(inner, pass.parcel, course);
+        }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         if let Some(inner) = K::inner(pass.project().inner) {
-            self.inner.abandon(inner, ending, now);
+            self.inner.abandon(inner, course, ending, now);
         }
     }
 }
@@ -282,12 +298,16 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        _parcel: &mut Parcel<Or<R, K>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let inner = |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>| self.inner.poll(inner, seat, cx);
-        drive(&*pass.fallback, pass.inner, inner, &self.observer, cx)
+        let (parcel, fallback) =
+            (pass.parcel, pass.fallback.as_ref().expect("it was kept when the call began"));
+        let inner =
+            |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>| self.inner.poll(inner, parcel, seat, cx);
+        drive(fallback, pass.inner, inner, &self.observer, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -11,10 +11,9 @@ pub(super) mod sealed {
 
     use crate::{
         budget::RetryBudget,
-        call::Call,
         class::Ending,
         hedge::HedgePolicy,
-        policy::{Answer, Lend, Policy, Poller, Seat},
+        policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat},
         repeat::Repeat,
     };
 
@@ -26,18 +25,23 @@ pub(super) mod sealed {
         /// Draws on this budget, unless it was given one.
         fn drawing_on(self, budget: Option<RetryBudget>) -> Self;
 
-        fn start<I, S, Req>(
-            policy: &HedgePolicy<Self, I>,
-            call: Call,
-            request: Req,
-        ) -> Self::Pass<I::Pass, Req, S>
+        fn pass<I, S, Req>(policy: &HedgePolicy<Self, I>) -> Self::Pass<I::Pass, Req, S>
         where
+            I: Lend<S, Req>;
+
+        fn begin<I, S, Req>(
+            policy: &HedgePolicy<Self, I>,
+            pass: Pin<&mut Self::Pass<I::Pass, Req, S>>,
+            parcel: &mut Parcel<Req>,
+            course: &mut Course,
+        ) where
             I: Lend<S, Req>,
             Req: Repeat;
 
         fn abandon<I, S, Req>(
             policy: &HedgePolicy<Self, I>,
             pass: Pin<&mut Self::Pass<I::Pass, Req, S>>,
+            course: &mut Course,
             ending: Ending,
             now: Instant,
         ) where
@@ -46,6 +50,7 @@ pub(super) mod sealed {
         fn poll<I, S, Req>(
             policy: &HedgePolicy<Self, I>,
             pass: Pin<&mut Self::Pass<I::Pass, Req, S>>,
+            parcel: &mut Parcel<Req>,
             seat: &mut Seat<S>,
             cx: &mut Poller<'_, '_>,
         ) -> Poll<Answer<I::Response>>

@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -20,7 +21,7 @@ use crate::{
     error::BoxError,
     event::{AttemptKind, Event, HedgeResult},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     repeat::Repeat,
     timer::Timer,
 };
@@ -49,12 +50,16 @@ where
 {
     type Pass = H::Pass<I::Pass, Req, S>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        H::start(self, call, request)
+    fn pass(&self) -> Self::Pass {
+        H::pass(self)
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        H::abandon(self, pass, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        H::begin(self, pass, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        H::abandon(self, pass, course, ending, now);
     }
 }
 
@@ -70,10 +75,11 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        H::poll(self, pass, seat, cx)
+        H::poll(self, pass, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -88,34 +94,47 @@ impl Choice for NoHedge {
         self
     }
 
-    fn start<I, S, Req>(policy: &HedgePolicy<Self, I>, call: Call, request: Req) -> I::Pass
+    fn pass<I, S, Req>(policy: &HedgePolicy<Self, I>) -> I::Pass
     where
         I: Lend<S, Req>,
     {
-        policy.inner.start(call, request)
+        policy.inner.pass()
+    }
+
+    fn begin<I, S, Req>(
+        policy: &HedgePolicy<Self, I>,
+        pass: Pin<&mut I::Pass>,
+        parcel: &mut Parcel<Req>,
+        course: &mut Course,
+    ) where
+        I: Lend<S, Req>,
+    {
+        policy.inner.begin(pass, parcel, course);
     }
 
     fn abandon<I, S, Req>(
         policy: &HedgePolicy<Self, I>,
         pass: Pin<&mut I::Pass>,
+        course: &mut Course,
         ending: Ending,
         now: Instant,
     ) where
         I: Lend<S, Req>,
     {
-        policy.inner.abandon(pass, ending, now);
+        policy.inner.abandon(pass, course, ending, now);
     }
 
     fn poll<I, S, Req>(
         policy: &HedgePolicy<Self, I>,
         pass: Pin<&mut I::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<I::Response>>
     where
         I: Policy<S, Req>,
     {
-        policy.inner.poll(pass, seat, cx)
+        policy.inner.poll(pass, parcel, seat, cx)
     }
 }
 
@@ -143,7 +162,8 @@ pin_project! {
     #[project = HedgeProjection]
     #[derive(Debug)]
     pub struct HedgePass<P, Req, S> {
-        call: Call,
+        // As the first copy got it; `None` before it begins.
+        call: Option<Call>,
         stage: Stage,
         polled: Which,
         repeatable: bool,
@@ -151,19 +171,24 @@ pin_project! {
         // The error of the copy that failed while the other one went on.
         failed: Option<Answer<Infallible>>,
         // Few calls are hedged, so this one is made when it is needed.
-        second: Option<Pin<Box<Second<P, S>>>>,
+        second: Option<Pin<Box<Second<P, Req, S>>>>,
+        // Whether the first copy is still on its way.
+        waits: bool,
         #[pin]
         timer: Timer,
         #[pin]
-        first: Option<P>,
+        first: P,
     }
 }
 
 pin_project! {
     /// The second copy, with a service of its own.
+    #[project = SecondProjection]
     #[derive(Debug)]
-    struct Second<P, S> {
+    struct Second<P, Req, S> {
         seat: Seat<S>,
+        parcel: Parcel<Req>,
+        course: Course,
         #[pin]
         pass: P,
     }
@@ -176,28 +201,44 @@ impl Choice for Hedging {
         self.sharing(budget)
     }
 
-    fn start<I, S, Req>(policy: &HedgePolicy<Self, I>, call: Call, request: Req) -> HedgePass<I::Pass, Req, S>
+    fn pass<I, S, Req>(policy: &HedgePolicy<Self, I>) -> HedgePass<I::Pass, Req, S>
     where
+        I: Lend<S, Req>,
+    {
+        HedgePass {
+            call: None,
+            stage: Stage::Placed,
+            polled: Which::First,
+            repeatable: false,
+            spare: None,
+            failed: None,
+            second: None,
+            waits: true,
+            timer: Timer::new(),
+            first: policy.inner.pass(),
+        }
+    }
+
+    fn begin<I, S, Req>(
+        policy: &HedgePolicy<Self, I>,
+        pass: Pin<&mut HedgePass<I::Pass, Req, S>>,
+        parcel: &mut Parcel<Req>,
+        course: &mut Course,
+    ) where
         I: Lend<S, Req>,
         Req: Repeat,
     {
-        let spare = request.again();
-        HedgePass {
-            call,
-            stage: Stage::Placed,
-            polled: Which::First,
-            repeatable: spare.is_some(),
-            spare,
-            failed: None,
-            second: None,
-            timer: Timer::new(),
-            first: Some(policy.inner.start(call, request)),
-        }
+        let pass = pass.project();
+        *pass.call = Some(course.call);
+        *pass.spare = parcel.request().again();
+        *pass.repeatable = pass.spare.is_some();
+        policy.inner.begin(pass.first, parcel, course);
     }
 
     fn abandon<I, S, Req>(
         policy: &HedgePolicy<Self, I>,
         pass: Pin<&mut HedgePass<I::Pass, Req, S>>,
+        course: &mut Course,
         ending: Ending,
         now: Instant,
     ) where
@@ -210,7 +251,7 @@ impl Choice for Hedging {
         let ending_of = |which| if which == panicked { ending } else { Ending::Cancelled };
         // What is dropped in there is somebody else's code: the panic of one copy must not cost what the other holds.
         let first = catch_unwind(AssertUnwindSafe(|| {
-            policy.drop_first(&mut pass, ending_of(Which::First), now);
+            policy.drop_first(&mut pass, course, ending_of(Which::First), now);
         }));
         policy.drop_second(&mut pass, ending_of(Which::Second), now);
         if hedged {
@@ -222,6 +263,7 @@ impl Choice for Hedging {
     fn poll<I, S, Req>(
         policy: &HedgePolicy<Self, I>,
         pass: Pin<&mut HedgePass<I::Pass, Req, S>>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<I::Response>>
@@ -231,15 +273,15 @@ impl Choice for Hedging {
         Req: Repeat,
     {
         let mut pass = pass.project();
-        if let Some(first) = pass.first.as_mut().as_pin_mut() {
+        if *pass.waits {
             *pass.polled = Which::First;
             let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
-            let poll = policy.inner.poll(first, seat, cx);
+            let poll = policy.inner.poll(pass.first.as_mut(), parcel, seat, cx);
             if let (Some(now), true) = (placed, cx.reached()) {
-                policy.begin(&mut pass, now);
+                policy.place(&mut pass, now);
             }
             if let Poll::Ready(answer) = poll {
-                pass.first.set(None);
+                *pass.waits = false;
                 let now = cx.now();
                 if let Some(took) = pass.taken(now) {
                     policy.hedging.answered(answer.class, took);
@@ -248,7 +290,7 @@ impl Choice for Hedging {
                     && (pass.second.is_some()
                         || may_follow_at_once(answer.class) && policy.send(&mut pass, seat, now));
                 if !goes_on {
-                    return Poll::Ready(policy.finish(&mut pass, answer, Which::First, now));
+                    return Poll::Ready(policy.finish(&mut pass, cx.course, answer, Which::First, now));
                 }
                 *pass.failed = error_of(answer);
             }
@@ -259,12 +301,12 @@ impl Choice for Hedging {
         }
         if let Some(second) = pass.second.as_mut() {
             *pass.polled = Which::Second;
-            let second = second.as_mut().project();
-            let answer = ready!(policy.inner.poll(second.pass, second.seat, cx));
+            let SecondProjection { seat, parcel, course, pass: second } = second.as_mut().project();
+            let answer = ready!(cx.along(course, |cx| policy.inner.poll(second, parcel, seat, cx)));
             *pass.second = None;
-            if settles(answer.class) || pass.first.is_none() {
+            if settles(answer.class) || !*pass.waits {
                 let now = cx.now();
-                return Poll::Ready(policy.finish(&mut pass, answer, Which::Second, now));
+                return Poll::Ready(policy.finish(&mut pass, cx.course, answer, Which::Second, now));
             }
             *pass.failed = error_of(answer);
         }
@@ -274,11 +316,12 @@ impl Choice for Hedging {
 
 impl<I> HedgePolicy<Hedging, I> {
     /// The first copy is with the service.
-    fn begin<P, Req, S>(&self, pass: &mut HedgeProjection<'_, P, Req, S>, now: Instant) {
-        if pass.call.attempt == 1 {
+    fn place<P, Req, S>(&self, pass: &mut HedgeProjection<'_, P, Req, S>, now: Instant) {
+        let call = pass.call();
+        if call.attempt == 1 {
             self.hedging.deposit(now);
         }
-        let deadline = pass.call.deadline;
+        let deadline = call.deadline;
         let due = self.hedging.delay().filter(|_| *pass.repeatable).map(|delay| later(now, delay));
         let due = due.filter(|due| deadline.is_none_or(|deadline| *due < deadline));
         *pass.stage = Stage::Alone { since: now, due };
@@ -299,7 +342,7 @@ impl<I> HedgePolicy<Hedging, I> {
         let Stage::Alone { since, .. } = *pass.stage else { return false };
         *pass.stage = Stage::Alone { since, due: None };
         pass.timer.as_mut().clear();
-        if self.hedging.delay().is_none() || pass.call.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.hedging.delay().is_none() || pass.call().deadline.is_some_and(|deadline| deadline <= now) {
             return false;
         }
         // A body that is recorded while it is sent knows only now whether it can be sent again.
@@ -308,11 +351,14 @@ impl<I> HedgePolicy<Hedging, I> {
             *pass.stage = Stage::Refused { since };
             return false;
         }
-        let attempt = pass.call.attempt + 1;
-        let call = Call { started: now, attempt, kind: AttemptKind::Hedge, ..*pass.call };
-        let second = Second { seat: seat.another(), pass: self.inner.start(call, request) };
+        let call = pass.call();
+        let attempt = call.attempt + 1;
+        let course = Course::new(Call { started: now, attempt, kind: AttemptKind::Hedge, ..call });
+        let (seat, parcel) = (seat.another(), Parcel::new(request));
         // A box, for only a call that is hedged pays for it: the others carry one pointer.
-        *pass.second = Some(Box::pin(second));
+        let second = pass.second.insert(Box::pin(Second { seat, parcel, course, pass: self.inner.pass() }));
+        let second = second.as_mut().project();
+        self.inner.begin(second.pass, second.parcel, second.course);
         *pass.stage = Stage::Hedged { since };
         let after = now.saturating_duration_since(since);
         self.observer.emit(Event::HedgeSent { attempt, after });
@@ -323,6 +369,7 @@ impl<I> HedgePolicy<Hedging, I> {
     fn finish<S, Req, T>(
         &self,
         pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
+        course: &mut Course,
         answer: Answer<T>,
         by: Which,
         now: Instant,
@@ -337,7 +384,7 @@ impl<I> HedgePolicy<Hedging, I> {
             Stage::Hedged { .. } if by == Which::Second => HedgeResult::Won,
             Stage::Hedged { .. } => HedgeResult::Lost,
         };
-        self.drop_first(pass, Ending::Cancelled, now);
+        self.drop_first(pass, course, Ending::Cancelled, now);
         self.drop_second(pass, Ending::Cancelled, now);
         self.observer.emit(Event::HedgeFinished { result });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
@@ -350,18 +397,19 @@ impl<I> HedgePolicy<Hedging, I> {
     fn drop_first<S, Req>(
         &self,
         pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
+        course: &mut Course,
         ending: Ending,
         now: Instant,
     ) where
         I: Lend<S, Req>,
     {
         let taken = pass.taken(now);
-        if let Some(first) = pass.first.as_mut().as_pin_mut() {
+        if mem::take(pass.waits) {
             if let (Some(after), Ending::Cancelled) = (taken, ending) {
                 self.hedging.unanswered(after);
             }
-            self.inner.abandon(first, ending, now);
-            pass.first.set(None);
+            self.inner.abandon(pass.first.as_mut(), course, ending, now);
+            pass.first.set(self.inner.pass());
         }
     }
 
@@ -374,18 +422,23 @@ impl<I> HedgePolicy<Hedging, I> {
         I: Lend<S, Req>,
     {
         if let Some(mut second) = pass.second.take() {
-            self.inner.abandon(second.as_mut().project().pass, ending, now);
+            let second = second.as_mut().project();
+            self.inner.abandon(second.pass, second.course, ending, now);
         }
     }
 }
 
 impl<P, Req, S> HedgeProjection<'_, P, Req, S> {
+    fn call(&self) -> Call {
+        self.call.expect("it was kept when the call began")
+    }
+
     /// How long the first copy has been with the service, if that is worth knowing: of first attempts alone, and of
     /// requests that could be hedged.
     fn taken(&self, now: Instant) -> Option<Duration> {
         match *self.stage {
             Stage::Alone { since, .. } | Stage::Hedged { since } | Stage::Refused { since }
-                if self.call.attempt == 1 && *self.repeatable =>
+                if *self.repeatable && self.call().attempt == 1 =>
             {
                 Some(now.saturating_duration_since(since))
             }

@@ -9,12 +9,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::{
-    call::{Call, later},
+    call::later,
     class::Ending,
     error::BoxError,
     event::Event,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The header that says how many milliseconds the caller will wait.
@@ -60,14 +60,22 @@ where
 {
     type Pass = DeadlineHeaderPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        let Patience { limit, malformed } = (self.read)(request.headers(), &self.header);
-        let call = limit.map_or(call, |limit| call.inheriting(later(call.started, limit)));
-        DeadlineHeaderPass { malformed, inner: self.inner.start(call, request) }
+    fn pass(&self) -> Self::Pass {
+        DeadlineHeaderPass { malformed: false, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
+        let (pass, call) = (pass.project(), &mut course.call);
+        let Patience { limit, malformed } = (self.read)(parcel.request().headers(), &self.header);
+        if let Some(limit) = limit {
+            *call = call.inheriting(later(call.started, limit));
+        }
+        *pass.malformed = malformed;
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -80,6 +88,7 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
@@ -87,7 +96,7 @@ where
         if std::mem::take(pass.malformed) {
             self.observer.emit(Event::DeadlineMalformed);
         }
-        self.inner.poll(pass.inner, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -7,10 +7,9 @@ use http::{HeaderValue, Method, Request};
 use tokio::time::Instant;
 
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     random::unique,
     repeat::{IDEMPOTENCY_KEY, has_key},
 };
@@ -38,17 +37,22 @@ where
 {
     type Pass = I::Pass;
 
-    fn start(&self, call: Call, mut request: Request<B>) -> Self::Pass {
-        // The methods that the draft names. Of others nobody knows what a server makes of a key.
-        let unsafe_method = matches!(*request.method(), Method::POST | Method::PATCH);
-        if self.enabled && unsafe_method && !has_key(&request) {
-            request.headers_mut().insert(IDEMPOTENCY_KEY, key(unique()));
-        }
-        self.inner.start(call, request)
+    fn pass(&self) -> Self::Pass {
+        self.inner.pass()
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
+        let request = parcel.request_mut();
+        // The methods that the draft names. Of others nobody knows what a server makes of a key.
+        let unsafe_method = matches!(*request.method(), Method::POST | Method::PATCH);
+        if self.enabled && unsafe_method && !has_key(request) {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key(unique()));
+        }
+        self.inner.begin(pass, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, course, ending, now);
     }
 }
 
@@ -61,10 +65,11 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, seat, cx)
+        self.inner.poll(pass, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

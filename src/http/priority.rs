@@ -10,13 +10,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
     event::Event,
     head::Head,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     priority::Priority,
 };
 
@@ -110,14 +109,20 @@ where
 {
     type Pass = PriorityHeaderPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        let (priority, malformed) = self.priorities.of(Head::of(&request));
-        let call = Call { priority: Some(priority), ..call };
-        PriorityHeaderPass { malformed, inner: self.inner.start(call, request) }
+    fn pass(&self) -> Self::Pass {
+        PriorityHeaderPass { malformed: false, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
+        let pass = pass.project();
+        let (priority, malformed) = self.priorities.of(Head::of(parcel.request()));
+        course.call.priority = Some(priority);
+        *pass.malformed = malformed;
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -130,6 +135,7 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
@@ -137,7 +143,7 @@ where
         if std::mem::take(pass.malformed) {
             self.observer.emit(Event::PriorityMalformed);
         }
-        self.inner.poll(pass.inner, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -1,4 +1,5 @@
 use std::{
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,7 +20,7 @@ use crate::{
     class::{Class, Ending},
     classify::retry_after,
     error::BoxError,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     repeat::has_key,
 };
 
@@ -116,14 +117,12 @@ impl<I> WireHeadersPolicy<I> {
 pin_project! {
     /// The pass of a [`WireHeadersPolicy`].
     #[derive(Debug)]
-    pub struct WireHeadersPass<P, Req> {
-        call: Call,
+    pub struct WireHeadersPass<P> {
         keyed: bool,
-        // Until the first poll.
-        request: Option<Req>,
-        // From then on.
+        // From the first poll on. What is further in begins then.
+        written: bool,
         #[pin]
-        inner: Option<P>,
+        inner: P,
     }
 }
 
@@ -133,16 +132,18 @@ impl<I, S, B> Lend<S, Request<B>> for WireHeadersPolicy<I>
 where
     I: Lend<S, Request<B>>,
 {
-    type Pass = WireHeadersPass<I::Pass, Request<B>>;
+    type Pass = WireHeadersPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        WireHeadersPass { call, keyed: has_key(&request), request: Some(request), inner: None }
+    fn pass(&self) -> Self::Pass {
+        WireHeadersPass { keyed: false, written: false, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        if let Some(inner) = pass.project().inner.as_pin_mut() {
-            self.inner.abandon(inner, ending, now);
-        }
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, _course: &mut Course) {
+        *pass.project().keyed = has_key(parcel.request());
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -155,21 +156,22 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
-        if let Some(mut request) = pass.request.take() {
+        if !mem::replace(pass.written, true) {
             if self.headers.enabled {
-                self.headers.write(pass.call, cx.now(), request.headers_mut());
+                let (now, request) = (cx.now(), parcel.request_mut());
+                self.headers.write(&cx.course.call, now, request.headers_mut());
                 if self.headers.trusts(request.uri().host()) {
                     inject(request.headers_mut());
                 }
             }
-            pass.inner.set(Some(self.inner.start(*pass.call, request)));
+            self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let inner = pass.inner.as_pin_mut().expect("the first poll started it");
-        let mut answer = ready!(self.inner.poll(inner, seat, cx));
+        let mut answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
         if let (true, Ok(response)) = (*pass.keyed, &answer.result) {
             if let Some(class) = (self.headers.in_progress)(response.status(), response.headers()) {
                 (answer.class, answer.outcome) = (class, class.into());

@@ -23,7 +23,7 @@ use crate::{
     class::Ending,
     error::{BoxError, KeyRefusal, Reason, Rejected},
     event::Event,
-    policy::{Answer, Lend, Policy, Poller, Seat, StackFuture, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, StackFuture, sealed::Sealed},
     spawn::spawn,
 };
 
@@ -49,24 +49,24 @@ impl<I, St, F> Clone for IdempotencyPolicy<I, St, F> {
 
 pin_project! {
     /// The pass of an [`IdempotencyPolicy`]: that of a call without a key, or what becomes of one with a key.
-    pub struct IdempotencyPass<P, K, A> {
+    pub struct IdempotencyPass<P, R, K, A> {
+        stage: Stage<K, A>,
+        // What is called where there is no key, and its pass.
+        parcel: Parcel<R>,
         #[pin]
-        stage: Stage<P, K, A>,
+        inner: P,
     }
 }
 
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<P, K, A> {
-        /// There is no key.
-        Passed { #[pin] inner: P },
-        Refused { refusal: KeyRefusal },
-        /// There is one, and nothing was done yet.
-        Keyed { call: Call, id: Identity, keyed: Option<K> },
-        /// The request is read, and after that a task is at it. In a box: a call with a key asks a store and has a task of its
-        /// own, which costs more; one without is not boxed.
-        Running { answer: BoxFuture<'static, Answer<A>> },
-    }
+enum Stage<K, A> {
+    /// There is no key.
+    Passed,
+    Refused(KeyRefusal),
+    /// There is one, and nothing was done yet.
+    Keyed(Identity, K),
+    /// The request is read, and after that a task is at it. In a box: a call with a key asks a store and has a task of its
+    /// own, which costs more; one without is not boxed.
+    Running(BoxFuture<'static, Answer<A>>),
 }
 
 /// What the service behind a face is called with.
@@ -79,22 +79,27 @@ where
     F: Face<Req>,
     I: Lend<S, F::Inner>,
 {
-    type Pass = IdempotencyPass<I::Pass, F::Keyed, F::Answered>;
+    type Pass = IdempotencyPass<I::Pass, F::Inner, F::Keyed, F::Answered>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let stage = match self.face.decide(request) {
-            Decision::Pass(request) => Stage::Passed { inner: self.inner.start(call, request) },
-            Decision::Refuse(refusal) => Stage::Refused { refusal },
-            Decision::Keyed(id, keyed) => Stage::Keyed { call, id, keyed: Some(keyed) },
-        };
-        IdempotencyPass { stage }
+    fn pass(&self) -> Self::Pass {
+        IdempotencyPass { stage: Stage::Passed, parcel: Parcel::EMPTY, inner: self.inner.pass() }
+    }
+
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let pass = pass.project();
+        match self.face.decide(parcel.take()) {
+            Decision::Pass(request) => {
+                pass.parcel.put(request);
+                self.inner.begin(pass.inner, pass.parcel, course);
+            }
+            Decision::Refuse(refusal) => *pass.stage = Stage::Refused(refusal),
+            Decision::Keyed(id, keyed) => *pass.stage = Stage::Keyed(id, keyed),
+        }
     }
 
     /// A handler that runs under a key runs on.
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        if let StageProjection::Passed { inner } = pass.project().stage.project() {
-            self.inner.abandon(inner, ending, now);
-        }
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -112,28 +117,28 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        _parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        let mut stage = pass.project().stage;
-        if let StageProjection::Keyed { call, id, keyed } = stage.as_mut().project() {
-            let keyed = keyed.take().expect("it is there until it is run");
-            // The instance that said it is ready goes to the task that calls it.
-            let fresh = seat.another();
-            let seat = mem::replace(seat, fresh);
-            let answer = Box::pin(self.clone().answer::<S, Req, Res>(*call, *id, seat, keyed));
-            stage.set(Stage::Running { answer });
-        }
-        match stage.project() {
-            StageProjection::Passed { inner } => {
-                self.inner.poll(inner, seat, cx).map(|answer| answer.map(F::passed))
+        let pass = pass.project();
+        let mut answer = match mem::replace(pass.stage, Stage::Passed) {
+            Stage::Passed => {
+                let poll = self.inner.poll(pass.inner, pass.parcel, seat, cx);
+                return poll.map(|answer| answer.map(F::passed));
             }
-            StageProjection::Running { answer } => {
-                answer.as_mut().poll(cx.task).map(|answer| answer.map(F::answered))
+            Stage::Refused(refusal) => return Poll::Ready(self.refused(refusal).map(F::answered)),
+            Stage::Keyed(id, keyed) => {
+                // The instance that said it is ready goes to the task that calls it.
+                let fresh = seat.another();
+                let seat = mem::replace(seat, fresh);
+                Box::pin(self.clone().answer::<S, Req, Res>(cx.course.call, id, seat, keyed))
             }
-            StageProjection::Refused { refusal } => Poll::Ready(self.refused(*refusal).map(F::answered)),
-            StageProjection::Keyed { .. } => unreachable!("it was made to run above"),
-        }
+            Stage::Running(answer) => answer,
+        };
+        let poll = answer.as_mut().poll(cx.task);
+        *pass.stage = Stage::Running(answer);
+        poll.map(|answer| answer.map(F::answered))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -9,12 +9,11 @@ use tokio::time::Instant;
 
 use super::machine::{Machine, ThrottleConfig};
 use crate::{
-    call::Call,
     class::{Class, Ending},
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The policy of a [`ThrottleLayer`](super::ThrottleLayer).
@@ -49,6 +48,7 @@ impl<I> ThrottlePolicy<I> {
         &self,
         machine: &Machine,
         pass: PassProjection<'_, I::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<I::Response>>
@@ -63,7 +63,7 @@ impl<I> ThrottlePolicy<I> {
             }
             *pass.admitted = true;
         }
-        let poll = self.inner.poll(pass.inner, seat, cx);
+        let poll = self.inner.poll(pass.inner, parcel, seat, cx);
         if let Poll::Ready(answer) = &poll {
             if let Some(accepted) = accepted(answer.class) {
                 machine.answered(accepted, cx.now());
@@ -101,12 +101,16 @@ where
 {
     type Pass = ThrottlePass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        ThrottlePass { admitted: self.machine.is_none(), inner: self.inner.start(call, request) }
+    fn pass(&self) -> Self::Pass {
+        ThrottlePass { admitted: false, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        self.inner.begin(pass.project().inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -119,12 +123,13 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         match &self.machine {
-            Some(machine) => self.poll_throttled(machine, pass.project(), seat, cx),
-            None => self.inner.poll(pass.project().inner, seat, cx),
+            Some(machine) => self.poll_throttled(machine, pass.project(), parcel, seat, cx),
+            None => self.inner.poll(pass.project().inner, parcel, seat, cx),
         }
     }
 

@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout};
 
 use super::{Delivery, Verdict, Why, rules::Rules};
 use crate::{
-    call::{Call, Carried, later},
+    call::{Carried, later},
     class::{Class, Ending},
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Where the messages go that will not be handled.
@@ -104,18 +104,18 @@ pin_project! {
         // The copy for the dead letter.
         message: Option<M>,
         reached: bool,
+        aside: Option<SettingAside>,
         #[pin]
-        stage: Stage<P>,
+        inner: P,
     }
 }
 
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<P> {
-        Running { #[pin] inner: P },
-        SettingAside { stored: BoxFuture<'static, bool>, then: Delivery, class: Class, outcome: Outcome },
-        Over,
-    }
+/// The end of a message that is not to come again undone.
+struct SettingAside {
+    stored: BoxFuture<'static, bool>,
+    then: Delivery,
+    class: Class,
+    outcome: Outcome,
 }
 
 impl<M, I> Sealed for DeadLetterPolicy<M, I> {}
@@ -127,18 +127,20 @@ where
 {
     type Pass = DeadLetterPass<M, I::Pass>;
 
-    fn start(&self, call: Call, message: M) -> Self::Pass {
-        let copy = message.clone();
-        let inner = self.inner.start(call, message);
-        DeadLetterPass { message: Some(copy), reached: false, stage: Stage::Running { inner } }
+    fn pass(&self) -> Self::Pass {
+        DeadLetterPass { message: None, reached: false, aside: None, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        let mut stage = pass.project().stage;
-        if let StageProjection::Running { inner } = stage.as_mut().project() {
-            self.inner.abandon(inner, ending, now);
-        }
-        stage.set(Stage::Over);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<M>, course: &mut Course) {
+        let pass = pass.project();
+        *pass.message = Some(parcel.request().clone());
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        *pass.aside = None;
+        self.inner.abandon(pass.inner, course, ending, now);
     }
 }
 
@@ -152,21 +154,24 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Delivery>> {
         let mut pass = pass.project();
-        if let StageProjection::Running { mut inner } = pass.stage.as_mut().project() {
-            let polled = catch_unwind(AssertUnwindSafe(|| self.inner.poll(inner.as_mut(), seat, cx)));
+        if pass.aside.is_none() {
+            let mut inner = pass.inner.as_mut();
+            let polled = catch_unwind(AssertUnwindSafe(|| self.inner.poll(inner.as_mut(), parcel, seat, cx)));
             *pass.reached |= cx.reached();
             let Judged { verdict, class, outcome } = if let Ok(poll) = polled {
                 self.judge(ready!(poll), *pass.reached)
             } else {
-                self.inner.abandon(inner, Ending::Panicked, cx.now());
+                let now = cx.now();
+                self.inner.abandon(inner.as_mut(), cx.course, Ending::Panicked, now);
                 PANICKED
             };
             // What the handler held goes before the dead letter is asked.
-            pass.stage.set(Stage::Over);
+            inner.set(self.inner.pass());
             let (why, then) = match verdict {
                 Verdict::Settled(delivery) => {
                     return Poll::Ready(Answer::new(Ok(delivery), class, outcome));
@@ -175,12 +180,10 @@ where
             };
             let message = pass.message.take().expect("a message is set aside once");
             let stored = Box::pin(self.dead_letter.store(message, why));
-            pass.stage.set(Stage::SettingAside { stored, then, class, outcome });
+            *pass.aside = Some(SettingAside { stored, then, class, outcome });
         }
-        let StageProjection::SettingAside { stored, then, class, outcome } = pass.stage.as_mut().project()
-        else {
-            unreachable!("it is polled until it has answered")
-        };
+        let SettingAside { stored, then, class, outcome } =
+            pass.aside.as_mut().expect("it is set aside above or before");
         let stored = ready!(stored.as_mut().poll(cx.task));
         let delivery = if stored { *then } else { Delivery::Nack { after: self.rules.redeliver_after } };
         Poll::Ready(Answer::new(Ok(delivery), *class, *outcome))

@@ -14,10 +14,9 @@ use super::{
     rules::{Rules, Turn, unasked},
 };
 use crate::{
-    call::Call,
     class::{Class, Ending},
     error::BoxError,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     repeat::Repeat,
 };
 
@@ -85,9 +84,10 @@ impl<M, I> VerdictPolicy<M, I> {
 pin_project! {
     /// The pass of a [`VerdictPolicy`].
     #[derive(Debug)]
-    pub struct VerdictPass<P> {
+    pub struct VerdictPass<M, P> {
         turn: Turn,
         reached: bool,
+        parcel: Parcel<Tried<M>>,
         #[pin]
         inner: P,
     }
@@ -99,16 +99,22 @@ impl<M, I, S> Lend<S, M> for VerdictPolicy<M, I>
 where
     I: Lend<S, Tried<M>>,
 {
-    type Pass = VerdictPass<I::Pass>;
+    type Pass = VerdictPass<M, I::Pass>;
 
-    fn start(&self, call: Call, message: M) -> Self::Pass {
-        let turn = self.rules.turn(&message);
-        let inner = self.inner.start(call, Tried::new(message, &self.rules));
-        VerdictPass { turn, reached: false, inner }
+    fn pass(&self) -> Self::Pass {
+        let inner = self.inner.pass();
+        VerdictPass { turn: Turn::default(), reached: false, parcel: Parcel::EMPTY, inner }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<M>, course: &mut Course) {
+        let pass = pass.project();
+        *pass.turn = self.rules.turn(parcel.request());
+        pass.parcel.put(Tried::new(parcel.take(), &self.rules));
+        self.inner.begin(pass.inner, pass.parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -121,6 +127,7 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        _parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Verdict>> {
@@ -128,7 +135,7 @@ where
         if *pass.turn == Turn::TooMany {
             return Poll::Ready(unasked(Verdict::dead(Why::TooManyDeliveries), Class::Fault));
         }
-        let poll = self.inner.poll(pass.inner, seat, cx);
+        let poll = self.inner.poll(pass.inner, pass.parcel, seat, cx);
         *pass.reached |= cx.reached();
         let answer = ready!(poll);
         Poll::Ready(self.rules.judge(answer, *pass.reached, false, *pass.turn))

@@ -27,7 +27,7 @@ use crate::{
     idempotency::{
         Claim, Ended, Fingerprint, IdempotencyLayer, Identity, Keeper, LeaseOver, Outcome, Reply, Store,
     },
-    policy::{Answer, Lend, Policy, Poller, Seat, StackFuture, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, StackFuture, sealed::Sealed},
     spawn::spawn,
 };
 
@@ -74,22 +74,10 @@ impl<M, St, I> Clone for KeyedMessagesPolicy<M, St, I> {
 
 pin_project! {
     /// The pass of a [`KeyedMessagesPolicy`].
-    pub struct KeyedMessagesPass<M> {
-        stage: Stage<M>,
+    pub struct KeyedMessagesPass {
+        // There once a task is at it. In a box: it asks a store, which costs more.
+        answer: Option<BoxFuture<'static, Answer<Verdict>>>,
     }
-}
-
-enum Stage<M> {
-    /// Nothing was done yet.
-    Placed {
-        call: Call,
-        message: M,
-    },
-    /// A task is at it. In a box: it asks a store, which costs more.
-    Running {
-        answer: BoxFuture<'static, Answer<Verdict>>,
-    },
-    Over,
 }
 
 impl<M, St, I> Sealed for KeyedMessagesPolicy<M, St, I> {}
@@ -98,15 +86,17 @@ impl<M, St, I, S> Lend<S, M> for KeyedMessagesPolicy<M, St, I>
 where
     I: Lend<S, Tried<M>>,
 {
-    type Pass = KeyedMessagesPass<M>;
+    type Pass = KeyedMessagesPass;
 
-    fn start(&self, call: Call, message: M) -> Self::Pass {
-        KeyedMessagesPass { stage: Stage::Placed { call, message } }
+    fn pass(&self) -> Self::Pass {
+        KeyedMessagesPass { answer: None }
     }
 
+    fn begin(&self, _pass: Pin<&mut Self::Pass>, _parcel: &mut Parcel<M>, _course: &mut Course) {}
+
     /// A handler that runs under a key runs on.
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, _ending: Ending, _now: Instant) {
-        *pass.project().stage = Stage::Over;
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, _course: &mut Course, _ending: Ending, _now: Instant) {
+        *pass.project().answer = None;
     }
 }
 
@@ -122,12 +112,14 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Verdict>> {
-        let stage = pass.project().stage;
-        *stage = match mem::replace(stage, Stage::Over) {
-            Stage::Placed { call, message } => {
+        let answer = match pass.project().answer {
+            Some(answer) => answer,
+            answer => {
+                let message = parcel.take();
                 let Some((id, fingerprint)) = self.known.identify(self.keeper.observer.name(), &message)
                 else {
                     return Poll::Ready(unasked(Verdict::dead(Why::NoKey), Class::CallerFault));
@@ -135,12 +127,10 @@ where
                 // The instance that said it is ready goes to the task that calls it.
                 let fresh = seat.another();
                 let seat = mem::replace(seat, fresh);
-                let answer = Box::pin(self.clone().answer(call, id, fingerprint, seat, message));
-                Stage::Running { answer }
+                let run = self.clone().answer(cx.course.call, id, fingerprint, seat, message);
+                answer.insert(Box::pin(run))
             }
-            running => running,
         };
-        let Stage::Running { answer } = stage else { unreachable!("it is polled until it has answered") };
         answer.as_mut().poll(cx.task)
     }
 

@@ -38,9 +38,10 @@ impl<M> Clone for Rules<M> {
 }
 
 /// Which of the deliveries that a message may have this one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Turn {
     /// There may be others after it.
+    #[default]
     Early,
     /// The last one.
     Last,

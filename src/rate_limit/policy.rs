@@ -21,7 +21,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::{Event, RateLimitResult},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     quota::Quota,
     timer::Timer,
 };
@@ -98,13 +98,12 @@ impl<I, K> RateLimitPolicy<I, K> {
         &self,
         state: &State,
         key: Option<u64>,
-        call: &mut Call,
         wait: &mut Option<Wait>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<Duration, Rejected>> {
         if wait.is_none() {
             let now = cx.now();
-            let until = self.until(call, now);
+            let until = self.until(&cx.course.call, now);
             let buckets = state.buckets.load();
             match buckets.enter(key, now, until) {
                 Entry::Admitted => return Poll::Ready(Ok(Duration::ZERO)),
@@ -123,13 +122,14 @@ impl<I, K> RateLimitPolicy<I, K> {
             let elapsed = now.saturating_duration_since(waiting.since);
             *wait = None;
             // What is inside begins only now: an attempt's time does not run while it waits.
-            call.started = now;
+            cx.course.call.started = now;
             return Poll::Ready(Ok(elapsed));
         }
         // A call is let into the line when its turn comes in time, so this passes only when the clock was wrong about that.
         ready!(waiting.timer.as_mut().poll_until(waiting.until, cx.task));
         *wait = None;
-        let expired = call.deadline.is_some_and(|deadline| deadline <= cx.now());
+        let now = cx.now();
+        let expired = cx.course.call.deadline.is_some_and(|deadline| deadline <= now);
         let reason = if expired { Reason::DeadlineExceeded } else { Reason::RateLimited };
         Poll::Ready(Err(self.refusal(reason)))
     }
@@ -173,20 +173,13 @@ impl fmt::Debug for Wait {
 pin_project! {
     /// The pass of a [`RateLimitPolicy`].
     #[derive(Debug)]
-    pub struct RateLimitPass<Req, P> {
+    pub struct RateLimitPass<P> {
         key: Option<u64>,
+        inside: bool,
+        wait: Option<Wait>,
         queued: Duration,
         #[pin]
-        stage: Stage<Req, P>,
-    }
-}
-
-pin_project! {
-    #[project = StageProjection]
-    #[derive(Debug)]
-    enum Stage<Req, P> {
-        Outside { call: Call, request: Option<Req>, wait: Option<Wait> },
-        Inside { #[pin] work: P },
+        inner: P,
     }
 }
 
@@ -197,28 +190,34 @@ where
     I: Lend<S, Req>,
     K: KeyOf<Req>,
 {
-    type Pass = RateLimitPass<Req, I::Pass>;
+    type Pass = RateLimitPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        // One that is off asks nobody for a key, and has no outside.
-        let (key, stage) = if self.state.is_some() {
-            let key = self.key.key_of(&request);
-            (key, Stage::Outside { call, request: Some(request), wait: None })
-        } else {
-            (None, Stage::Inside { work: self.inner.start(call, request) })
-        };
-        RateLimitPass { key, queued: Duration::ZERO, stage }
+    fn pass(&self) -> Self::Pass {
+        RateLimitPass {
+            key: None,
+            inside: false,
+            wait: None,
+            queued: Duration::ZERO,
+            inner: self.inner.pass(),
+        }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        match pass.project().stage.project() {
-            StageProjection::Outside { wait, .. } => {
-                if wait.take().is_some() {
-                    self.tell(RateLimitResult::Cancelled);
-                }
-            }
-            StageProjection::Inside { work } => self.inner.abandon(work, ending, now),
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let pass = pass.project();
+        // One that is off asks nobody for a key, and has no outside.
+        if self.state.is_some() {
+            *pass.key = self.key.key_of(parcel.request());
+        } else {
+            self.inner.begin(pass.inner, parcel, course);
         }
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        if pass.wait.take().is_some() {
+            self.tell(RateLimitResult::Cancelled);
+        }
+        self.inner.abandon(pass.inner, course, ending, now);
     }
 }
 
@@ -232,14 +231,13 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
-        if let (Some(state), StageProjection::Outside { call, request, wait }) =
-            (&self.state, pass.stage.as_mut().project())
-        {
-            match ready!(self.admit(state, *pass.key, call, wait, cx)) {
+        if let (Some(state), false) = (&self.state, *pass.inside) {
+            match ready!(self.admit(state, *pass.key, pass.wait, cx)) {
                 Ok(queued) => {
                     *pass.queued = queued;
                     let waited = !queued.is_zero();
@@ -250,14 +248,10 @@ where
                     return Poll::Ready(Answer::rejected(rejected));
                 }
             }
-            let request = request.take().expect("it is there until the call gets inside");
-            let work = self.inner.start(*call, request);
-            pass.stage.set(Stage::Inside { work });
+            *pass.inside = true;
+            self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let StageProjection::Inside { work } = pass.stage.as_mut().project() else {
-            unreachable!("the call got inside above or before, or when it started")
-        };
-        let mut poll = self.inner.poll(work, seat, cx);
+        let mut poll = self.inner.poll(pass.inner, parcel, seat, cx);
         if self.state.is_some() {
             if let Poll::Ready(answer) = &mut poll {
                 answer.queued += *pass.queued;

@@ -17,7 +17,7 @@ use crate::{
     event::{AttemptKind, Event, GaveUp, Outcome, RetryResult},
     latency::Quantile,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     random::Random,
     ratio::Ratio,
     repeat::Repeat,
@@ -168,8 +168,8 @@ pin_project! {
     /// The pass of a [`RetryPolicy`].
     #[derive(Debug)]
     pub struct RetryPass<P, Req> {
-        // As the latest attempt got it.
-        call: Call,
+        // As the latest attempt got it; `None` before the first.
+        call: Option<Call>,
         // How many attempts this policy has made. The number that the call carries counts those of a hedge as well.
         made: u32,
         stage: Stage,
@@ -177,7 +177,7 @@ pin_project! {
         // In a box, for only a call that fails pays for it.
         again: Option<Pin<Box<Again>>>,
         #[pin]
-        inner: Option<P>,
+        inner: P,
     }
 }
 
@@ -208,21 +208,20 @@ where
 {
     type Pass = RetryPass<I::Pass, Req>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        RetryPass {
-            call,
-            made: 1,
-            stage: Stage::Placed,
-            spare: self.spare(1, &request),
-            again: None,
-            inner: Some(self.inner.start(call, request)),
-        }
+    fn pass(&self) -> Self::Pass {
+        let (spare, inner) = (Spare::None, self.inner.pass());
+        RetryPass { call: None, made: 1, stage: Stage::Placed, spare, again: None, inner }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        if let Some(inner) = pass.project().inner.as_pin_mut() {
-            self.inner.abandon(inner, ending, now);
-        }
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let pass = pass.project();
+        *pass.call = Some(course.call);
+        *pass.spare = self.spare(1, parcel.request());
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -237,14 +236,15 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let mut pass = pass.project();
         if !self.enabled {
-            let inner = pass.inner.as_pin_mut().expect("the only attempt was placed by `start`");
-            return self.inner.poll(inner, seat, cx);
+            return self.inner.poll(pass.inner, parcel, seat, cx);
         }
+        let call = pass.call.as_mut().expect("it was kept when the call began");
         loop {
             match *pass.stage {
                 Stage::Placed | Stage::Trying => {}
@@ -260,16 +260,17 @@ where
                     };
                     *pass.made += 1;
                     *pass.spare = self.spare(*pass.made, &request);
-                    pass.call.started = cx.now();
-                    pass.inner.set(Some(self.inner.start(*pass.call, request)));
+                    parcel.put(request);
+                    call.started = cx.now();
+                    cx.course.call = *call;
+                    self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
                     *pass.stage = Stage::Trying;
                 }
             }
 
             let made = *pass.made;
             let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
-            let inner = pass.inner.as_mut().as_pin_mut().expect("an attempt was started above or before");
-            let poll = self.inner.poll(inner, seat, cx);
+            let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
             if let (Some(now), true) = (placed, cx.reached()) {
                 // Calls that are refused on this side earn nothing: the first seconds after an outage would be paid from
                 // what an open circuit has turned away.
@@ -277,7 +278,7 @@ where
                 *pass.stage = Stage::Trying;
             }
             if let Poll::Ready(Answer { class: Class::Success, .. }) = &poll {
-                self.learn(cx.since(pass.call.started));
+                self.learn(cx.since(call.started));
                 let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });
                 return poll;
@@ -290,13 +291,13 @@ where
                 repeatable: self.repeatable(pass.spare, made, &answer.result),
                 previous: pass.again.as_ref().map_or(Duration::ZERO, |again| again.delay),
                 now: cx.now(),
-                deadline: pass.call.deadline,
+                deadline: call.deadline,
             };
             let delay = match self.config.next(&failed, &self.budget, &self.random, &self.latency) {
                 Ok(delay) => delay,
                 Err(why) => return self.give_up(answer, why, made, pass.again),
             };
-            let attempt = pass.call.attempt + answer.hedges + 1;
+            let attempt = call.attempt + answer.hedges + 1;
             // All that the failed attempt holds goes before the wait: its response, its future, its service.
             let again = pass.again.get_or_insert_with(|| Box::pin(Again::new()));
             let again = again.as_mut().project();
@@ -304,9 +305,9 @@ where
             if let Some(failure) = Failure::of(answer) {
                 *again.earlier = Some(failure);
             }
-            pass.inner.set(None);
+            pass.inner.set(self.inner.pass());
             seat.renew();
-            (pass.call.attempt, pass.call.kind) = (attempt, AttemptKind::Retry);
+            (call.attempt, call.kind) = (attempt, AttemptKind::Retry);
             *pass.stage = Stage::Waiting(later(failed.now, delay));
             self.observer.emit(Event::RetryScheduled { attempt, delay });
         }

@@ -12,9 +12,9 @@ use crate::{
     call::Call,
     class::{Class, Ending},
     error::BoxError,
-    event::{AttemptKind, Event, Outcome},
+    event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Tells of each attempt at the transport once. It stands inside the policies that can refuse an attempt.
@@ -40,7 +40,7 @@ impl<I> AttemptTelemetryPolicy<I> {
         Self { spans: None, ..self }
     }
 
-    fn tell(&self, (attempt, kind): (u32, AttemptKind), outcome: Outcome, elapsed: Duration) {
+    fn tell(&self, &Call { attempt, kind, .. }: &Call, outcome: Outcome, elapsed: Duration) {
         self.observer.emit(Event::AttemptFinished { attempt, kind, outcome, elapsed });
     }
 }
@@ -49,8 +49,6 @@ pin_project! {
     /// The pass of an [`AttemptTelemetryPolicy`].
     #[derive(Debug)]
     pub struct AttemptTelemetryPass<P> {
-        attempt: u32,
-        kind: AttemptKind,
         progress: Progress,
         span: Span,
         #[pin]
@@ -76,29 +74,26 @@ where
 {
     type Pass = AttemptTelemetryPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        AttemptTelemetryPass {
-            attempt: call.attempt,
-            kind: call.kind,
-            progress: Progress::Waiting,
-            span: Span::new(),
-            inner: self.inner.start(call, request),
-        }
+    fn pass(&self) -> Self::Pass {
+        AttemptTelemetryPass { progress: Progress::Waiting, span: Span::new(), inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        self.inner.begin(pass.project().inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let pass = pass.project();
         let progress = std::mem::replace(pass.progress, Progress::Told);
         if let Progress::Told = progress {
             return;
         }
-        pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+        pass.span.enter(|| self.inner.abandon(pass.inner, course, ending, now));
         if let Progress::Started(started) = progress {
             let outcome = outcome_of(ending);
             let error = Side::Client.error_type(outcome, None);
             pass.span.end(|| SpanEnd { outcome, error, now });
-            let elapsed = now.saturating_duration_since(started);
-            self.tell((*pass.attempt, *pass.kind), outcome, elapsed);
+            self.tell(&course.call, outcome, now.saturating_duration_since(started));
         }
     }
 }
@@ -112,6 +107,7 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
@@ -120,10 +116,11 @@ where
             let now = cx.now();
             *pass.progress = Progress::Started(now);
             cx.admit();
-            pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(*pass.attempt)));
-            self.observer.emit(Event::AttemptStarted { attempt: *pass.attempt, kind: *pass.kind });
+            let Call { attempt, kind, .. } = cx.course.call;
+            pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(attempt)));
+            self.observer.emit(Event::AttemptStarted { attempt, kind });
         }
-        let poll = pass.span.enter(|| self.inner.poll(pass.inner, seat, cx));
+        let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx));
         if let (Poll::Ready(answer), Progress::Started(started)) = (&poll, *pass.progress) {
             *pass.progress = Progress::Told;
             let outcome = answer.outcome;
@@ -132,7 +129,8 @@ where
                 SpanEnd { outcome, error, now: cx.now() }
             });
             if (answer.class, outcome) != (Class::Neutral, Outcome::Rejected) {
-                self.tell((*pass.attempt, *pass.kind), outcome, cx.since(started));
+                let elapsed = cx.since(started);
+                self.tell(&cx.course.call, outcome, elapsed);
             }
         }
         poll

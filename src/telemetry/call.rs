@@ -11,13 +11,11 @@ use tokio::time::Instant;
 
 use super::{Side, Span, SpanEnd, Spans, outcome_of};
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
-    trial::Enrolled,
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// Tells of each call once: how it ended and how long it took. The outermost policy of a stack.
@@ -42,25 +40,9 @@ impl<I> CallTelemetryPolicy<I> {
         &self.inner
     }
 
-    fn tell(&self, enrolled: &mut Enrolled, outcome: Outcome, elapsed: Duration, synthetic: bool) {
-        enrolled.tell(outcome, elapsed);
-        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
-    }
-}
-
-/// Tells of a call that panics before it has a pass.
-struct Panics<'a> {
-    observer: &'a Observer,
-    started: Instant,
-    synthetic: bool,
-}
-
-impl Drop for Panics<'_> {
-    fn drop(&mut self) {
-        let elapsed = Instant::now().saturating_duration_since(self.started);
-        let (outcome, synthetic) = (Outcome::Panicked, self.synthetic);
-        Enrolled::collect().tell(outcome, elapsed);
-        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
+    fn tell(&self, course: &mut Course, outcome: Outcome, elapsed: Duration) {
+        course.enrolled.tell(outcome, elapsed);
+        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic: course.call.synthetic });
     }
 }
 
@@ -68,10 +50,8 @@ pin_project! {
     /// The pass of a [`CallTelemetryPolicy`].
     #[derive(Debug)]
     pub struct CallTelemetryPass<P> {
-        // When the call started; taken when its end is told, so that it is told once whatever panics meanwhile.
-        started: Option<Instant>,
-        enrolled: Enrolled,
-        synthetic: bool,
+        // Whether the end of the call was told: once, whatever panics meanwhile.
+        told: bool,
         span: Span,
         #[pin]
         inner: P,
@@ -86,28 +66,25 @@ where
 {
     type Pass = CallTelemetryPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        // Further in, functions of the user are asked about the request. A call that ends by a panic of theirs has no pass.
-        let Call { started, synthetic, .. } = call;
-        let panics = Panics { observer: &self.observer, started, synthetic };
-        let inner = self.inner.start(call, request);
-        mem::forget(panics);
-        let enrolled = Enrolled::collect();
-        CallTelemetryPass { started: Some(started), enrolled, synthetic, span: Span::new(), inner }
+    fn pass(&self) -> Self::Pass {
+        CallTelemetryPass { told: false, span: Span::new(), inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        self.inner.begin(pass.project().inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let pass = pass.project();
-        if let Some(started) = pass.started.take() {
+        if !mem::replace(pass.told, true) {
             // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
             let inner = catch_unwind(AssertUnwindSafe(|| {
-                pass.span.enter(|| self.inner.abandon(pass.inner, ending, now));
+                pass.span.enter(|| self.inner.abandon(pass.inner, course, ending, now));
             }));
             let outcome = outcome_of(ending);
             let error = self.side.error_type(outcome, None);
             pass.span.end(|| SpanEnd { outcome, error, now });
-            let elapsed = now.saturating_duration_since(started);
-            self.tell(pass.enrolled, outcome, elapsed, *pass.synthetic);
+            self.tell(course, outcome, now.saturating_duration_since(course.began));
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -122,23 +99,22 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        if let Some(started) = *pass.started {
-            pass.span.begin(started, || Some(self.spans.plain(1)));
-        }
-        let poll = pass.span.enter(|| self.inner.poll(pass.inner, seat, cx));
+        pass.span.begin(cx.course.began, || Some(self.spans.plain(1)));
+        let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx));
         if let Poll::Ready(answer) = &poll {
-            if let Some(started) = pass.started.take() {
-                let outcome = answer.outcome;
-                pass.span.end(|| {
-                    let error = self.side.error_type(outcome, answer.result.as_ref().err());
-                    SpanEnd { outcome, error, now: cx.now() }
-                });
-                self.tell(pass.enrolled, outcome, cx.since(started), *pass.synthetic);
-            }
+            *pass.told = true;
+            let outcome = answer.outcome;
+            pass.span.end(|| {
+                let error = self.side.error_type(outcome, answer.result.as_ref().err());
+                SpanEnd { outcome, error, now: cx.now() }
+            });
+            let elapsed = cx.since(cx.course.began);
+            self.tell(cx.course, outcome, elapsed);
         }
         poll
     }

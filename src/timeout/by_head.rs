@@ -14,7 +14,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     head::Head,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The limit of each HTTP request, as a function of its head says it.
@@ -55,16 +55,20 @@ where
 {
     type Pass = I::Pass;
 
-    fn start(&self, mut call: Call, request: Request<B>) -> Self::Pass {
-        if let Some(LimitByHead(limit)) = &self.limit {
-            let limit = later(call.started, limit(Head::of(&request)));
-            call = Call { limit: Some(limit), ..call.no_later_than(limit) };
-        }
-        self.inner.start(call, request)
+    fn pass(&self) -> Self::Pass {
+        self.inner.pass()
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
+        if let Some(LimitByHead(limit)) = &self.limit {
+            let limit = later(course.call.started, limit(Head::of(parcel.request())));
+            course.call = Call { limit: Some(limit), ..course.call.no_later_than(limit) };
+        }
+        self.inner.begin(pass, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass, course, ending, now);
     }
 }
 
@@ -77,10 +81,11 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, seat, cx)
+        self.inner.poll(pass, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -8,12 +8,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::{
-    call::{Call, later},
+    call::later,
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The deadline of a whole client call: the limit that everything inside shares.
@@ -51,14 +51,19 @@ where
 {
     type Pass = DeadlinePass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let expired = call.deadline.is_some_and(|deadline| deadline <= call.started);
-        let call = call.no_later_than(later(call.started, self.limit)).without_reserve();
-        DeadlinePass { expired, inner: self.inner.start(call, request) }
+    fn pass(&self) -> Self::Pass {
+        DeadlinePass { expired: false, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let (pass, call) = (pass.project(), course.call);
+        *pass.expired = call.deadline.is_some_and(|deadline| deadline <= call.started);
+        course.call = call.no_later_than(later(call.started, self.limit)).without_reserve();
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -71,6 +76,7 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
@@ -82,7 +88,7 @@ where
                 Reason::DeadlineExceeded,
             )));
         }
-        self.inner.poll(pass.inner, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::LimitOf;
 use crate::{
-    call::{Call, later},
+    call::later,
     class::Ending,
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     timer::Timer,
 };
 
@@ -54,7 +54,8 @@ pin_project! {
     /// The pass of a [`TimeoutPolicy`].
     #[derive(Debug)]
     pub struct TimeoutPass<P> {
-        deadline: Instant,
+        // `None` before the call begins.
+        deadline: Option<Instant>,
         expired: bool,
         hurried: bool,
         #[pin]
@@ -73,29 +74,31 @@ where
 {
     type Pass = TimeoutPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let limit = self.limit.limit_of(&request);
+    fn pass(&self) -> Self::Pass {
+        let inner = self.inner.pass();
+        TimeoutPass { deadline: None, expired: false, hurried: false, timer: Timer::new(), inner }
+    }
+
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let (pass, call) = (pass.project(), &mut course.call);
+        let limit = self.limit.limit_of(parcel.request());
         // Further out, the request may have been given one of its own.
         let given = call.limit.map(|given| given.saturating_duration_since(call.started));
         let limit = given.map_or(limit, |given| given.min(limit));
         let own = later(call.started, limit);
         let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
-        let expired = deadline <= call.started;
+        *pass.expired = deadline <= call.started;
         // Cut before half of the limit, a call says more about its caller than about the dependency. Callers in a hurry,
         // whom a header from outside may make, must not open a breaker for the others.
-        let hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, limit / 2));
-        let call = Call { deadline: Some(deadline), limit: (!hurried).then_some(deadline), ..call };
-        TimeoutPass {
-            deadline,
-            expired,
-            hurried,
-            timer: Timer::new(),
-            inner: self.inner.start(call, request),
-        }
+        *pass.hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, limit / 2));
+        *pass.deadline = Some(deadline);
+        call.deadline = Some(deadline);
+        call.limit = (!*pass.hurried).then_some(deadline);
+        self.inner.begin(pass.inner, parcel, course);
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -109,6 +112,7 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
@@ -116,12 +120,15 @@ where
         if *pass.expired {
             return Poll::Ready(self.refuse());
         }
-        let poll = self.inner.poll(pass.inner.as_mut(), seat, cx);
+        let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
+        let deadline = pass.deadline.expect("it was set when the call began");
         // Later: it had not passed when the call began.
-        if poll.is_ready() || pass.timer.poll_later(*pass.deadline, cx.task).is_pending() {
+        if poll.is_ready() || pass.timer.poll_later(deadline, cx.task).is_pending() {
             return poll;
         }
-        self.inner.abandon(pass.inner, Ending::Cancelled, cx.now());
+        let now = cx.now();
+        self.inner.abandon(pass.inner.as_mut(), cx.course, Ending::Cancelled, now);
+        pass.inner.set(self.inner.pass());
         Poll::Ready(self.cut(*pass.hurried))
     }
 

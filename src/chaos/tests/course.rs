@@ -120,12 +120,6 @@ async fn a_system_that_does_not_recover_refutes_it() {
     assert!(report.control().is_none());
 }
 
-/// An experiment whose fault is an action of the lab.
-fn kill() -> Experiment {
-    let hypothesis = Hypothesis::new().success(Ratio::percent(99));
-    Experiment::new("kill").action("kill", "ledger").step(Step::new(Ratio::ONE)).hypothesis(hypothesis)
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_action_is_undone_however_it_ends() {
     for begins in [true, false] {
@@ -140,7 +134,9 @@ async fn an_action_is_undone_however_it_ends() {
             async { Ok(()) }
         };
         let lab = lab(&ledger).action("kill", begin, end);
-        let report = lab.run(kill()).expect("it is valid").await;
+        let hypothesis = Hypothesis::new().success(Ratio::percent(99));
+        let kill = Experiment::new("kill").action("kill", "ledger").step(Step::new(Ratio::ONE));
+        let report = lab.run(kill.hypothesis(hypothesis)).expect("it is valid").await;
         let expected = if begins { Verdict::Confirmed } else { Verdict::Aborted };
         assert_eq!((report.verdict(), &lock(&log)[..]), (expected, &["begin", "end"][..]), "{report}");
     }
@@ -160,7 +156,9 @@ async fn a_run_that_is_dropped_while_it_undoes_its_action_leaves_nothing_half_un
         }
     };
     let lab = lab(&ledger).action("kill", || async { Ok(()) }, end);
-    let run = tokio::spawn(lab.run(kill()).expect("it is valid"));
+    let hypothesis = Hypothesis::new().success(Ratio::percent(99));
+    let kill = Experiment::new("kill").action("kill", "ledger").step(Step::new(Ratio::ONE));
+    let run = tokio::spawn(lab.run(kill.hypothesis(hypothesis)).expect("it is valid"));
     while lock(&log).is_empty() {
         sleep(SECOND).await;
     }
@@ -182,7 +180,9 @@ async fn an_action_that_does_not_end_to_begin_is_called_off() {
         async { Ok(()) }
     };
     let lab = lab(&ledger).action("kill", begin, end);
-    let run = lab.run(kill()).expect("it is valid");
+    let hypothesis = Hypothesis::new().success(Ratio::percent(99));
+    let kill = Experiment::new("kill").action("kill", "ledger").step(Step::new(Ratio::ONE));
+    let run = lab.run(kill.hypothesis(hypothesis)).expect("it is valid");
     let (grip, run) = (run.grip(), tokio::spawn(run));
     while lock(&log).is_empty() {
         sleep(SECOND).await;

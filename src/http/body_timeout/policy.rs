@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{BodyLimits, Rules, TimedBody};
 use crate::{
-    call::{Call, later},
+    call::later,
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
 };
 
 /// The policy of a [`BodyTimeoutLayer`](super::BodyTimeoutLayer).
@@ -49,14 +49,19 @@ where
 {
     type Pass = BodyTimeoutPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        let own = self.rules.limits.total.map(|total| later(call.started, total));
-        let deadline = [call.deadline, own].into_iter().flatten().min();
-        BodyTimeoutPass { deadline, inner: self.inner.start(call, request) }
+    fn pass(&self) -> Self::Pass {
+        BodyTimeoutPass { deadline: None, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        let (pass, call) = (pass.project(), &course.call);
+        let own = self.rules.limits.total.map(|total| later(call.started, total));
+        *pass.deadline = [call.deadline, own].into_iter().flatten().min();
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        self.inner.abandon(pass.project().inner, course, ending, now);
     }
 }
 
@@ -69,11 +74,12 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let answer = ready!(self.inner.poll(pass.inner, seat, cx));
+        let answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
         Poll::Ready(answer.map(|response| {
             let (head, body) = response.into_parts();
             let is_stream = self.rules.limits.streaming.as_ref().is_some_and(|is_stream| is_stream(&head));

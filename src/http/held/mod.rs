@@ -15,11 +15,10 @@ use tower::Layer;
 
 use crate::{
     bulkhead::{BulkheadHandle, BulkheadLayer, BulkheadPass, BulkheadPermit, BulkheadPolicy, KeyOf, Unkeyed},
-    call::Call,
     class::Ending,
     classify::ByError,
     error::BoxError,
-    policy::{Answer, Leaf, Lend, Policy, Poller, Seat, Stack, StackFuture, sealed::Sealed},
+    policy::{Answer, Course, Leaf, Lend, Parcel, Policy, Poller, Seat, Stack, StackFuture, sealed::Sealed},
 };
 
 /// An HTTP service whose calls hold their places until the bodies of their answers end.
@@ -124,14 +123,18 @@ impl<I, K, S, Req> Lend<S, Req> for BodyBulkheadPolicy<I, K>
 where
     I: Lend<S, Req>,
 {
-    type Pass = BulkheadPass<Req, I::Pass>;
+    type Pass = BulkheadPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Req) -> Self::Pass {
-        self.bulkhead.start(call, request)
+    fn pass(&self) -> Self::Pass {
+        Lend::<S, Req>::pass(&self.bulkhead)
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
-        Lend::<S, Req>::abandon(&self.bulkhead, pass, ending, now);
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
+        self.bulkhead.begin(pass, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        Lend::<S, Req>::abandon(&self.bulkhead, pass, course, ending, now);
     }
 }
 
@@ -145,10 +148,11 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        let (answer, permit) = ready!(self.bulkhead.poll_keeping(pass, seat, cx, self.held));
+        let (answer, permit) = ready!(self.bulkhead.poll_keeping(pass, parcel, seat, cx, self.held));
         Poll::Ready(answer.map(|response| response.map(|body| HeldBody { body, permit })))
     }
 

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{AUTHORIZATION, COOKIE, RANGE},
-    request,
 };
 use http_body::Body;
 use http_body_util::Full;
@@ -17,12 +16,12 @@ use super::{
     copy::{self, Kept},
 };
 use crate::{
-    call::Call,
     class::Class,
     fallback::{Answers, End, Failed, FallbackKind, Kind},
+    head::Head,
     http::{AnswerBody, Degraded},
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, sealed::Sealed},
     sync::lock,
 };
 
@@ -42,21 +41,21 @@ enum Use {
 }
 
 impl<K> StaleCache<K> {
-    fn asked(&self, head: &request::Parts, started: Instant) -> Option<Asked> {
+    fn asked(&self, head: Head<'_>, started: Instant) -> Option<Asked> {
         let has_credentials =
             || head.headers.contains_key(AUTHORIZATION) || head.headers.contains_key(COOKIE);
-        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        let is_read = matches!(*head.method, Method::GET | Method::HEAD);
         let caller = match &self.caller {
             Some(caller) => caller(head)?,
             None if is_read && has_credentials() => return None,
             None => String::new(),
         };
         let use_of = if is_read {
-            if head.headers.contains_key(RANGE) || copy::shuns_caches(&head.headers) {
+            if head.headers.contains_key(RANGE) || copy::shuns_caches(head.headers) {
                 return None;
             }
-            Use::Read { head: head.method == Method::HEAD, headers: head.headers.clone() }
-        } else if matches!(head.method, Method::OPTIONS | Method::TRACE) {
+            Use::Read { head: *head.method == Method::HEAD, headers: head.headers.clone() }
+        } else if matches!(*head.method, Method::OPTIONS | Method::TRACE) {
             return None;
         } else {
             Use::Write
@@ -187,15 +186,14 @@ where
 {
     type Pass<P> = StalePass<K::Pass<P>>;
 
-    fn begin<P>(
-        &self,
-        call: Call,
-        request: Request<B>,
-        inner: impl FnOnce(Call, Request<B>) -> P,
-    ) -> Self::Pass<P> {
-        let (head, body) = request.into_parts();
-        let asked = self.asked(&head, call.started);
-        StalePass { asked, inner: self.fallback.begin(call, Request::from_parts(head, body), inner) }
+    fn pass<P>(inner: P) -> Self::Pass<P> {
+        StalePass { asked: None, inner: K::pass(inner) }
+    }
+
+    fn begin<P>(&self, pass: Pin<&mut Self::Pass<P>>, request: &Request<B>, course: &mut Course) {
+        let pass = pass.project();
+        *pass.asked = self.asked(Head::of(request), course.call.started);
+        self.fallback.begin(pass.inner, request, course);
     }
 
     fn inner<P>(pass: Pin<&mut Self::Pass<P>>) -> Option<Pin<&mut P>> {

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, request};
+use http::Response;
 use http_body_util::Full;
 
 use self::store::Store;
@@ -13,6 +13,7 @@ use crate::{
     classify::ByStatus,
     error::BoxError,
     fallback::{Answering, FallbackLayer, NoFallback, Why},
+    head::Head,
     sync::{Mutex, lock},
 };
 
@@ -35,7 +36,7 @@ pub struct Stale {
 pub type StaleBody<B> = AnswerBody<KeptBody<B>, Full<Bytes>>;
 
 /// Tells callers apart.
-type CallerOf = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
+type CallerOf = dyn Fn(Head<'_>) -> Option<String> + Send + Sync;
 
 /// A fallback that remembers: the last good answer to a request stands in for one that fails.
 ///
@@ -224,10 +225,7 @@ impl<K> StaleCache<K> {
     /// # drop(cache);
     /// ```
     #[must_use]
-    pub fn per_caller(
-        self,
-        caller: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn per_caller(self, caller: impl Fn(Head<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         Self { caller: Some(Arc::new(caller)), ..self }.emptied()
     }
 

@@ -11,15 +11,12 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{body::ToldBody, held::Held, open::Open, teller::Teller};
+use super::{body::ToldBody, held::Held, teller::Teller};
 use crate::{
-    call::Call,
     class::Ending,
     error::BoxError,
-    event::Outcome,
-    policy::{Answer, Lend, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     telemetry::outcome_of,
-    trial::Enrolled,
 };
 
 /// Tells of a part of a stack over HTTP, until the bodies of the answers end: the spans and requests that the conventions ask
@@ -52,21 +49,6 @@ pin_project! {
     }
 }
 
-/// Tells of a call that panics before it has a pass.
-struct Panics<'a>(&'a mut Open);
-
-impl Drop for Panics<'_> {
-    fn drop(&mut self) {
-        let Self(open) = self;
-        if open.teller.part.is_call() {
-            let verdict = open.teller.judge.on_drop(open.teller.part, Outcome::Panicked);
-            open.begin(open.started);
-            open.enrolled = Enrolled::collect();
-            open.end(verdict, Instant::now());
-        }
-    }
-}
-
 impl<I> Sealed for HttpTelemetryPolicy<I> {}
 
 impl<I, S, B> Lend<S, Request<B>> for HttpTelemetryPolicy<I>
@@ -75,36 +57,38 @@ where
 {
     type Pass = HttpTelemetryPass<I::Pass>;
 
-    fn start(&self, call: Call, request: Request<B>) -> Self::Pass {
-        // Functions of the user are asked about the request, here and further in. A call that ends by a panic of theirs has
-        // no pass.
-        let mut open = Held::new(&self.teller, call.started);
-        let panics = Panics(&mut open);
-        panics.0.see(&call, &request);
-        // What is done for nobody's request is nobody's.
-        let call = Call { synthetic: panics.0.seen.synthetic, ..call };
-        let inner = self.inner.start(call, request);
-        mem::forget(panics);
-        if self.teller.part.is_call() {
-            open.enrolled = Enrolled::collect();
-        }
-        HttpTelemetryPass { open: Some(open), inner }
+    fn pass(&self) -> Self::Pass {
+        HttpTelemetryPass { open: None, inner: self.inner.pass() }
     }
 
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, ending: Ending, now: Instant) {
+    fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
         let pass = pass.project();
-        match pass.open.take() {
-            Some(mut open) if open.has_begun() => {
-                // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
-                let inner = catch_unwind(AssertUnwindSafe(|| {
-                    open.enter(|| self.inner.abandon(pass.inner, ending, now));
-                }));
-                open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), now);
-                inner.unwrap_or_else(|panic| resume_unwind(panic));
+        // Functions of the user are asked about the request, here and further in. One that panics ends a call.
+        let open = pass.open.insert(Held::new(&self.teller, course.call.started));
+        open.see(&course.call, parcel.request());
+        // What is done for nobody's request is nobody's.
+        course.call.synthetic = open.seen.synthetic;
+        self.inner.begin(pass.inner, parcel, course);
+    }
+
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
+        let pass = pass.project();
+        let Some(mut open) = pass.open.take() else { return };
+        if self.teller.part.is_call() {
+            if !open.has_begun() {
+                // A function of the user panicked over the request.
+                open.begin(course.call.started);
             }
-            Some(_) => self.inner.abandon(pass.inner, ending, now),
-            None => {}
+            open.enrolled = mem::take(&mut course.enrolled);
         }
+        // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
+        let inner = catch_unwind(AssertUnwindSafe(|| {
+            open.enter(|| self.inner.abandon(pass.inner, course, ending, now));
+        }));
+        if open.has_begun() {
+            open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), now);
+        }
+        inner.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
@@ -118,12 +102,13 @@ where
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
+        parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
         let teller = &self.teller;
-        let inner = |cx: &mut Poller<'_, '_>| self.inner.poll(pass.inner, seat, cx);
+        let inner = |cx: &mut Poller<'_, '_>| self.inner.poll(pass.inner, parcel, seat, cx);
         let open = pass.open.as_mut().expect("a call is not polled again once it was answered");
         let answer = if teller.awaits_attempt() && !open.has_begun() {
             let mut entered = None;
@@ -142,6 +127,9 @@ where
             open.enter(|| inner(cx))
         };
         let answer = ready!(answer);
+        if teller.part.is_call() {
+            open.enrolled = mem::take(&mut cx.course.enrolled);
+        }
         let verdict = teller.judge.on_answer(teller.part, &answer);
         match &answer.result {
             // If no attempt was let in, there is nothing to tell.
