@@ -45,11 +45,27 @@ impl Ratio {
     pub const fn value(self) -> f64 {
         self.0
     }
+
+    /// From a number of percent that somebody wrote.
+    #[cfg(feature = "fault-file")]
+    pub(crate) fn from_percent(percent: f64) -> Result<Self, InvalidRatio> {
+        Self::new(shifted(percent, -2))
+    }
+
+    /// As people write it. Back again it is the same, where it has 15 digits or fewer.
+    pub(crate) fn in_percent(self) -> f64 {
+        shifted(self.0, 2)
+    }
+}
+
+/// Moves the decimal point: 0.07 is 7 percent, where 0.07 · 100 is a little more.
+fn shifted(number: f64, places: i8) -> f64 {
+    format!("{number}e{places}").parse().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", self.0 * 100.0)
+        write!(f, "{} %", self.in_percent())
     }
 }
 
@@ -63,6 +79,13 @@ pub struct InvalidRatio {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_whole_percent_is_shown_as_such() {
+        for percent in 0..=100 {
+            assert_eq!(Ratio::percent(percent).to_string(), format!("{percent} %"));
+        }
+    }
 
     #[test]
     #[should_panic(expected = "a ratio is at most 100 percent")]

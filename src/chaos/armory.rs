@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Experiment, Lab, lab::Ask};
 use crate::{
-    fault::{ArmError, Armed, Fault, Outcomes},
+    fault::{ArmError, Armed, Fault, Outcomes, Place},
     ratio::Ratio,
     sync::{Mutex, lock},
     trial::{Group, Trial},
@@ -34,13 +34,14 @@ impl Armory {
     pub(super) fn watch(&self, lab: &Lab, experiment: &Experiment) -> Result<(), ArmError> {
         let nothing = Fault::hang();
         let injected = experiment.faults.iter();
-        let injected = injected.map(|one| (one.stack.as_str(), one.ingress, &one.fault));
-        let acting = experiment.action.iter().map(|action| (action.watching.as_str(), false, &nothing));
+        let injected = injected.map(|one| (one.stack.as_str(), one.hook, &one.fault));
+        let acting =
+            experiment.action.iter().map(|action| (action.watching.as_str(), Place::Service, &nothing));
         let mut inner = lock(&self.inner);
         (inner.watching, inner.trial) = (true, Arc::default());
-        for (stack, ingress, fault) in injected.chain(acting) {
+        for (stack, hook, fault) in injected.chain(acting) {
             let fault = fault.clone().experiment(&experiment.name).lasting(Duration::MAX);
-            inner.arm(lab, stack, ingress, &fault)?;
+            inner.arm(lab, stack, hook, &fault)?;
         }
         Ok(())
     }
@@ -58,7 +59,7 @@ impl Armory {
         for injection in &experiment.faults {
             let fault = injection.fault.clone().experiment(&experiment.name).on(share);
             let fault = fault.lasting(lasting).lease(lab.lease.max(lab.every.saturating_mul(3)));
-            inner.arm(lab, &injection.stack, injection.ingress, &fault)?;
+            inner.arm(lab, &injection.stack, injection.hook, &fault)?;
         }
         Ok(())
     }
@@ -131,12 +132,15 @@ impl Armory {
 }
 
 impl Inner {
-    fn arm(&mut self, lab: &Lab, stack: &str, ingress: bool, fault: &Fault) -> Result<(), ArmError> {
+    fn arm(&mut self, lab: &Lab, stack: &str, hook: Place, fault: &Fault) -> Result<(), ArmError> {
         if self.closed {
             return Err(ArmError::Over);
         }
         for place in lab.places(stack) {
-            let hook = if ingress { place.ingress.as_ref() } else { Some(&place.faults) };
+            let hook = match hook {
+                Place::Service => Some(&place.faults),
+                Place::Ingress => place.ingress.as_ref(),
+            };
             if let Some(faults) = hook {
                 self.armed.push(faults.arm_counting(fault.clone(), &self.trial, self.watching)?);
             }

@@ -1,7 +1,7 @@
 //! Whether an experiment can be.
 
-use super::{Environment, Experiment, Guard, Lab};
-use crate::name::Name;
+use super::{Environment, Experiment, Guard, Lab, hypothesis::Burn};
+use crate::{fault::Place, name::Name};
 
 /// What is wrong with an experiment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ fn subject(experiment: &Experiment, lab: &Lab) -> Result<(), InvalidExperiment> 
             || format!("faults[{index}].stack"),
             "the lab reaches no such stack",
         )?;
-        let reached = !injection.ingress || places.all(|place| place.ingress.is_some());
+        let reached = injection.hook == Place::Service || places.all(|place| place.ingress.is_some());
         require(reached, || format!("faults[{index}].hook"), "calls do not come in to this stack")?;
     }
     if let Some(action) = action {
@@ -85,11 +85,15 @@ fn steps(experiment: &Experiment) -> Result<(), InvalidExperiment> {
 fn hypothesis(experiment: &Experiment, lab: &Lab) -> Result<(), InvalidExperiment> {
     let hypothesis = &experiment.hypothesis;
     require(!hypothesis.says_nothing(), || "hypothesis".into(), "it says nothing that could be wrong")?;
-    for (index, (objective, _, limit)) in hypothesis.burn.iter().enumerate() {
+    for (index, Burn { objective, at_most, .. }) in hypothesis.burn.iter().enumerate() {
         let at = |field: &str| format!("hypothesis.burn[{index}].{field}");
         let known = lab.find_budget(objective).is_some();
         require(known, || at("objective"), "the lab has no budget of this objective")?;
-        require(limit.is_finite() && *limit >= 0.0, || at("at_most"), "a burn rate is a number from 0 on")?;
+        require(
+            at_most.is_finite() && *at_most >= 0.0,
+            || at("at_most"),
+            "a burn rate is a number from 0 on",
+        )?;
     }
     for (index, probe) in hypothesis.probes.iter().enumerate() {
         let known = lab.probes.contains_key(probe);

@@ -1,18 +1,22 @@
 use std::fmt;
 
 use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 
 use super::{Experiment, InvalidExperiment, Lab, Report, Run, Verdict};
 
 /// Several experiments of one lab, with one report.
 ///
 /// In sequence by default: one that is aborted is followed by no other, because what it found is to be looked at first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use = "a game day does nothing until a lab holds it"]
 pub struct GameDay {
     name: String,
     experiments: Vec<Experiment>,
+    #[serde(default)]
     at_once: bool,
+    #[serde(default, rename = "going_on")]
     goes_on: bool,
 }
 

@@ -1,7 +1,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Guard, Hypothesis};
-use crate::{fault::Fault, ratio::Ratio};
+use crate::{
+    fault::{Fault, Injects, Place, length},
+    ratio::Ratio,
+};
 
 /// What is to be found out: what is done to which calls, what is expected to hold nevertheless, and when it is called off. A value:
 /// nothing happens until a [`Lab`](super::Lab) runs it.
@@ -14,31 +19,53 @@ use crate::{fault::Fault, ratio::Ratio};
 /// | [`guard`](Self::guard) | none; in production there has to be one |
 /// | [`approved_by`](Self::approved_by) | nobody |
 /// | [`allow_production`](Self::allow_production) | not allowed |
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use = "an experiment does nothing until a lab runs it"]
 pub struct Experiment {
     pub(super) name: String,
+    #[serde(default)]
     pub(super) faults: Vec<Injection>,
     pub(super) action: Option<Acting>,
+    #[serde(default)]
     pub(super) hypothesis: Hypothesis,
+    #[serde(default)]
     pub(super) steps: Vec<Step>,
+    #[serde(default)]
     pub(super) guards: Vec<Guard>,
+    #[serde(default = "half_a_minute", with = "length")]
     pub(super) baseline: Duration,
+    #[serde(default = "half_a_minute", with = "length")]
     pub(super) recovery: Duration,
     pub(super) approved_by: Option<String>,
+    #[serde(rename = "allow_production")]
     pub(super) production: Option<String>,
 }
 
 /// A fault, and where it is armed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Injects", into = "Injects")]
 pub(super) struct Injection {
     pub(super) stack: String,
-    pub(super) ingress: bool,
+    pub(super) hook: Place,
     pub(super) fault: Fault,
 }
 
+impl From<Injects> for Injection {
+    fn from(words: Injects) -> Self {
+        Self { fault: words.fault(), stack: words.stack, hook: words.hook }
+    }
+}
+
+impl From<Injection> for Injects {
+    fn from(Injection { stack, hook, fault }: Injection) -> Self {
+        Self::new(stack, hook, fault)
+    }
+}
+
 /// Something that the lab knows how to do, and whose calls are looked at meanwhile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Acting {
     pub(super) name: String,
     pub(super) watching: String,
@@ -55,8 +82,8 @@ impl Experiment {
             hypothesis: Hypothesis::new(),
             steps: Vec::new(),
             guards: Vec::new(),
-            baseline: Duration::from_secs(30),
-            recovery: Duration::from_secs(30),
+            baseline: half_a_minute(),
+            recovery: half_a_minute(),
             approved_by: None,
             production: None,
         }
@@ -65,14 +92,17 @@ impl Experiment {
     /// Arms a fault in front of the service or the handler of the stacks of this name. Several may be armed at once.
     ///
     /// Its target, its unit and its bounds count. Whom it hits, its name and its end are the experiment's.
-    pub fn fault(mut self, stack: &str, fault: Fault) -> Self {
-        self.faults.push(Injection { stack: stack.into(), ingress: false, fault });
-        self
+    pub fn fault(self, stack: &str, fault: Fault) -> Self {
+        self.injecting(stack, Place::Service, fault)
     }
 
     /// Arms a fault where calls come in to the servers or consumers of this name.
-    pub fn ingress_fault(mut self, stack: &str, fault: Fault) -> Self {
-        self.faults.push(Injection { stack: stack.into(), ingress: true, fault });
+    pub fn ingress_fault(self, stack: &str, fault: Fault) -> Self {
+        self.injecting(stack, Place::Ingress, fault)
+    }
+
+    fn injecting(mut self, stack: &str, hook: Place, fault: Fault) -> Self {
+        self.faults.push(Injection { stack: stack.into(), hook, fault: fault.of_an_experiment() });
         self
     }
 
@@ -157,19 +187,35 @@ impl Experiment {
 /// | [`hold`](Self::hold) | 1 minute |
 /// | [`min_calls`](Self::min_calls) | 100 in each group |
 /// | [`at_most`](Self::at_most) | four times `hold` |
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use = "a step is one of an experiment"]
 pub struct Step {
     pub(super) share: Ratio,
+    #[serde(default = "a_minute", with = "length")]
     pub(super) hold: Duration,
+    #[serde(default = "a_hundred")]
     pub(super) min_calls: u64,
+    #[serde(default, with = "length", skip_serializing_if = "Option::is_none")]
     pub(super) at_most: Option<Duration>,
+}
+
+const fn half_a_minute() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn a_minute() -> Duration {
+    Duration::from_secs(60)
+}
+
+const fn a_hundred() -> u64 {
+    100
 }
 
 impl Step {
     /// A step that hits this share. As large a share is its control, up to half.
     pub const fn new(share: Ratio) -> Self {
-        Self { share, hold: Duration::from_secs(60), min_calls: 100, at_most: None }
+        Self { share, hold: a_minute(), min_calls: a_hundred(), at_most: None }
     }
 
     /// For how long it is held before it is judged. Default: 1 minute.

@@ -1,14 +1,18 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     readings::Readings,
     stats::{ONE_SIDED_99, Tally},
+    written::number,
 };
 use crate::{fault::Outcomes, ratio::Ratio, slo::Window};
 
 /// What calls an experiment off, at once and for good. It is looked at with every tick of the [lab](super::Lab::every); one that
 /// cannot be evaluated, or has no fresh answer, counts as tripped.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Guard {
     /// The error budget of an objective burns faster than this. One over a short window sees an outage, one over a long window what
@@ -19,6 +23,7 @@ pub enum Guard {
         /// Over which window.
         over: Window,
         /// Which burn rate is too much.
+        #[serde(with = "number")]
         above: f64,
     },
     /// Less than this is left of the error budget of an objective.
@@ -38,8 +43,10 @@ pub enum Guard {
     /// of 99 % on one side.
     Slower {
         /// Which quantile is compared.
+        #[serde(default = "p99")]
         quantile: Ratio,
         /// How many times slower is too much.
+        #[serde(with = "number")]
         above: f64,
     },
     /// The circuit breaker of a stack of this name opened.
@@ -52,6 +59,10 @@ pub enum Guard {
         /// Its name.
         name: String,
     },
+}
+
+const fn p99() -> Ratio {
+    Ratio::percent(99)
 }
 
 /// A guard that tripped.
@@ -80,7 +91,7 @@ impl Guard {
 
     /// The 99th percentile of the calls that are hit is more than so many times that of the others.
     pub fn slower(above: f64) -> Self {
-        Self::Slower { quantile: Ratio::percent(99), above }
+        Self::Slower { quantile: p99(), above }
     }
 
     /// The circuit breaker of a stack of this name opened.

@@ -1,23 +1,50 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     readings::Readings,
     stats::{ONE_SIDED_99, Tally},
+    written::number,
 };
-use crate::{fault::Outcomes, ratio::Ratio, slo::Window};
+use crate::{
+    fault::{Outcomes, length},
+    ratio::Ratio,
+    slo::Window,
+};
 
 /// The steady state: what holds while all is well, and is expected to hold in spite of the experiment.
 ///
 /// Of calls it is judged by what their callers notice: before and after by all calls that the experiment is about, meanwhile by those
 /// that it hits.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[must_use = "a hypothesis is one of an experiment"]
 pub struct Hypothesis {
     pub(super) success: Option<Ratio>,
     pub(super) answered: Option<Ratio>,
-    pub(super) latency: Vec<(Ratio, Duration)>,
-    pub(super) burn: Vec<(String, Window, f64)>,
+    pub(super) latency: Vec<Latency>,
+    pub(super) burn: Vec<Burn>,
     pub(super) probes: Vec<String>,
+}
+
+/// So many of the calls take no longer than that.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Latency {
+    share: Ratio,
+    #[serde(with = "length")]
+    within: Duration,
+}
+
+/// A budget burns no faster than that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Burn {
+    pub(super) objective: String,
+    over: Window,
+    #[serde(with = "number")]
+    pub(super) at_most: f64,
 }
 
 /// What came of one check.
@@ -61,13 +88,13 @@ impl Hypothesis {
 
     /// This share of the calls takes no longer than that. Latencies are told apart to a sixteenth.
     pub fn latency(mut self, share: Ratio, within: Duration) -> Self {
-        self.latency.push((share, within));
+        self.latency.push(Latency { share, within });
         self
     }
 
     /// The error budget of this objective burns no faster than that over a window.
     pub fn burn(mut self, objective: &str, over: Window, at_most: f64) -> Self {
-        self.burn.push((objective.into(), over, at_most));
+        self.burn.push(Burn { objective: objective.into(), over, at_most });
         self
     }
 
@@ -96,18 +123,18 @@ impl Hypothesis {
         if let Some(ratio) = self.answered {
             share(format!("{ratio} of the calls are answered"), ratio, calls.answered());
         }
-        for &(ratio, within) in &self.latency {
+        for &Latency { share: ratio, within } in &self.latency {
             let good = total.saturating_sub(calls.slower_than(within));
             share(format!("{ratio} of the calls take {within:?} at most"), ratio, good);
         }
-        for (objective, window, limit) in &self.burn {
-            let burn = readings.burn(objective, *window);
+        for Burn { objective, over, at_most } in &self.burn {
+            let burn = readings.burn(objective, *over);
             let holds = match burn {
                 None => Holds::Unclear,
-                Some(burn) if burn <= *limit => Holds::Yes,
+                Some(burn) if burn <= *at_most => Holds::Yes,
                 Some(_) => Holds::No,
             };
-            let what = format!("{objective} burns at {limit} at most over {}", window.as_str());
+            let what = format!("{objective} burns at {at_most} at most over {}", over.as_str());
             checks.push(Check {
                 holds,
                 what,

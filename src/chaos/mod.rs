@@ -2,7 +2,7 @@
 //!
 //! An [`Experiment`] is a value: what is done to which calls, what is expected to hold nevertheless, and when it is called off. A
 //! [`Lab`] is where it runs: it knows the stacks that can be reached, and the budgets and probes that can be asked. A [`Run`] ends in a
-//! [`Report`]. A [`GameDay`] is several of them. Both can be read from TOML or JSON, with feature `fault-file`. See `docs/chaos.md`.
+//! [`Report`]. A [`GameDay`] is several of them. Both can be written as TOML or JSON and read from it. See `docs/chaos.md`.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> anyhow::Result<()> {
@@ -72,7 +72,6 @@ mod run;
 mod stats;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "fault-file")]
 mod written;
 
 pub use audit::{Entry, Happened};

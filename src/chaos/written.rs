@@ -3,21 +3,18 @@
 use std::borrow::Cow;
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeOwned, Error as _},
 };
 
-use super::{Experiment, GameDay, Guard, Hypothesis, InvalidExperiment, Step};
-use crate::{
-    fault::{Effect, Length, Percent, Place, Target, Unit},
-    slo::Window,
-};
+use super::{Experiment, GameDay, InvalidExperiment};
+use crate::slo::Window;
 
-/// The longest text that is read, in bytes.
+/// The longest text that is read or written, in bytes.
 const LONGEST: usize = 64 * 1024;
 
 impl Experiment {
-    /// Reads one as it is written in TOML; `docs/chaos.md` has the words. Feature `fault-file`.
+    /// Reads one as it is written in TOML; `docs/chaos.md` has the words.
     ///
     /// Probes, actions, budgets and stacks are named in it. Whether there are such ones the [lab](super::Lab::run) says.
     ///
@@ -28,7 +25,7 @@ impl Experiment {
         from_toml(text)
     }
 
-    /// Reads one from JSON, with the same words. Feature `fault-file`.
+    /// Reads one from JSON, with the same words.
     ///
     /// # Errors
     ///
@@ -36,10 +33,29 @@ impl Experiment {
     pub fn from_json(text: &str) -> Result<Self, InvalidExperiment> {
         from_json(text)
     }
+
+    /// Writes it as TOML; read again it is the same. A share keeps 15 digits.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidExperiment`] when it cannot be written: a [hook](crate::fault::Fault::hook) is code, a body that is no text has no words,
+    /// a limit may be no number, and a whole number over 2⁶³ − 1 none of TOML; or when it is longer than 64 KiB.
+    pub fn to_toml(&self) -> Result<String, InvalidExperiment> {
+        to_toml(self)
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As of [`to_toml`](Self::to_toml).
+    pub fn to_json(&self) -> Result<String, InvalidExperiment> {
+        to_json(self)
+    }
 }
 
 impl GameDay {
-    /// Reads one as it is written in TOML; `docs/chaos.md` has the words. Feature `fault-file`.
+    /// Reads one as it is written in TOML; `docs/chaos.md` has the words.
     ///
     /// # Errors
     ///
@@ -48,13 +64,31 @@ impl GameDay {
         from_toml(text)
     }
 
-    /// Reads one from JSON, with the same words. Feature `fault-file`.
+    /// Reads one from JSON, with the same words.
     ///
     /// # Errors
     ///
     /// As of [`from_toml`](Self::from_toml).
     pub fn from_json(text: &str) -> Result<Self, InvalidExperiment> {
         from_json(text)
+    }
+
+    /// Writes it as TOML; read again it is the same.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Experiment::to_toml`].
+    pub fn to_toml(&self) -> Result<String, InvalidExperiment> {
+        to_toml(self)
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Experiment::to_toml`].
+    pub fn to_json(&self) -> Result<String, InvalidExperiment> {
+        to_json(self)
     }
 }
 
@@ -77,212 +111,61 @@ fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, InvalidExperiment> {
     Ok(read)
 }
 
+fn to_toml(value: &impl Serialize) -> Result<String, InvalidExperiment> {
+    // What has no words is refused here, with its place, which TOML does not tell.
+    to_json(value)?;
+    let text = toml::to_string_pretty(value);
+    bounded(text.map_err(|error| InvalidExperiment::new("text", error.to_string()))?)
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, InvalidExperiment> {
+    let mut text = Vec::new();
+    serde_path_to_error::serialize(value, &mut serde_json::Serializer::new(&mut text))
+        .map_err(|error| InvalidExperiment::new(place(error.path()), error.inner().to_string()))?;
+    let text = String::from_utf8(text).expect("JSON is written as UTF-8");
+    bounded(text)
+}
+
 /// Where it is: `experiments[1].steps[0].share`.
 fn place(path: &serde_path_to_error::Path) -> String {
     if path.iter().next().is_some() { path.to_string() } else { "text".into() }
 }
 
-fn bounded(text: &str) -> Result<&str, InvalidExperiment> {
+fn bounded<T: AsRef<str>>(text: T) -> Result<T, InvalidExperiment> {
     let why = || InvalidExperiment::new("text", format!("it is longer than {LONGEST} bytes"));
-    (text.len() <= LONGEST).then_some(text).ok_or_else(why)
+    if text.as_ref().len() <= LONGEST { Ok(text) } else { Err(why()) }
 }
 
-impl<'de> Deserialize<'de> for Experiment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Written::deserialize(deserializer).map(Written::experiment)
+/// A limit: any number but those that are none.
+pub(super) mod number {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+
+    const WHY: &str = "a limit is a number";
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if number.is_finite() { number.serialize(serializer) } else { Err(S::Error::custom(WHY)) }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number.is_finite() { Ok(number) } else { Err(D::Error::custom(WHY)) }
     }
 }
 
-impl<'de> Deserialize<'de> for GameDay {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Written {
-            name: String,
-            experiments: Vec<Experiment>,
-            #[serde(default)]
-            at_once: bool,
-            #[serde(default)]
-            going_on: bool,
-        }
-        let Written { name, experiments, at_once, going_on } = Written::deserialize(deserializer)?;
-        let mut day = experiments.into_iter().fold(Self::new(&name), Self::experiment);
-        if at_once {
-            day = day.at_once();
-        }
-        Ok(if going_on { day.going_on() } else { day })
+/// As it is called everywhere: `5m`, `1h`.
+impl Serialize for Window {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    name: String,
-    #[serde(default)]
-    faults: Vec<Injects>,
-    action: Option<Acts>,
-    #[serde(default)]
-    hypothesis: Expects,
-    #[serde(default)]
-    steps: Vec<Ramps>,
-    #[serde(default)]
-    guards: Vec<Watches>,
-    baseline: Option<Length>,
-    recovery: Option<Length>,
-    approved_by: Option<String>,
-    allow_production: Option<String>,
-}
-
-/// A fault; its share, its name and its end are the experiment's.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Injects {
-    stack: String,
-    #[serde(default)]
-    hook: Place,
-    effect: Effect,
-    target: Option<Target>,
-    sticky: Option<Unit>,
-    at_most: Option<usize>,
-    #[serde(default)]
-    on_delicate_calls: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Acts {
-    name: String,
-    watching: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Expects {
-    success: Option<Percent>,
-    answered: Option<Percent>,
-    latency: Vec<Takes>,
-    burn: Vec<Burns>,
-    probes: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Takes {
-    share: Percent,
-    within: Length,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Burns {
-    objective: String,
-    over: Over,
-    at_most: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ramps {
-    share: Percent,
-    hold: Option<Length>,
-    min_calls: Option<u64>,
-    at_most: Option<Length>,
-}
-
-/// A guard, with the fields that it has as a value.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum Watches {
-    Burn { objective: String, over: Over, above: f64 },
-    Budget { objective: String, below: Percent },
-    Errors { above: Percent },
-    Slower { quantile: Option<Percent>, above: f64 },
-    BreakerOpened { stack: String },
-    Probe { name: String },
-}
-
-/// A window, as it is called everywhere: `5m`, `1h`.
-struct Over(Window);
-
-impl<'de> Deserialize<'de> for Over {
+impl<'de> Deserialize<'de> for Window {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        let known = Window::ALL.into_iter().find(|window| window.as_str() == text);
-        known.map(Self).ok_or_else(|| {
-            D::Error::custom(format!("a window is one of {}", Window::ALL.map(Window::as_str).join(", ")))
+        let known = Self::ALL.into_iter().find(|window| window.as_str() == text);
+        known.ok_or_else(|| {
+            D::Error::custom(format!("a window is one of {}", Self::ALL.map(Self::as_str).join(", ")))
         })
-    }
-}
-
-impl Written {
-    fn experiment(self) -> Experiment {
-        let mut experiment = Experiment::new(&self.name).hypothesis(self.hypothesis.meant());
-        for Injects { stack, hook, effect, target, sticky, at_most, on_delicate_calls } in self.faults {
-            let fault = effect.fault(target.as_ref(), sticky.as_ref(), at_most, on_delicate_calls);
-            experiment = match hook {
-                Place::Service => experiment.fault(&stack, fault),
-                Place::Ingress => experiment.ingress_fault(&stack, fault),
-            };
-        }
-        if let Some(Acts { name, watching }) = self.action {
-            experiment = experiment.action(&name, &watching);
-        }
-        experiment = self.steps.into_iter().map(Ramps::meant).fold(experiment, Experiment::step);
-        experiment = self.guards.into_iter().map(Watches::meant).fold(experiment, Experiment::guard);
-        if let Some(Length(length)) = self.baseline {
-            experiment = experiment.baseline(length);
-        }
-        if let Some(Length(length)) = self.recovery {
-            experiment = experiment.recovery(length);
-        }
-        if let Some(whom) = self.approved_by {
-            experiment = experiment.approved_by(&whom);
-        }
-        if let Some(reason) = self.allow_production {
-            experiment = experiment.allow_production(&reason);
-        }
-        experiment
-    }
-}
-
-impl Expects {
-    fn meant(self) -> Hypothesis {
-        Hypothesis {
-            success: self.success.map(|Percent(share)| share),
-            answered: self.answered.map(|Percent(share)| share),
-            latency: self.latency.into_iter().map(|takes| (takes.share.0, takes.within.0)).collect(),
-            burn: self.burn.into_iter().map(|burns| (burns.objective, burns.over.0, burns.at_most)).collect(),
-            probes: self.probes,
-        }
-    }
-}
-
-impl Ramps {
-    fn meant(self) -> Step {
-        let mut step = Step::new(self.share.0);
-        if let Some(Length(length)) = self.hold {
-            step = step.hold(length);
-        }
-        if let Some(calls) = self.min_calls {
-            step = step.min_calls(calls);
-        }
-        if let Some(Length(length)) = self.at_most {
-            step = step.at_most(length);
-        }
-        step
-    }
-}
-
-impl Watches {
-    fn meant(self) -> Guard {
-        match self {
-            Self::Burn { objective, over: Over(over), above } => Guard::Burn { objective, over, above },
-            Self::Budget { objective, below: Percent(below) } => Guard::Budget { objective, below },
-            Self::Errors { above: Percent(above) } => Guard::Errors { above },
-            Self::Slower { quantile: None, above } => Guard::slower(above),
-            Self::Slower { quantile: Some(Percent(quantile)), above } => Guard::Slower { quantile, above },
-            Self::BreakerOpened { stack } => Guard::BreakerOpened { stack },
-            Self::Probe { name } => Guard::Probe { name },
-        }
     }
 }

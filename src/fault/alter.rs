@@ -23,10 +23,10 @@ const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bi
 /// What becomes of an answer.
 #[derive(Clone, Debug)]
 #[expect(unnameable_types, reason = "the trait whose methods take it is sealed")]
-pub struct Alteration(Change);
+pub struct Alteration(pub(super) Change);
 
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     /// Another status.
     Status(StatusCode),
     /// This status of gRPC in the head, and nothing behind it.

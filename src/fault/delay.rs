@@ -13,10 +13,10 @@ use crate::random::Random;
 /// # assert_ne!(jittery, long_tailed);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Delay(Law);
+pub struct Delay(pub(super) Law);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Law {
+pub(super) enum Law {
     Fixed(Duration),
     Uniform { low: Duration, high: Duration },
     LogNormal { median: Duration, p99: Duration },

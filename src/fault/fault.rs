@@ -47,7 +47,11 @@ pub struct Fault {
 
 /// By what calls are told apart that a fault hits always or never.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "fault-file", derive(serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "fault-file",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Unit {
     /// The value of a header, its name in small letters.
@@ -234,6 +238,13 @@ impl Fault {
     pub(super) fn shuts_out(&self, other: &Self) -> bool {
         let experiments = !self.experiment.is_empty() && !other.experiment.is_empty();
         experiments && self.experiment != other.experiment && self.target.may_meet(&other.target)
+    }
+
+    /// What is done, and to whom: without what an experiment says of all its faults, its name, its share and its end.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn of_an_experiment(self) -> Self {
+        let Self { effect, target, unit, at_most, delicate, .. } = self;
+        Self { target, unit, at_most, delicate, ..Self::new(effect) }
     }
 
     pub(super) fn new(effect: Effect) -> Self {

@@ -109,6 +109,8 @@ mod target;
 mod tests;
 mod wait;
 #[cfg(feature = "fault-file")]
+mod words;
+#[cfg(feature = "fault-file")]
 mod written;
 
 pub use answer::Alter;
@@ -129,8 +131,10 @@ pub use policy::{FaultPass, FaultPolicy};
 pub use sample::{BUCKETS, bucket};
 pub use subject::{Caller, Look, Subject, Tenant, Unseen, name_instance};
 pub use target::Target;
-#[cfg(all(feature = "chaos", feature = "fault-file"))]
-pub(crate) use written::{Effect, Length, Percent};
+#[cfg(feature = "chaos")]
+pub(crate) use words::length;
+#[cfg(feature = "chaos")]
+pub(crate) use written::Injects;
 #[cfg(feature = "fault-file")]
 pub(crate) use written::{Place, Written};
 

@@ -18,7 +18,7 @@ use super::Subject;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "fault-file",
-    derive(serde::Deserialize),
+    derive(serde::Serialize, serde::Deserialize),
     serde(deny_unknown_fields, rename_all = "snake_case")
 )]
 #[non_exhaustive]

@@ -1,16 +1,11 @@
 //! Faults as they are written in a file.
 
-use std::{
-    borrow::Cow,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, time::SystemTime};
 
-use bytes::Bytes;
-use http::StatusCode;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
-use super::{Delay, Fault, Target, Unit};
-use crate::{class::Class, priority::Priority, ratio::Ratio};
+use super::{Fault, Target, Unit, words::Words};
+use crate::ratio::Ratio;
 
 /// A fault and the hooks that it is for, in words; see `docs/faults.md`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -23,9 +18,8 @@ pub(crate) struct Written {
     pub(crate) hook: Place,
     effect: Effect,
     until: Until,
-    /// In percent.
-    #[serde(default = "Percent::all")]
-    share: Percent,
+    #[serde(default = "all")]
+    share: Ratio,
     target: Option<Target>,
     sticky: Option<Unit>,
     experiment: Option<String>,
@@ -34,8 +28,12 @@ pub(crate) struct Written {
     on_delicate_calls: bool,
 }
 
+fn all() -> Ratio {
+    Ratio::ONE
+}
+
 /// A hook of a stack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Place {
     /// In front of the service or the handler.
@@ -60,7 +58,7 @@ impl Written {
 
     /// The share of the calls that is hit.
     pub(crate) fn share(&self) -> Ratio {
-        self.share.0
+        self.share
     }
 
     /// Whether the two differ in their share at most.
@@ -80,43 +78,48 @@ impl<'de> Deserialize<'de> for Until {
     }
 }
 
-/// A share, in percent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Percent(pub(crate) Ratio);
+/// A fault of an experiment. Its share, its name and its end are the experiment's.
+#[cfg(feature = "chaos")]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Injects {
+    pub(crate) stack: String,
+    #[serde(default)]
+    pub(crate) hook: Place,
+    effect: Effect,
+    target: Option<Target>,
+    sticky: Option<Unit>,
+    at_most: Option<usize>,
+    #[serde(default)]
+    on_delicate_calls: bool,
+}
 
-impl Percent {
-    fn all() -> Self {
-        Self(Ratio::ONE)
+#[cfg(feature = "chaos")]
+impl Injects {
+    pub(crate) fn new(stack: String, hook: Place, fault: Fault) -> Self {
+        Self {
+            stack,
+            hook,
+            target: (fault.target != Target::everything()).then(|| fault.target.clone()),
+            sticky: fault.unit.clone(),
+            at_most: (fault.at_most != usize::MAX).then_some(fault.at_most),
+            on_delicate_calls: fault.delicate,
+            effect: Effect(fault),
+        }
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        self.effect.fault(self.target.as_ref(), self.sticky.as_ref(), self.at_most, self.on_delicate_calls)
     }
 }
 
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let percent = f64::deserialize(deserializer)?;
-        Ratio::new(percent / 100.0)
-            .map(Self)
-            .map_err(|_| D::Error::custom("a share is from 0 to 100 percent"))
-    }
-}
-
-/// A length of time as people write it: `300ms`, `2s`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Length(pub(crate) Duration);
-
-impl<'de> Deserialize<'de> for Length {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(D::Error::custom)
-    }
-}
-
-/// What is done to a call, and the words for it.
+/// What is done to a call, with nothing else said.
 #[derive(Clone, Debug)]
-pub(crate) struct Effect(Fault, Words);
+struct Effect(Fault);
 
 impl Effect {
     /// The fault that does this to these.
-    pub(crate) fn fault(
+    fn fault(
         &self,
         target: Option<&Target>,
         sticky: Option<&Unit>,
@@ -139,135 +142,18 @@ impl Effect {
 
 impl PartialEq for Effect {
     fn eq(&self, other: &Self) -> bool {
-        self.1 == other.1
+        Words::of(&self.0.effect) == Words::of(&other.0.effect)
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum Words {
-    Latency(Delay),
-    Error(Stands),
-    Refused,
-    Hang,
-    LostAnswer,
-    Status(u16),
-    Body(String),
-    SlowBody(Delay),
-    BodyRate {
-        bytes: u64,
-        per: String,
-    },
-    BrokenBody(u64),
-    ShortBody(u64),
-    /// A status of gRPC, by its number.
-    Code(u8),
-    CodeAtEnd(u8),
-    Duplicate,
-    DuplicateAtOnce,
-}
-
-/// For what an injected error stands.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Stands {
-    CallerFault,
-    Transient,
-    Throttled,
-    Fault,
-    Neutral,
+impl Serialize for Effect {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Words::of(&self.0.effect).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 impl<'de> Deserialize<'de> for Effect {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let words = Words::deserialize(deserializer)?;
-        words.fault().map(|fault| Self(fault, words)).map_err(D::Error::custom)
-    }
-}
-
-impl Words {
-    fn fault(&self) -> Result<Fault, &'static str> {
-        Ok(match self {
-            Self::Latency(delay) => Fault::latency(*delay),
-            Self::Error(stands) => Fault::error(match stands {
-                Stands::CallerFault => Class::CallerFault,
-                Stands::Transient => Class::TRANSIENT,
-                Stands::Throttled => Class::THROTTLED,
-                Stands::Fault => Class::Fault,
-                Stands::Neutral => Class::Neutral,
-            }),
-            Self::Refused => Fault::refused(),
-            Self::Hang => Fault::hang(),
-            Self::LostAnswer => Fault::lost_answer(),
-            Self::Status(status) => {
-                let status = StatusCode::from_u16(*status).ok().filter(|status| !status.is_informational());
-                Fault::status(status.ok_or("a status is from 200 to 999")?)
-            }
-            Self::Body(content) => Fault::body(Bytes::from(content.clone())),
-            Self::SlowBody(delay) => Fault::slow_body(*delay),
-            Self::BodyRate { bytes: 0, .. } => return Err("a line carries at least one byte"),
-            Self::BodyRate { bytes, per } => {
-                let per = humantime::parse_duration(per)
-                    .map_err(|_| "a rate is so many bytes per a length of time")?;
-                Fault::body_rate(*bytes, per)
-            }
-            Self::BrokenBody(after) => Fault::broken_body(*after),
-            Self::ShortBody(after) => Fault::short_body(*after),
-            Self::Code(code) => Fault::with_code(code_of(*code)?),
-            Self::CodeAtEnd(code) => Fault::with_code_at_end(code_of(*code)?),
-            Self::Duplicate => Fault::duplicate(),
-            Self::DuplicateAtOnce => Fault::duplicate_at_once(),
-        })
-    }
-}
-
-fn code_of(code: u8) -> Result<http::HeaderValue, &'static str> {
-    if (1..=16).contains(&code) {
-        Ok(u16::from(code).into())
-    } else {
-        Err("a status of gRPC is from 1 to 16")
-    }
-}
-
-impl<'de> Deserialize<'de> for Delay {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Law {
-            Fixed(Length),
-            Uniform(Uniform),
-            LogNormal(LogNormal),
-        }
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Uniform {
-            low: Length,
-            high: Length,
-        }
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct LogNormal {
-            median: Length,
-            p99: Length,
-        }
-        match Law::deserialize(deserializer)? {
-            Law::Fixed(Length(delay)) => Ok(Self::fixed(delay)),
-            Law::Uniform(Uniform { low: Length(low), high: Length(high) }) if low <= high => {
-                Ok(Self::uniform(low, high))
-            }
-            Law::LogNormal(LogNormal { median: Length(median), p99: Length(p99) })
-                if !median.is_zero() && median <= p99 =>
-            {
-                Ok(Self::log_normal(median, p99))
-            }
-            _ => Err(D::Error::custom("a delay is above zero, and its low end not above its high end")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Priority {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(text.as_bytes()).ok_or_else(|| D::Error::custom("no such priority"))
+        Words::deserialize(deserializer)?.fault().map(Self).map_err(D::Error::custom)
     }
 }

@@ -1,9 +1,9 @@
+mod copies;
 mod course;
 mod day;
 mod machine;
 mod report;
 mod safety;
-#[cfg(feature = "fault-file")]
 mod written;
 
 use std::{io, sync::Arc, time::Duration};
