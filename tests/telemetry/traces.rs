@@ -1,10 +1,6 @@
 //! What arrived at a tracer provider.
 
-use opentelemetry::{
-    Value, global,
-    propagation::TextMapCompositePropagator,
-    trace::{SpanKind, Status},
-};
+use opentelemetry::{Value, global, propagation::TextMapCompositePropagator};
 use opentelemetry_sdk::{
     propagation::{BaggagePropagator, TraceContextPropagator},
     trace::{InMemorySpanExporter, SdkTracerProvider, SpanData},
@@ -64,7 +60,10 @@ pub(crate) fn text(span: &SpanData, key: &str) -> Option<String> {
 }
 
 /// What a span says, but for when and for whom: its name, kind and status, then its attributes by name.
+#[cfg(feature = "http")]
 pub(crate) fn words(span: &SpanData) -> Vec<String> {
+    use opentelemetry::trace::{SpanKind, Status};
+
     let kind = match span.span_kind {
         SpanKind::Server => "SERVER",
         SpanKind::Client => "CLIENT",
