@@ -134,13 +134,13 @@ pub enum Event {
     /// A request over the wire began. It is told and not counted.
     RequestStarted {
         /// Which.
-        exchange: Exchange,
+        exchange: &'static Exchange,
     },
     /// A request over the wire ended, with its answer's body, and not before.
     RequestFinished {
         /// The same that was told when it began, but for the method of a gRPC server: only the first answer tells that there
         /// is one of that name.
-        exchange: Exchange,
+        exchange: &'static Exchange,
         /// How it ended.
         ended: Ended,
     },

@@ -37,7 +37,7 @@ mod lane;
 mod latency;
 pub mod load_shed;
 pub mod messaging;
-#[cfg(any(feature = "http", feature = "metrics", feature = "otel", feature = "slo"))]
+#[cfg(any(feature = "http", feature = "metrics", feature = "otel"))]
 mod mix;
 mod name;
 pub mod observer;
@@ -72,7 +72,11 @@ pub mod timeout;
 mod timer;
 mod trial;
 mod window;
-#[cfg(any(feature = "http", feature = "slo"))]
+#[cfg(any(feature = "http", feature = "slo", feature = "otel", feature = "metrics"))]
+#[cfg_attr(
+    not(any(feature = "http", feature = "slo")),
+    allow(dead_code, reason = "no words come from outside")
+)]
 mod words;
 
 pub use budget::RetryBudget;

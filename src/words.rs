@@ -8,14 +8,11 @@
 //! The sinks bound their series by a table much like this one (`record::capped`). Here the key is the value, is found by a text that
 //! is only borrowed, and may be another one once it was cleaned: one table for both would be longer than the two are.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::LazyLock,
-};
+use std::{collections::HashSet, sync::LazyLock};
 
 use arc_swap::ArcSwap;
 
-use crate::{mix::ByAddress, redact};
+use crate::redact;
 
 /// What stands for all words that came too late, or are too long.
 pub(crate) const OTHER: &str = "_OTHER";
@@ -23,21 +20,16 @@ pub(crate) const OTHER: &str = "_OTHER";
 /// The longest word, in bytes.
 const MAX_LEN: usize = 256;
 
-/// Words by the address and the length of a text that stays in its place.
-type Places = HashMap<(usize, usize), &'static str, ByAddress>;
-
 /// A set of words that only grows, and not beyond its bound.
 pub(crate) struct Words {
     max: usize,
     known: LazyLock<ArcSwap<HashSet<&'static str>>>,
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "routes of HTTP have their places"))]
-    places: LazyLock<ArcSwap<Places>>,
 }
 
 impl Words {
     /// For at most `max` words.
     pub(crate) const fn new(max: usize) -> Self {
-        Self { max, known: LazyLock::new(ArcSwap::default), places: LazyLock::new(ArcSwap::default) }
+        Self { max, known: LazyLock::new(ArcSwap::default) }
     }
 
     /// The word itself, if it is known already.
@@ -56,26 +48,6 @@ impl Words {
             return OTHER;
         }
         self.learn(word)
-    }
-
-    /// The same for a word that stays in its place, which is where it is found: a third of the cost.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "routes of HTTP have their places"))]
-    pub(crate) fn get_static(&self, word: &'static str) -> &'static str {
-        let place = (word.as_ptr().addr(), word.len());
-        let known = self.places.load();
-        if let Some(word) = known.get(&place) {
-            return word;
-        }
-        let word = self.get(word);
-        // There may be any number of places, and as many are kept as there are words.
-        if known.len() < self.max {
-            self.places.rcu(|known| {
-                let mut known = HashMap::clone(known);
-                known.insert(place, word);
-                known
-            });
-        }
-        word
     }
 
     #[cold]
@@ -109,20 +81,6 @@ mod tests {
         let first = WORDS.get("/a");
         assert_eq!([first, WORDS.get("/b"), WORDS.get("/c"), WORDS.get("/a")], ["/a", "/b", OTHER, "/a"]);
         assert!(std::ptr::eq(first, WORDS.get("/a")));
-    }
-
-    #[test]
-    fn a_word_that_stays_in_its_place_is_the_same_word() {
-        static WORDS: Words = Words::new(2);
-        let (whole, first) = ("/a/b", &"/a/b"[..2]);
-        for _ in 0..2 {
-            assert_eq!([WORDS.get_static(first), WORDS.get_static(whole)], ["/a", "/a/b"]);
-            assert!(std::ptr::eq(WORDS.get_static(whole), WORDS.get("/a/b")));
-            assert_eq!(WORDS.get_static("/c"), OTHER);
-        }
-        let elsewhere = || WORDS.get_static("/a".to_owned().leak());
-        assert_eq!([elsewhere(), elsewhere()], ["/a"; 2]);
-        assert_eq!(WORDS.places.load().len(), 2);
     }
 
     #[test]

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::Outcome;
 
-/// A request over a wire, by what the conventions of OpenTelemetry ask about one.
+/// A request over a wire, by what the conventions of OpenTelemetry ask about one before it ends.
 ///
-/// It is small and `Copy`. Each of its texts is one of a closed or of a bounded set, so that no caller can make up values of
-/// metric labels.
+/// Each of its texts is one of a closed or of a bounded set, so that no caller can make up values of metric labels. So there are
+/// not many that differ, and each is kept for good: requests of which the same is known refer to one and the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Exchange {

@@ -3,11 +3,12 @@
 //! They are counted in one place of the process, whether or not there is a backend yet: it may come before they end. Who
 //! shows them reads them there.
 
-use std::{cell::RefCell, sync::LazyLock};
+use std::sync::LazyLock;
 
 use super::{
     capped::Capped,
-    requests::{Known, MOST, Series},
+    kinds::Kind,
+    requests::{MOST, Series},
 };
 use crate::{
     event::{End, Exchange, Protocol},
@@ -16,25 +17,16 @@ use crate::{
 
 static ACTIVE: LazyLock<Active> = LazyLock::new(Active::default);
 
-thread_local! {
-    static KNOWN: RefCell<Known<&'static Gauge>> = const { RefCell::new(Known::new()) };
-}
-
 /// A request that is under way, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct UnderWay(&'static Gauge);
 
 impl UnderWay {
-    /// One that begins. The conventions know no such metric of gRPC.
+    /// One of this kind that begins. The conventions know no such metric of gRPC.
     #[inline]
-    pub(crate) fn begin(exchange: &Exchange) -> Option<Self> {
-        (exchange.protocol == Protocol::Http).then(|| {
-            let find = || ACTIVE.gauge(exchange);
-            // A thread that is being torn down knows nothing any more, and yet a request may begin in it.
-            let known =
-                KNOWN.try_with(|known| *known.borrow_mut().get(Series::active(exchange).place(), find));
-            Self::at(known.unwrap_or_else(|_| find()))
-        })
+    pub(crate) fn begin(kind: &Kind) -> Option<Self> {
+        let is_http = kind.exchange.protocol == Protocol::Http;
+        is_http.then(|| Self::at(kind.gauge.get_or_init(|| ACTIVE.gauge(&kind.exchange))))
     }
 
     #[inline]
@@ -78,7 +70,7 @@ impl Active {
 
 /// A number that goes up and down, striped like the cells of pipelines.
 #[derive(Debug, Default)]
-struct Gauge([Stripe; STRIPES]);
+pub(super) struct Gauge([Stripe; STRIPES]);
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -109,21 +101,25 @@ mod tests {
 
     use super::*;
 
-    fn exchange(protocol: Protocol, end: End, port: u16) -> Exchange {
+    fn exchange(protocol: Protocol, port: u16) -> Exchange {
         Exchange {
             protocol,
-            end,
+            end: End::Client,
             method: "GET",
             scheme: Some("https"),
-            route: Some("/payments/{id}"),
+            route: None,
             address: Some("active"),
             port: Some(port),
         }
     }
 
+    fn kind(protocol: Protocol, port: u16) -> &'static Kind {
+        Kind::of(exchange(protocol, port))
+    }
+
     /// What the process shows of clients that ask the host of this test.
     fn shown(port: u16) -> Option<i64> {
-        let series = Series::active(&exchange(Protocol::Http, End::Client, port));
+        let series = Series::active(&exchange(Protocol::Http, port));
         let mut shown = None;
         each(End::Client, |known, value| {
             if known == Some(&series) {
@@ -135,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_request_is_under_way_until_it_is_dropped_on_any_thread() {
-        let request = exchange(Protocol::Http, End::Client, 1);
-        let [first, second] = [(); 2].map(|()| UnderWay::begin(&request).expect("HTTP is counted"));
+        let request = kind(Protocol::Http, 1);
+        let [first, second] = [(); 2].map(|()| UnderWay::begin(request).expect("HTTP is counted"));
         assert_eq!(shown(1), Some(2));
         drop(second);
         assert_eq!(shown(1), Some(1));
@@ -146,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_call_over_grpc_is_no_such_request() {
-        assert!(UnderWay::begin(&exchange(Protocol::Grpc, End::Client, 2)).is_none());
+        assert!(UnderWay::begin(kind(Protocol::Grpc, 2)).is_none());
         assert_eq!(shown(2), None);
     }
 
@@ -155,7 +151,7 @@ mod tests {
         struct Late;
         impl Drop for Late {
             fn drop(&mut self) {
-                drop(UnderWay::begin(&exchange(Protocol::Http, End::Client, 3)));
+                drop(UnderWay::begin(kind(Protocol::Http, 3)));
             }
         }
         thread_local! {
@@ -163,7 +159,7 @@ mod tests {
         }
         let torn_down = thread::spawn(|| {
             LATE.with(|_| ());
-            drop(UnderWay::begin(&exchange(Protocol::Http, End::Client, 3)));
+            drop(UnderWay::begin(kind(Protocol::Http, 3)));
         });
         torn_down.join().expect("it does not panic");
         assert_eq!(shown(3), Some(0));
@@ -177,7 +173,7 @@ mod tests {
             active.each(End::Client, |_, value| (sum, series) = (sum + value, series + 1));
             (sum, series)
         };
-        let begin = |port| UnderWay::at(active.gauge(&exchange(Protocol::Http, End::Client, port)));
+        let begin = |port| UnderWay::at(active.gauge(&exchange(Protocol::Http, port)));
         let all: Vec<_> = (0..3_000).map(begin).collect();
         assert_eq!(sum(), (3_000, MOST + 1));
         drop(all);

@@ -16,6 +16,12 @@ mod active;
 mod backend;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod capped;
+#[cfg(any(feature = "http", feature = "otel", feature = "metrics"))]
+#[cfg_attr(
+    not(all(feature = "http", any(feature = "otel", feature = "metrics"))),
+    allow(dead_code, reason = "requests are those of HTTP, and a backend shows how many are under way")
+)]
+mod kinds;
 #[cfg(feature = "logs")]
 pub mod log;
 #[cfg(any(feature = "otel", feature = "metrics"))]
@@ -26,11 +32,13 @@ mod metrics;
 mod otel;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod pipelines;
-#[cfg(any(feature = "otel", feature = "metrics"))]
+#[cfg(any(feature = "http", feature = "otel", feature = "metrics"))]
 #[cfg_attr(
-    not(feature = "otel"),
-    allow(dead_code, reason = "what a thread keeps is for OpenTelemetry alone")
+    not(all(feature = "http", feature = "otel")),
+    allow(dead_code, reason = "each has places of its own")
 )]
+mod places;
+#[cfg(any(feature = "otel", feature = "metrics"))]
 mod requests;
 mod tape;
 #[cfg(any(feature = "otel", feature = "metrics"))]
@@ -40,6 +48,8 @@ mod totals;
 pub(crate) use active::UnderWay;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 pub use backend::{Backend, BackendInUse, choose};
+#[cfg(feature = "http")]
+pub(crate) use kinds::Kind;
 #[cfg(feature = "metrics")]
 pub use metrics::metrics;
 #[cfg(feature = "otel")]

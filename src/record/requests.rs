@@ -3,14 +3,8 @@
 //! The labels are closed sets, and texts of which the configuration and the routes of a service have so many. Should that
 //! go wrong, there is room for [`MOST`] series of each metric and no more: what comes after them shares one.
 
-use std::{
-    collections::HashMap,
-    hash::{Hash, Hasher},
-};
-
 use crate::{
     event::{End, Ended, Exchange, Protocol},
-    mix::ByAddress,
     telemetry::names,
 };
 
@@ -111,78 +105,11 @@ impl Series {
         };
         all.iter().filter_map(|&(name, label)| Some((name, label?))).collect()
     }
-
-    /// Where its texts lie, and the rest of it. What is the same here is the same series, though a series may be found in
-    /// several places; and numbers are compared and hashed faster than texts.
-    #[inline]
-    pub(super) fn place(&self) -> Place {
-        let at = |text: Option<&'static str>| text.map_or([0; 2], |text| [text.as_ptr().addr(), text.len()]);
-        let number = |number: Option<u16>| number.map_or(0, |number| u64::from(number) + 1);
-        let kind = self.protocol as u64 * 2 + self.end as u64;
-        // A server has no address and a client no route.
-        let texts = [self.method, self.route.or(self.address), self.error, self.version, self.scheme];
-        Place { numbers: kind << 34 | number(self.status) << 17 | number(self.port), texts: texts.map(at) }
-    }
-}
-
-/// Where a series is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    numbers: u64,
-    texts: [[usize; 2]; 5],
-}
-
-impl Hash for Place {
-    /// By what tells most series apart.
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let [[method, _], [route, _], [error, _], ..] = self.texts;
-        // Mixed once, by the hasher: a step for each would wait for the one before.
-        let all = [method, route, error].into_iter();
-        state.write_u64(all.fold(self.numbers, |all, at| all.rotate_left(21) ^ at as u64));
-    }
-}
-
-/// What one thread found for series. It finds it again by comparing addresses, and allocates nothing for that.
-pub(super) struct Known<T> {
-    /// Where in `found` it is.
-    places: HashMap<Place, usize, ByAddress>,
-    found: Vec<T>,
-}
-
-impl<T> Known<T> {
-    const MOST: usize = 4 * MOST;
-
-    pub(super) const fn new() -> Self {
-        Self { places: HashMap::with_hasher(ByAddress::new()), found: Vec::new() }
-    }
-
-    /// What there is for the series at this place; `find` knows it.
-    #[inline]
-    pub(super) fn get(&mut self, place: Place, find: impl FnOnce() -> T) -> &T {
-        let index = match self.places.get(&place) {
-            Some(&index) => index,
-            None => self.learn(place, find()),
-        };
-        &self.found[index]
-    }
-
-    #[cold]
-    fn learn(&mut self, place: Place, found: T) -> usize {
-        // Of several metrics, and a series may be found in several places: all that bounds it is this.
-        if self.found.len() >= Self::MOST {
-            self.places.clear();
-            self.found.clear();
-        }
-        self.places.insert(place, self.found.len());
-        self.found.push(found);
-        self.found.len() - 1
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, time::Duration};
+    use std::time::Duration;
 
     use super::*;
     use crate::event::Outcome;
@@ -265,48 +192,5 @@ mod tests {
         let series = Series::finished(&nothing, &unanswered);
         assert_eq!(labels(series), "error.type=timeout http.request.method=GET");
         assert_eq!(labels(Series::active(&nothing)), "");
-    }
-
-    #[test]
-    fn different_series_have_different_places() {
-        let base = Series::finished(&exchange(Protocol::Http, End::Client), &ended(Some(200), None));
-        let all = [
-            base,
-            Series { protocol: Protocol::Grpc, ..base },
-            Series { end: End::Server, ..base },
-            Series { method: Some("GE"), ..base },
-            Series { method: Some(&base.method.expect("it has one")[..2]), ..base },
-            Series { route: Some("/"), ..base },
-            Series { status: None, ..base },
-            Series { status: Some(0), ..base },
-            Series { error: Some("500"), ..base },
-            Series { version: None, ..base },
-            Series { scheme: Some("http"), ..base },
-            Series { address: None, ..base },
-            Series { port: None, ..base },
-        ];
-        let places: HashSet<_> = all.iter().map(Series::place).collect();
-        assert_eq!(places.len(), all.len());
-    }
-
-    #[test]
-    fn equal_texts_in_different_places_are_one_series() {
-        let base = Series::active(&exchange(Protocol::Http, End::Server));
-        let elsewhere: &'static str = Box::leak("GET".to_owned().into_boxed_str());
-        let other = Series { method: Some(elsewhere), ..base };
-        assert_ne!(base.place(), other.place());
-        assert_eq!(base, other);
-    }
-
-    #[test]
-    fn what_a_thread_knows_is_bounded() {
-        let mut known = Known::new();
-        let base = Series::active(&exchange(Protocol::Http, End::Client));
-        for port in 0..u16::MAX {
-            let series = Series { port: Some(port), ..base };
-            assert_eq!(*known.get(series.place(), || port), port);
-            assert_eq!(*known.get(series.place(), || unreachable!("it is known")), port);
-        }
-        assert!(known.places.len() <= Known::<u16>::MOST);
     }
 }

@@ -52,8 +52,8 @@ impl Seen {
         let (mut begun, mut ended) = (Vec::new(), Vec::new());
         for event in self.tape.events() {
             match event {
-                Event::RequestStarted { exchange } => begun.push(exchange),
-                Event::RequestFinished { exchange, ended: how } => ended.push((exchange, how)),
+                Event::RequestStarted { exchange } => begun.push(*exchange),
+                Event::RequestFinished { exchange, ended: how } => ended.push((*exchange, how)),
                 _ => {}
             }
         }

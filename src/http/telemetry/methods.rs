@@ -8,6 +8,7 @@ use super::words;
 use crate::{
     event::{End, Exchange, Protocol},
     head::{Head, RouteOf},
+    record::Kind,
     words::{OTHER, Words},
 };
 
@@ -19,7 +20,7 @@ static SENT: Words = Words::new(MAX);
 
 /// A call that a server was sent, and the method that was asked for, where its answer has yet to tell whether there is one
 /// of that name. `route_of` knows that before, where it is given.
-pub(super) fn served(head: Head<'_>, route_of: Option<&RouteOf>) -> (Exchange, Option<Box<str>>) {
+pub(super) fn served(head: Head<'_>, route_of: Option<&RouteOf>) -> (&'static Kind, Option<Box<str>>) {
     let asked = method(head.uri.path());
     let known = match route_of.map(|route_of| route_of(head)) {
         Some(told) => Some(told.map_or(OTHER, |told| told.strip_prefix('/').unwrap_or(told))),
@@ -34,7 +35,7 @@ pub(super) fn served(head: Head<'_>, route_of: Option<&RouteOf>) -> (Exchange, O
         address: None,
         port: None,
     };
-    (exchange, asked.filter(|_| known.is_none()).map(Into::into))
+    (Kind::of(exchange), asked.filter(|_| known.is_none()).map(Into::into))
 }
 
 /// A call that a client sends.
@@ -43,9 +44,9 @@ pub(super) fn sent(head: Head<'_>) -> Exchange {
     Exchange { protocol: Protocol::Grpc, method, scheme: None, ..words::sent(head) }
 }
 
-/// The method was asked for, and there is one of that name.
-pub(super) fn learn(asked: &str) -> &'static str {
-    SERVED.get(asked)
+/// The method was asked for, and there is one of that name: the kind of that request.
+pub(super) fn learn(exchange: Exchange, asked: &str) -> &'static Kind {
+    Kind::of(Exchange { method: SERVED.get(asked), ..exchange })
 }
 
 /// The method that a path names: `package.Service/Method`.

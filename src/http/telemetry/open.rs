@@ -16,9 +16,9 @@ use crate::{
     call::Call,
     circuit_breaker::Late,
     correlation::Correlation,
-    event::{Ended, Event, Exchange},
+    event::{Ended, Event},
     head::Head,
-    record::UnderWay,
+    record::{Kind, UnderWay},
     telemetry::{Prepared, Span, SpanEnd},
     trial::Enrolled,
 };
@@ -44,7 +44,7 @@ pub(super) struct Open {
 /// What is known of a request before it begins.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) exchange: Option<Exchange>,
+    pub(super) kind: Option<&'static Kind>,
     /// The method that a gRPC server is asked for, where only the answer tells whether there is one of that name.
     pub(super) asked: Option<Box<str>>,
     request_size: Option<u64>,
@@ -61,7 +61,7 @@ pub(super) struct Seen {
 impl Seen {
     #[inline]
     fn look<B>(&mut self, teller: &Teller, call: &Call, request: &Request<B>) {
-        (self.exchange, self.asked) = teller.exchange(Head::of(request));
+        (self.kind, self.asked) = teller.kind(Head::of(request));
         self.request_size = length(request.headers());
         self.version = teller.version(request.version());
         self.head_alone = request.method() == http::Method::HEAD;
@@ -143,13 +143,13 @@ impl Open {
         if let Some(prepared) = self.prepared.take() {
             self.span.begin(now, || Some(*prepared));
         }
-        if let Some(exchange) = &self.seen.exchange {
+        if let Some(kind) = self.seen.kind {
             let observer = &self.teller.observer;
             if observer.shows_what_is_under_way() {
-                self.under_way = UnderWay::begin(exchange);
+                self.under_way = UnderWay::begin(kind);
             }
             if observer.tells_of_starts() {
-                self.enter(|| observer.emit(Event::RequestStarted { exchange: *exchange }));
+                self.enter(|| observer.emit(Event::RequestStarted { exchange: &kind.exchange }));
             }
         }
     }
@@ -172,15 +172,15 @@ impl Open {
         let elapsed = now.saturating_duration_since(self.started);
         self.enrolled.tell(outcome, elapsed);
         self.under_way = None;
-        if let (Some(exchange), Some(asked), true) = (&mut self.seen.exchange, &self.seen.asked, recognised) {
-            exchange.method = methods::learn(asked);
+        if let (Some(kind), Some(asked), true) = (&mut self.seen.kind, &self.seen.asked, recognised) {
+            *kind = methods::learn(kind.exchange, asked);
         }
         let seen = &self.seen;
         // Inside, so that a line in a log is found by it.
         self.enter(|| {
             let Teller { observer, part, .. } = &*self.teller;
             let called = Event::CallFinished { outcome, elapsed, synthetic: seen.synthetic };
-            let Some(exchange) = seen.exchange else {
+            let Some(Kind { exchange, .. }) = seen.kind else {
                 if part.is_call() {
                     observer.emit(called);
                 }
@@ -203,7 +203,7 @@ impl Open {
                 observer.emit(both[0]);
             }
         });
-        if let Some(exchange) = &seen.exchange {
+        if let Some(Kind { exchange, .. }) = seen.kind {
             trace::note_end(&self.span, exchange, seen.asked.as_deref(), &verdict);
         }
         self.span.end(|| SpanEnd { outcome, error, now });

@@ -11,9 +11,10 @@ use super::{
 use crate::{
     circuit_breaker::{CircuitBreakerHandle, Late},
     class::Class,
-    event::{Event, Exchange, Protocol},
+    event::{Event, Protocol},
     head::{Head, RouteOf},
     observer::Observer,
+    record::Kind,
     telemetry::{Side, Spans},
 };
 
@@ -99,23 +100,23 @@ impl Teller {
         (self.protocol, self.part) == (Protocol::Grpc, Part::Client)
     }
 
-    /// What the conventions ask about a request, where it goes over the wire here. Beside it the method that is asked for,
-    /// where only the answer tells whether there is one of that name.
-    pub(super) fn exchange(&self, head: Head<'_>) -> (Option<Exchange>, Option<Box<str>>) {
+    /// The kind of a request, where it goes over the wire here. Beside it the method that is asked for, where only the answer tells
+    /// whether there is one of that name.
+    pub(super) fn kind(&self, head: Head<'_>) -> (Option<&'static Kind>, Option<Box<str>>) {
         let route_of = self.trust.route_of.as_deref();
-        let exchange = match (self.part, self.protocol) {
+        let kind = match (self.part, self.protocol) {
             (Part::Call, _) => return (None, None),
             (Part::Server, Protocol::Http) => {
                 words::served(head, route_of.and_then(|route_of| route_of(head)))
             }
             (Part::Server, Protocol::Grpc) => {
-                let (exchange, asked) = methods::served(head, route_of);
-                return (Some(exchange), asked);
+                let (kind, asked) = methods::served(head, route_of);
+                return (Some(kind), asked);
             }
-            (Part::Client, Protocol::Http) => words::sent(head),
-            (Part::Client, Protocol::Grpc) => methods::sent(head),
+            (Part::Client, Protocol::Http) => Kind::of(words::sent(head)),
+            (Part::Client, Protocol::Grpc) => Kind::of(methods::sent(head)),
         };
-        (Some(exchange), None)
+        (Some(kind), None)
     }
 
     /// The version of HTTP that a server was asked in, where the conventions ask for it.

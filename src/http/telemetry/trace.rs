@@ -17,6 +17,7 @@ use crate::{
     call::Call,
     correlation::Trace,
     event::{Exchange, Protocol},
+    record::Kind,
     redact,
     telemetry::{Prepared, Span, Spans, has_tracer, names},
     words::OTHER,
@@ -36,7 +37,7 @@ pub(super) fn prepare<B>(
     request: &Request<B>,
 ) -> Option<Box<Prepared>> {
     let spans = teller.spans.as_ref().filter(|_| has_tracer(call.started))?;
-    let Some(exchange) = &seen.exchange else { return Some(Box::new(spans.plain(1))) };
+    let Some(Kind { exchange, .. }) = seen.kind else { return Some(Box::new(spans.plain(1))) };
     let mut span = match exchange.protocol {
         Protocol::Http => over_http(spans, exchange, teller.part, call, request),
         Protocol::Grpc => over_grpc(spans, exchange, seen.asked.is_some(), request.uri()),

@@ -5,6 +5,7 @@ use http::{Method, StatusCode, Uri, Version};
 use crate::{
     event::{End, Exchange, Protocol},
     head::Head,
+    record::Kind,
     words::{OTHER, Words},
 };
 
@@ -15,20 +16,21 @@ static ROUTES: Words = Words::new(MAX);
 static HOSTS: Words = Words::new(MAX);
 
 /// A request that a server was sent. The route is what its framework says that matched, unless it is told.
-pub(super) fn served(head: Head<'_>, told: Option<&'static str>) -> Exchange {
-    let route = match told {
-        Some(told) => Some(ROUTES.get_static(told)),
-        None => head.route(None).map(|route| ROUTES.get(route)),
-    };
-    Exchange {
+pub(super) fn served(head: Head<'_>, told: Option<&'static str>) -> &'static Kind {
+    let exchange = Exchange {
         protocol: Protocol::Http,
         end: End::Server,
         method: method(head.method),
         scheme: Some(scheme(head.uri).unwrap_or("http")),
-        route,
+        // What is told lies in its place, by which it is found without being read.
+        route: told.or_else(|| head.route(None).map(|route| ROUTES.get(route))),
         address: None,
         port: None,
-    }
+    };
+    Kind::cleaned(exchange, |exchange| Exchange {
+        route: told.map_or(exchange.route, |told| Some(ROUTES.get(told))),
+        ..exchange
+    })
 }
 
 /// A request that a client sends.

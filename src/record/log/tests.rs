@@ -72,7 +72,7 @@ fn only(lines: Vec<Value>) -> Value {
 }
 
 fn served(status: u16, error: Option<&'static str>, elapsed: Duration) -> [Event; 2] {
-    let exchange = Exchange {
+    const EXCHANGE: &Exchange = &Exchange {
         protocol: Protocol::Http,
         end: End::Server,
         method: "POST",
@@ -92,7 +92,10 @@ fn served(status: u16, error: Option<&'static str>, elapsed: Duration) -> [Event
         response_size: 7,
     };
     let outcome = if error.is_some() { Outcome::Fault } else { Outcome::Success };
-    [Event::RequestFinished { exchange, ended }, Event::CallFinished { outcome, elapsed, synthetic: false }]
+    [
+        Event::RequestFinished { exchange: EXCHANGE, ended },
+        Event::CallFinished { outcome, elapsed, synthetic: false },
+    ]
 }
 
 fn tell(log: &dyn Sink, events: impl IntoIterator<Item = Event>) {

@@ -162,7 +162,7 @@ impl Sink for Metrics {
             Event::StoreAsked { operation, result, elapsed } => self.record(pipeline, elapsed, |durations| {
                 &durations.stores()[operation as usize][result as usize]
             }),
-            Event::RequestFinished { ref exchange, ref ended } => {
+            Event::RequestFinished { exchange, ref ended } => {
                 self.requests.measure(&Series::finished(exchange, ended), ended.elapsed);
             }
             _ => {}

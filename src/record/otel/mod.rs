@@ -36,7 +36,7 @@ use self::{
     meters::Meters,
     requests::{Measured, Requests},
 };
-use super::requests::Known;
+use super::places::Known;
 use crate::{
     event::Event,
     mix::ByAddress,
@@ -201,21 +201,22 @@ impl Local {
         }
     }
 
-    fn record_over_wire(&mut self, event: &Event) {
+    #[inline]
+    fn record(&mut self, pipeline: &Name, event: &Event) {
         let requests = &self.instruments.requests;
         match *event {
-            Event::RequestFinished { ref exchange, ref ended } => {
+            Event::RequestFinished { exchange, ref ended } => {
                 requests.record(&mut self.requests, exchange, ended);
             }
             Event::MessageProcessed { source, error, elapsed } => {
                 requests.record_message(source, error, elapsed);
             }
-            _ => {}
+            _ => self.record_of_pipeline(pipeline, event),
         }
     }
 
     #[inline]
-    fn record(&mut self, pipeline: &Name, event: &Event) {
+    fn record_of_pipeline(&mut self, pipeline: &Name, event: &Event) {
         let address = pipeline.as_str().as_ptr().addr();
         if address != self.latest.0 {
             self.latest = (address, self.place(address, pipeline));
@@ -263,23 +264,11 @@ impl Sink for Otel {
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
-        if Interest::of(event) == Interest::REQUESTS {
-            self.with_local(|local| local.record_over_wire(event));
-        } else {
-            self.with_local(|local| local.record(pipeline, event));
-        }
+        self.with_local(|local| local.record(pipeline, event));
     }
 
     fn record_all(&self, pipeline: &Name, events: &[Event]) {
-        self.with_local(|local| {
-            for event in events {
-                if Interest::of(event) == Interest::REQUESTS {
-                    local.record_over_wire(event);
-                } else {
-                    local.record(pipeline, event);
-                }
-            }
-        });
+        self.with_local(|local| events.iter().for_each(|event| local.record(pipeline, event)));
     }
 }
 

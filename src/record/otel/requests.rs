@@ -16,7 +16,8 @@ use crate::{
     record::{
         active,
         capped::Capped,
-        requests::{self, Known, Label, MOST},
+        places::{Known, Place},
+        requests::{self, Label, MOST},
     },
     telemetry::names,
 };
@@ -24,11 +25,11 @@ use crate::{
 /// The histograms of each end of each protocol, made when there is something to record.
 pub(super) struct Requests {
     meters: Meters,
-    kinds: [OnceLock<Kind>; 4],
+    histograms: [OnceLock<Histograms>; 4],
     messages: Messages,
 }
 
-struct Kind {
+struct Histograms {
     durations: Histogram<f64>,
     /// Of requests and of responses.
     sizes: Option<[Histogram<u64>; 2]>,
@@ -44,33 +45,39 @@ pub(super) struct Measured {
 
 impl Requests {
     pub(super) fn new(meters: Meters) -> Self {
-        Self { meters, kinds: Default::default(), messages: Messages::new() }
+        Self { meters, histograms: Default::default(), messages: Messages::new() }
     }
 
     pub(super) fn record_message(&self, source: Source, error: Option<&'static str>, elapsed: Duration) {
         self.messages.record(&self.meters, source, error, elapsed.as_secs_f64());
     }
 
-    pub(super) fn record(&self, known: &mut Known<Arc<Measured>>, exchange: &Exchange, ended: &Ended) {
-        let kind = self.kinds[exchange.protocol as usize * 2 + exchange.end as usize]
-            .get_or_init(|| Kind::new(&self.meters, exchange.protocol, exchange.end));
-        let measured = known.get(requests::Series::finished(exchange, ended).place(), || {
+    pub(super) fn record(
+        &self,
+        known: &mut Known<Arc<Measured>>,
+        exchange: &'static Exchange,
+        ended: &Ended,
+    ) {
+        let histograms = self.histograms[exchange.protocol as usize * 2 + exchange.end as usize]
+            .get_or_init(|| Histograms::new(&self.meters, exchange.protocol, exchange.end));
+        let measured = known.get(Place::finished(exchange, ended), || {
             let series = requests::Series::finished(exchange, ended);
-            kind.series.with(&series, || Measured::new(Some(&series)), Arc::clone)
+            histograms.series.with(&series, || Measured::new(Some(&series)), Arc::clone)
         });
-        measured.duration.record(&kind.durations, &measured.attributes, ended.elapsed.as_secs_f64());
-        if let Some(histograms) = &kind.sizes {
+        let attributes = &measured.attributes;
+        measured.duration.record(&histograms.durations, attributes, ended.elapsed.as_secs_f64());
+        if let Some(histograms) = &histograms.sizes {
             let sizes = [ended.request_size, Some(ended.response_size)];
             for ((histogram, series), size) in histograms.iter().zip(&measured.sizes).zip(sizes) {
                 if let Some(size) = size {
-                    series.record(histogram, &measured.attributes, size);
+                    series.record(histogram, attributes, size);
                 }
             }
         }
     }
 }
 
-impl Kind {
+impl Histograms {
     fn new(meters: &Meters, protocol: Protocol, end: End) -> Self {
         let (name, description) = requests::duration(protocol, end);
         let bodies = match end {
