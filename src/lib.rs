@@ -19,6 +19,7 @@ pub mod event;
 mod facts;
 pub mod fallback;
 pub mod fault;
+mod fnv;
 #[cfg(feature = "grpc")]
 mod frame;
 pub mod golden;

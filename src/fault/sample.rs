@@ -1,6 +1,6 @@
 //! Who is hit: a share of the calls, drawn for each, or of the units that calls belong to, always the same ones.
 
-use crate::ratio::Ratio;
+use crate::{fnv::fnv, ratio::Ratio};
 
 /// Of how many buckets [`bucket`] names one.
 pub const BUCKETS: u32 = 1_000_000;
@@ -22,10 +22,7 @@ pub const BUCKETS: u32 = 1_000_000;
 /// ```
 pub fn bucket(experiment: &str, unit: &[u8]) -> u32 {
     let length = (experiment.len() as u64).to_le_bytes();
-    let bytes = length.iter().chain(experiment.as_bytes()).chain(unit);
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = fnv(length.iter().chain(experiment.as_bytes()).chain(unit));
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a million")]
     let bucket = (mixed(hash) % u64::from(BUCKETS)) as u32;
     bucket

@@ -58,6 +58,9 @@ pub use otel::otel;
 pub(crate) use otel::{Binding, OtelSettings, otel_with};
 pub use tape::Tape;
 
+#[cfg(feature = "slo")]
+use std::sync::Arc;
+
 use crate::{name::Name, observer::Observer, policy::Leaf, registry::Registry, telemetry::TelemetryLayer};
 
 /// The upper bounds of the buckets of all durations, in seconds: those that OpenTelemetry advises for HTTP.
@@ -77,6 +80,12 @@ pub const BUCKETS: [f64; 14] =
 /// ```
 pub fn observer(name: &Name) -> Observer {
     to_log(to_backend(Registry::global().observer(name)))
+}
+
+/// The same, but that it counts nowhere: for what is told and not counted, by something that is no pipeline.
+#[cfg(feature = "slo")]
+pub(crate) fn uncounted(name: &Name) -> Observer {
+    to_log(to_backend(Observer::new(name.clone(), Arc::default())))
 }
 
 /// The same observer, telling the metrics backend of the process as well.

@@ -5,7 +5,8 @@ use std::{sync::TryLockError, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    BurnRule, Gate, Objective, Promise, Severity, Window,
+    BurnRule, Gate, Objective, Promise, Window,
+    alerts::{self, Firing, Told},
     burn::{rate, remaining},
     rings::{Rings, TICK},
     runs::Runs,
@@ -13,9 +14,11 @@ use super::{
 use crate::{
     clock,
     dial::Dial,
+    observer::Observer,
     ratio::Ratio,
+    record,
     registry::Registry,
-    sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering},
+    sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock},
     tally::{Count, Tallied, Tally},
     window::nanos,
     words::Words,
@@ -24,14 +27,22 @@ use crate::{
 /// As many objectives keep their names in alerts.
 static NAMES: Words = Words::new(Registry::MAX_NAMES);
 
-/// What the clones of a budget share.
-pub(super) struct Shared {
+/// What is said of a budget before it counts.
+#[derive(Clone)]
+pub(super) struct Terms {
     pub(super) objective: Objective,
-    /// Its name.
-    pub(super) slo: &'static str,
     pub(super) min_events: u64,
     /// Below which rest of the budget the dial is turned down.
     pub(super) floor: Ratio,
+    /// Who is told of its alerts whoever counts for it.
+    pub(super) observer: Option<Observer>,
+}
+
+/// What the clones of a budget share.
+pub(super) struct Shared {
+    pub(super) terms: Terms,
+    /// The name of the objective.
+    pub(super) slo: &'static str,
     pub(super) dial: Dial,
     pub(super) tally: Tally,
     /// The instant that time counts from.
@@ -40,8 +51,10 @@ pub(super) struct Shared {
     pub(super) due: AtomicU64,
     pub(super) books: Mutex<Books>,
     pub(super) published: Published,
-    /// Which alerts somebody was told of.
-    pub(super) told: AtomicU32,
+    /// How many stacks count for it, and tell of its alerts.
+    pub(super) stacks: AtomicU32,
+    /// What it told itself, or would have told if no stack did.
+    told: Told,
 }
 
 /// What was counted, when.
@@ -66,8 +79,9 @@ pub(super) struct Fleet {
 pub(super) struct Published {
     pub(super) remaining: Float,
     pub(super) burns: [Float; Window::ALL.len()],
-    /// A bit for each of [`BurnRule::ALL`] that fires.
-    pub(super) firing: AtomicU32,
+    pub(super) firing: Firing,
+    /// Whether it burns so fast that it wakes somebody.
+    pub(super) is_urgent: AtomicBool,
     /// Which of [`Gate::ALL`].
     pub(super) gate: AtomicU32,
 }
@@ -79,25 +93,28 @@ impl Shared {
     /// How long what was counted may wait to be settled.
     const PACE: Duration = Duration::from_secs(1);
 
-    pub(super) fn new(objective: Objective, min_events: u64, floor: Ratio) -> Self {
+    pub(super) fn new(terms: Terms) -> Self {
         let now = Instant::now();
-        let runs = match objective.promise() {
-            Promise::By(due) => Some(Runs::new(due.clone(), clock::wall(now))),
+        let runs = match terms.objective.promise() {
+            Promise::By(due) => Some(Runs::new(due.clone(), now, clock::wall(now))),
             _ => None,
         };
         Self {
-            slo: NAMES.get(objective.name().as_str()),
-            objective,
-            min_events,
-            floor,
+            slo: NAMES.get(terms.objective.name().as_str()),
+            terms,
             dial: Dial::new(Ratio::ONE),
             tally: Tally::default(),
             origin: now,
             due: AtomicU64::new(nanos(Self::PACE)),
             books: Mutex::new(Books { rings: Rings::new(), runs, settled: Count::default(), fleet: None }),
             published: Published::new(),
-            told: AtomicU32::new(0),
+            stacks: AtomicU32::new(0),
+            told: Told::default(),
         }
+    }
+
+    pub(super) fn objective(&self) -> &Objective {
+        &self.terms.objective
     }
 
     #[inline]
@@ -111,15 +128,42 @@ impl Shared {
     /// before.
     #[cold]
     fn settle_unless_busy(&self, now: Instant) {
-        match self.books.try_lock() {
-            Ok(books) => drop(self.settle(books, now)),
-            Err(TryLockError::Poisoned(books)) => drop(self.settle(books.into_inner(), now)),
-            Err(TryLockError::WouldBlock) => {}
+        let books = match self.books.try_lock() {
+            Ok(books) => books,
+            Err(TryLockError::Poisoned(books)) => books.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        drop(self.settle(books, now));
+        self.tell();
+    }
+
+    /// Does something with the books as they are now, and tells of the alerts that began or ended by it.
+    pub(super) fn with_books<T>(&self, now: Instant, act: impl FnOnce(&mut Books) -> T) -> T {
+        let mut books = self.settle(lock(&self.books), now);
+        let done = act(&mut books);
+        drop(self.settle(books, now));
+        self.tell();
+        done
+    }
+
+    /// Tells of the alerts that began or ended, unless stacks do. Never under the lock: who is told may ask.
+    fn tell(&self) {
+        let Self { terms, slo, stacks, published, told, .. } = self;
+        for change in told.changes(&published.firing) {
+            let event = alerts::event(slo, change);
+            match &terms.observer {
+                Some(observer) => observer.emit(event),
+                // Only now, so that a budget that is made early does not choose the backend of the process.
+                None if stacks.load(Ordering::Relaxed) == 0 => {
+                    record::uncounted(terms.objective.name()).emit(event);
+                }
+                None => {}
+            }
         }
     }
 
     /// Enters what was counted since the last time in the books of that time, and moves them on.
-    pub(super) fn settle<'a>(&self, mut books: MutexGuard<'a, Books>, now: Instant) -> MutexGuard<'a, Books> {
+    fn settle<'a>(&self, mut books: MutexGuard<'a, Books>, now: Instant) -> MutexGuard<'a, Books> {
         let elapsed = self.elapsed(now);
         let counted = self.tally.count();
         let mut new = counted;
@@ -128,7 +172,7 @@ impl Shared {
         books.rings.add(new);
         books.rings.advance(elapsed / nanos(TICK));
         if let Some(runs) = &mut books.runs {
-            let due = runs.judge(clock::wall(now));
+            let due = runs.judge(now, clock::wall(now));
             (0..due.good).for_each(|_| self.tally.add(true));
             (0..due.bad).for_each(|_| self.tally.add(false));
             books.settled += due;
@@ -143,61 +187,51 @@ impl Shared {
 
     fn publish(&self, books: &Books, now: Instant) {
         let rings = &books.rings;
-        let target = self.objective.target_value();
+        let target = self.objective().target_value();
         self.published.remaining.set(remaining(target, rings.sum(Window::Days30)));
         for window in Window::ALL {
             self.published.burns[window as usize].set(rate(target, rings.sum(window)));
         }
         let fires = |rule: BurnRule| {
             let (long, short) = (rings.sum(rule.long), rings.sum(rule.short));
-            long.total() >= self.min_events && rule.is_over(target, long) && rule.is_over(target, short)
+            long.total() >= self.terms.min_events && rule.is_over(target, long) && rule.is_over(target, short)
         };
-        let firing = bits(fires);
-        self.published.firing.store(firing, Ordering::Relaxed);
-        self.drive(books, firing & pages() != 0, now);
+        self.published.firing.set(fires);
+        self.drive(books, now);
     }
 
-    /// Turns the dial and moves the gate.
-    fn drive(&self, books: &Books, is_paging: bool, now: Instant) {
+    /// Turns the dial, moves the gate, and says whether a circuit breaker has to open.
+    fn drive(&self, books: &Books, now: Instant) {
         let [fastest, ..] = BurnRule::ALL;
         let fleet = books.fleet.filter(|fleet| now < fleet.until);
-        let (remaining, is_burning, is_paging) = if let Some(Fleet { remaining, burn, .. }) = fleet {
-            (remaining, burn > fastest.factor(), false)
+        let (remaining, is_burning, is_urgent) = if let Some(Fleet { remaining, burn, .. }) = fleet {
+            let is_burning = burn > fastest.factor();
+            (remaining, is_burning, is_burning)
         } else {
-            let target = self.objective.target_value();
+            let target = self.objective().target_value();
             let (all, short) = (books.rings.sum(Window::Days30), books.rings.sum(fastest.short));
             // Less than ten events of budget, and a single failure would be most of it.
             let is_known = u128::from(all.total()) * u128::from(target.budget().count()) >= 10_000_000;
             let remaining = if is_known { remaining(target, all) } else { 1.0 };
-            let is_burning = short.total() >= self.min_events && fastest.is_over(target, short);
-            (remaining, is_burning, is_paging)
+            let is_burning = short.total() >= self.terms.min_events && fastest.is_over(target, short);
+            (remaining, is_burning, self.published.firing.is_page())
         };
-        let floor = self.floor.value();
+        let floor = self.terms.floor.value();
         let rest = if remaining >= floor { 1.0 } else { (remaining / floor).max(0.0) };
         let share = if is_burning { Ratio::ZERO } else { Ratio::new(rest).unwrap_or(Ratio::ZERO) };
         self.dial.set(share);
         let gate = match () {
-            () if is_burning || is_paging => Gate::Burning,
+            () if is_burning || is_urgent => Gate::Burning,
             () if remaining < floor => Gate::Spent,
             () => Gate::Open,
         };
+        self.published.is_urgent.store(is_urgent, Ordering::Relaxed);
         self.published.gate.store(gate as u32, Ordering::Relaxed);
     }
 
     fn elapsed(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.origin))
     }
-}
-
-/// A bit for each rule of which this is true.
-fn bits(of: impl Fn(BurnRule) -> bool) -> u32 {
-    let rules = (0..).zip(BurnRule::ALL).filter(|&(_, rule)| of(rule));
-    rules.fold(0, |bits, (bit, _)| bits | 1 << bit)
-}
-
-/// The bits of the rules that wake somebody.
-pub(super) fn pages() -> u32 {
-    bits(|rule| rule.severity == Severity::Page)
 }
 
 impl Tallied for Shared {
@@ -213,7 +247,8 @@ impl Published {
         Self {
             remaining: Float::new(1.0),
             burns: std::array::from_fn(|_| Float::new(0.0)),
-            firing: AtomicU32::new(0),
+            firing: Firing::default(),
+            is_urgent: AtomicBool::new(false),
             gate: AtomicU32::new(Gate::Open as u32),
         }
     }

@@ -4,16 +4,19 @@ use tokio::time::Instant;
 
 use super::{
     BurnRule, Day, ForeignSnapshot, Objective, Promise, Snapshot, Window,
-    books::{Fleet, Published, Shared, pages},
+    alerts::{self, Told},
+    books::{Fleet, Published, Shared, Terms},
     runs::Runs,
 };
 use crate::{
+    call::later,
     clock,
     dial::Dial,
     event::Event,
+    observer::Observer,
     ratio::Ratio,
     registry::Registry,
-    sync::{Ordering, lock},
+    sync::Ordering,
     tally::{Count, Tallied},
 };
 
@@ -24,7 +27,8 @@ use crate::{
 /// publishes [`remaining`](Self::remaining), [`burn`](Self::burn) and the alerts. So what is asked for is a second old at
 /// most.
 ///
-/// A process knows what went through itself alone, and since it started or since its [`snapshot`](Self::snapshot).
+/// A process knows what went through itself alone, and since it started or since its [`snapshot`](Self::snapshot). It goes by a
+/// clock that nobody puts; time for which the machine sleeps is no time.
 ///
 /// A clone is the same budget.
 ///
@@ -34,6 +38,7 @@ use crate::{
 /// |---|---|
 /// | [`min_events`](Self::min_events) | 100; of daily runs 1 |
 /// | [`floor`](Self::floor) | 10 % |
+/// | [`observer`](Self::observer) | those of the stacks that count for it; where there are none, the log of the process |
 ///
 /// # Example
 ///
@@ -78,7 +83,7 @@ impl ErrorBudget {
     /// The budget of an objective, none of which is spent.
     pub fn new(objective: Objective) -> Self {
         let min_events = if let Promise::By(_) = objective.promise() { 1 } else { 100 };
-        Self::with(objective, min_events, Ratio::percent(10))
+        Self::with(Terms { objective, min_events, floor: Ratio::percent(10), observer: None })
     }
 
     /// How many events the long window of an alert holds before it fires, so that nobody is woken for one failure of three.
@@ -86,23 +91,50 @@ impl ErrorBudget {
     /// Default: 100; of an objective for daily runs 1.
     #[must_use = "this makes a new budget"]
     pub fn min_events(self, events: u64) -> Self {
-        Self::with(self.shared.objective.clone(), events, self.shared.floor)
+        Self::with(Terms { min_events: events, ..self.shared.terms.clone() })
     }
 
     /// Which share of the budget is kept for what nobody chose: below it the [`dial`](Self::dial) is turned down and the
     /// [`gate`](Self::gate) is shut. Default: 10 %.
     #[must_use = "this makes a new budget"]
     pub fn floor(self, share: Ratio) -> Self {
-        Self::with(self.shared.objective.clone(), self.shared.min_events, share)
+        Self::with(Terms { floor: share, ..self.shared.terms.clone() })
     }
 
-    fn with(objective: Objective, min_events: u64, floor: Ratio) -> Self {
-        Self { shared: Arc::new(Shared::new(objective, min_events, floor)) }
+    /// Tells this observer of its alerts, whoever counts.
+    ///
+    /// Default: each stack that counts for the budget tells its own; while there is none, the log of the process is told, under
+    /// the name of the objective.
+    ///
+    /// An alert begins and ends for whoever counts or asks next, so what is fed by hand and idle by now is told of when the
+    /// metrics are read.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// use std::{sync::Arc, time::Duration};
+    /// use moneta_resilience::{Name, Registry, event::Event, record::Tape, slo::{ErrorBudget, Objective}};
+    ///
+    /// let tape = Arc::new(Tape::new());
+    /// let imports = Registry::new().observer(&Name::new("imports").expect("a good name")).sink(tape.clone());
+    /// let budget = ErrorBudget::new(Objective::new("rows").target(99.9)).observer(imports);
+    /// (0..100).for_each(|_| budget.record(false));
+    /// tokio::time::advance(Duration::from_secs(1)).await;
+    /// assert_eq!(budget.alerts().count(), 4);
+    /// assert!(matches!(tape.events()[0], Event::BudgetAlert { slo: "rows", firing: true, .. }));
+    /// # }
+    /// ```
+    #[must_use = "this makes a new budget"]
+    pub fn observer(self, observer: Observer) -> Self {
+        Self::with(Terms { observer: Some(observer), ..self.shared.terms.clone() })
+    }
+
+    fn with(terms: Terms) -> Self {
+        Self { shared: Arc::new(Shared::new(terms)) }
     }
 
     /// The objective that it is the budget of.
     pub fn objective(&self) -> &Objective {
-        &self.shared.objective
+        self.shared.objective()
     }
 
     /// Counts one outcome that no stack counts: a row of an import, a message. It takes no lock and no memory, but once a
@@ -132,11 +164,12 @@ impl ErrorBudget {
     }
 
     fn complete_on(&self, day: impl FnOnce(&Runs) -> Day) -> bool {
-        let mut books = self.shared.settle(lock(&self.shared.books), Instant::now());
-        let runs =
-            books.runs.as_mut().expect("only an objective with `by(..)` has runs that can be complete");
-        let day = day(runs);
-        runs.complete(day)
+        self.shared.with_books(Instant::now(), |books| {
+            let runs =
+                books.runs.as_mut().expect("only an objective with `by(..)` has runs that can be complete");
+            let day = day(runs);
+            runs.complete(day)
+        })
     }
 
     /// Exports the counts of this budget from the process: `slo.events`, both results from 0 on. A stack that it is given to does
@@ -175,12 +208,7 @@ impl ErrorBudget {
 
     /// The alerts that fire.
     pub fn alerts(&self) -> impl Iterator<Item = BurnRule> + use<> {
-        let firing = self.current().firing.load(Ordering::Relaxed);
-        BurnRule::ALL
-            .into_iter()
-            .enumerate()
-            .filter(move |(bit, _)| firing & (1 << bit) != 0)
-            .map(|(_, rule)| rule)
+        self.current().firing.rules()
     }
 
     /// A dial that follows the budget: all the way up while more than its [`floor`](Self::floor) is left, below that
@@ -211,32 +239,31 @@ impl ErrorBudget {
     }
 
     /// Feeds in what the whole fleet knows, from the monitoring for example: which share of the budget is left, and how fast the
-    /// last 5 minutes burn it. For so long the dial and the gate go by that, and not by what this process sees.
+    /// last 5 minutes burn it. For so long the dial, the gate and a circuit breaker go by that, and not by what this process
+    /// sees. Alerts stay those of this process: the monitoring has its own.
     ///
     /// What is not finite is no knowledge, and changes nothing.
     pub fn feed(&self, remaining: f64, burn: f64, valid_for: Duration) {
-        let now = Instant::now();
-        let until = now.checked_add(valid_for);
-        if let Some(until) = until.filter(|_| remaining.is_finite() && burn.is_finite()) {
-            let mut books = lock(&self.shared.books);
-            books.fleet = Some(Fleet { remaining, burn, until });
-            drop(self.shared.settle(books, now));
+        if remaining.is_finite() && burn.is_finite() {
+            let now = Instant::now();
+            let until = later(now, valid_for);
+            self.shared.with_books(now, |books| books.fleet = Some(Fleet { remaining, burn, until }));
         }
     }
 
     /// What was counted over a window: good ones, and bad ones.
     pub fn counts(&self, window: Window) -> (u64, u64) {
-        let Count { good, bad } =
-            self.shared.settle(lock(&self.shared.books), Instant::now()).rings.sum(window);
+        let Count { good, bad } = self.shared.with_books(Instant::now(), |books| books.rings.sum(window));
         (good, bad)
     }
 
     /// What was counted, to be restored when the process starts again: see [`Snapshot`].
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
-        let books = self.shared.settle(lock(&self.shared.books), now);
-        let judged = books.runs.as_ref().map(Runs::judged);
-        Snapshot::of(self.objective().name(), clock::wall(now), judged, &books.rings)
+        self.shared.with_books(now, |books| {
+            let judged = books.runs.as_ref().map(Runs::judged);
+            Snapshot::of(self.objective().name(), clock::wall(now), judged, &books.rings)
+        })
     }
 
     /// Adds what was counted before the process started, as old as it is by now. To be done once.
@@ -245,16 +272,17 @@ impl ErrorBudget {
     ///
     /// # Errors
     ///
-    /// [`ForeignSnapshot`] when it is of an objective of another name: nothing is added then.
+    /// [`ForeignSnapshot`] when it is of an objective of another name, or of one that counted calls where this one counts daily
+    /// runs, or the other way round: nothing is added then.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), ForeignSnapshot> {
-        snapshot.is_of(self.objective().name())?;
+        snapshot.is_of(self.objective())?;
         let now = Instant::now();
-        let mut books = self.shared.settle(lock(&self.shared.books), now);
-        snapshot.add_to(&mut books.rings, clock::wall(now));
-        if let (Some(runs), Some(judged)) = (&mut books.runs, snapshot.judged()) {
-            runs.resume(judged);
-        }
-        drop(self.shared.settle(books, now));
+        self.shared.with_books(now, |books| {
+            snapshot.add_to(&mut books.rings, clock::wall(now));
+            if let (Some(runs), Some(judged)) = (&mut books.runs, snapshot.judged()) {
+                runs.resume(judged);
+            }
+        });
         Ok(())
     }
 
@@ -265,26 +293,25 @@ impl ErrorBudget {
         self.shared.tally.add(good);
     }
 
-    /// Whether an alert fires that wakes somebody.
-    pub(super) fn is_paging(&self) -> bool {
-        self.shared.published.firing.load(Ordering::Relaxed) & pages() != 0
+    /// Whether the budget burns so fast that it wakes somebody.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.shared.published.is_urgent.load(Ordering::Relaxed)
     }
 
-    /// The alerts that began or ended since the last time. Each is given to one who asks.
-    pub(super) fn untold(&self) -> impl Iterator<Item = Event> + use<> {
-        let Shared { slo, told, published, .. } = &*self.shared;
-        let firing = published.firing.load(Ordering::Relaxed);
-        // Relaxed: the bits are all there is. Whoever swaps in old ones is put right by the next.
-        let changed = if told.load(Ordering::Relaxed) == firing {
-            0
-        } else {
-            told.swap(firing, Ordering::Relaxed) ^ firing
-        };
-        let slo = *slo;
-        (0..).zip(BurnRule::ALL).filter(move |&(bit, _)| changed & 1 << bit != 0).map(move |(bit, rule)| {
-            let (severity, window) = (rule.severity, rule.long.duration());
-            Event::BudgetAlert { slo, severity, window, firing: firing & 1 << bit != 0 }
-        })
+    /// The alerts that began or ended since the last time that this was told of any.
+    pub(super) fn untold(&self, told: &Told) -> impl Iterator<Item = Event> + use<> {
+        let slo = self.shared.slo;
+        told.changes(&self.shared.published.firing).map(move |change| alerts::event(slo, change))
+    }
+
+    /// One stack more counts for it, and tells of its alerts.
+    pub(super) fn join(&self) {
+        self.shared.stacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that [joined](Self::join) is gone.
+    pub(super) fn leave(&self) {
+        self.shared.stacks.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn current(&self) -> &Published {
@@ -302,7 +329,7 @@ impl From<Objective> for ErrorBudget {
 impl fmt::Debug for ErrorBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ErrorBudget")
-            .field("objective", &self.shared.objective)
+            .field("objective", self.objective())
             .field("remaining", &self.shared.published.remaining.get())
             .finish_non_exhaustive()
     }

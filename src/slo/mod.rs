@@ -45,8 +45,9 @@
 //!
 //! # Telemetry
 //!
-//! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`, to whom the stack tells
-//! everything: with feature `logs` a line in the log.
+//! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`: each stack that counts for a budget
+//! tells its observer of it, and a budget that no stack counts for tells the log of the process (feature `logs`), or
+//! [its own observer](ErrorBudget::observer).
 //!
 //! # Defaults
 //!
@@ -56,9 +57,11 @@
 //! | [`within`](Objective::within) | no limit: to succeed is enough |
 //! | [`by`](Objective::by) | calls are counted, not runs |
 //! | [`min_events`](ErrorBudget::min_events) of an alert | 100; of daily runs 1 |
+//! | [`observer`](ErrorBudget::observer) of alerts | those of the stacks that count; where there are none, the log of the process |
 //! | [`floor`](ErrorBudget::floor), below which the dial is turned down | 10 % of the budget |
 //! | period of the budget | [`Objective::PERIOD`], 30 days, rolling |
 
+mod alerts;
 mod books;
 mod budget;
 mod burn;

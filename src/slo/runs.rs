@@ -1,4 +1,9 @@
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
 
 use super::{Day, Due};
 use crate::tally::Count;
@@ -6,8 +11,8 @@ use crate::tally::Count;
 /// The runs of a daily job: which of them are complete, and as far as which they are judged.
 ///
 /// Each is judged once, when it is due, or as soon as somebody looks after that: good when it was complete by then. It knows
-/// no clock. A clock that is put back judges none again; one that was put far ahead, and is put right, takes up its work on
-/// the next day.
+/// no clock. A wall clock that is put back judges none again; one that was put far ahead, and is put right, takes up its work on
+/// the next day. Of the days that it leaped over nobody can say what they were: none of their runs is judged.
 #[derive(Clone, Debug)]
 pub(super) struct Runs {
     due: Due,
@@ -15,6 +20,8 @@ pub(super) struct Runs {
     judged: Day,
     /// Days after that whose run is complete already.
     complete: BTreeSet<Day>,
+    /// When somebody looked last, by both clocks.
+    looked: (Instant, SystemTime),
 }
 
 impl Runs {
@@ -22,11 +29,14 @@ impl Runs {
     const LOOK_BACK: i32 = 30;
     /// How many days ahead a run may be complete.
     const AHEAD: i32 = 7;
+    /// The wall clock does not go on for longer than this while the other one stands still: a machine that sleeps, or is moved.
+    /// When it does, it was put right, or wrong.
+    const SLEEP: Duration = Duration::from_secs(7 * 86_400);
 
-    /// What was due before `now` is not known about.
-    pub(super) fn new(due: Due, now: SystemTime) -> Self {
-        let judged = last_due(&due, now);
-        Self { due, judged, complete: BTreeSet::new() }
+    /// What was due before `wall` is not known about.
+    pub(super) fn new(due: Due, now: Instant, wall: SystemTime) -> Self {
+        let judged = last_due(&due, wall);
+        Self { due, judged, complete: BTreeSet::new(), looked: (now, wall) }
     }
 
     /// The run of a day is complete. Says whether that was in time.
@@ -44,11 +54,12 @@ impl Runs {
     }
 
     /// Judges the runs that were due since the last time.
-    pub(super) fn judge(&mut self, now: SystemTime) -> Count {
-        let last = last_due(&self.due, now);
+    pub(super) fn judge(&mut self, now: Instant, wall: SystemTime) -> Count {
+        let last = last_due(&self.due, wall);
         let mut count = Count::default();
-        if self.judged > last.next() {
-            // It was ahead by more than the clock of another zone.
+        let leaped = self.leaped(now, wall) && self.judged < last;
+        if leaped || self.judged > last.next() {
+            // Or it was ahead by more than the clock of another zone.
             self.judged = last;
             self.complete.clear();
         }
@@ -64,6 +75,13 @@ impl Runs {
         let judged = self.judged;
         self.complete.retain(|&day| day > judged);
         count
+    }
+
+    /// Whether the wall clock was put ahead since the last time.
+    fn leaped(&mut self, now: Instant, wall: SystemTime) -> bool {
+        let (looked, by_wall) = std::mem::replace(&mut self.looked, (now, wall));
+        let most = now.saturating_duration_since(looked).saturating_add(Self::SLEEP);
+        wall.duration_since(by_wall).is_ok_and(|passed| passed > most)
     }
 
     pub(super) fn judged(&self) -> Day {
@@ -84,8 +102,6 @@ fn last_due(due: &Due, now: SystemTime) -> Day {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -95,11 +111,35 @@ mod tests {
         text.parse().expect("a day")
     }
 
-    /// Runs that are due at 06:00, and the midnight after which the first is.
-    fn runs() -> (Runs, SystemTime) {
-        let due = Due::new("06:00", "UTC").expect("there is that");
-        let midnight = due.on(day("2026-11-02")) - 6 * HOUR;
-        (Runs::new(due, midnight), midnight)
+    fn due() -> Due {
+        Due::new("06:00", "UTC").expect("there is that")
+    }
+
+    /// Runs that are due at 06:00, and both clocks of a machine, at the midnight after which the first is.
+    struct Machine {
+        runs: Runs,
+        now: Instant,
+        wall: SystemTime,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let (now, wall) = (Instant::now(), due().on(day("2026-11-02")) - 6 * HOUR);
+            Self { runs: Runs::new(due(), now, wall), now, wall }
+        }
+
+        /// What is judged when so much time has passed.
+        fn after(&mut self, time: Duration) -> Count {
+            self.now += time;
+            self.wall += time;
+            self.runs.judge(self.now, self.wall)
+        }
+
+        /// What is judged when the wall clock was put to this moment.
+        fn put(&mut self, wall: SystemTime) -> Count {
+            self.wall = wall;
+            self.runs.judge(self.now, self.wall)
+        }
     }
 
     fn count(good: u64, bad: u64) -> Count {
@@ -108,55 +148,76 @@ mod tests {
 
     #[test]
     fn a_run_in_time_is_good_a_late_or_missing_one_is_bad_and_each_counts_once() {
-        let (mut runs, midnight) = runs();
-        assert!(runs.complete(day("2026-11-02")) && runs.complete(day("2026-11-02")));
-        assert_eq!(runs.judge(midnight + 6 * HOUR - Duration::from_secs(1)), count(0, 0), "it is not due");
-        assert_eq!(runs.judge(midnight + 6 * HOUR), count(1, 0));
-        assert_eq!(runs.judge(midnight + 23 * HOUR), count(0, 0));
-        assert_eq!(runs.judge(midnight + DAY + 7 * HOUR), count(0, 1), "it is missing");
-        assert!(!runs.complete(day("2026-11-03")), "it is late");
-        assert_eq!(runs.judge(midnight + 2 * DAY + 7 * HOUR), count(0, 1), "a late one is not tomorrow's");
+        let mut machine = Machine::new();
+        assert!(machine.runs.complete(day("2026-11-02")) && machine.runs.complete(day("2026-11-02")));
+        assert_eq!(
+            machine.after((6 * HOUR).saturating_sub(Duration::from_secs(1))),
+            count(0, 0),
+            "it is not due"
+        );
+        assert_eq!(machine.after(Duration::from_secs(1)), count(1, 0));
+        assert_eq!(machine.after(17 * HOUR), count(0, 0));
+        assert_eq!(machine.after(8 * HOUR), count(0, 1), "it is missing");
+        assert!(!machine.runs.complete(day("2026-11-03")), "it is late");
+        assert_eq!(machine.after(DAY), count(0, 1), "a late one is not tomorrow's");
     }
 
     #[test]
     fn a_run_of_the_evening_before_can_be_for_tomorrow() {
-        let (mut runs, midnight) = runs();
-        let evening = midnight + 22 * HOUR;
-        runs.judge(evening);
-        assert_eq!(runs.today(evening), day("2026-11-02"));
-        assert!(runs.complete(day("2026-11-03")));
-        assert_eq!(runs.judge(evening + 9 * HOUR), count(1, 0));
-        assert!(!runs.complete(day("2027-11-03")), "nobody is a year ahead");
+        let mut machine = Machine::new();
+        machine.after(22 * HOUR);
+        assert_eq!(machine.runs.today(machine.wall), day("2026-11-02"));
+        assert!(machine.runs.complete(day("2026-11-03")));
+        assert_eq!(machine.after(9 * HOUR), count(1, 0));
+        assert!(!machine.runs.complete(day("2027-11-03")), "nobody is a year ahead");
     }
 
     #[test]
     fn days_in_which_nobody_looked_were_missed_but_no_more_than_a_period_of_them() {
-        let (mut runs, midnight) = runs();
-        assert_eq!(runs.judge(midnight + 3 * DAY), count(0, 3));
-        assert_eq!(runs.judge(midnight + 3_000 * DAY), count(0, 30));
+        let mut machine = Machine::new();
+        assert_eq!(machine.after(3 * DAY), count(0, 3));
+        assert_eq!(machine.after(3_000 * DAY), count(0, 30));
     }
 
     #[test]
     fn a_clock_that_jumps_judges_no_run_twice_and_goes_on_when_it_is_put_right() {
-        let (mut runs, midnight) = runs();
-        runs.judge(midnight + 7 * HOUR);
-        assert_eq!(runs.judge(midnight + HOUR), count(0, 0), "back by some hours");
-        assert_eq!(runs.judge(midnight + 7 * HOUR), count(0, 0), "and again the same");
-        assert_eq!(runs.judge(midnight + 1_000 * DAY), count(0, 30), "far ahead");
-        assert_eq!(runs.judge(midnight + DAY + HOUR), count(0, 0), "put right");
-        assert!(runs.complete(day("2026-11-03")));
-        assert_eq!(runs.judge(midnight + DAY + 7 * HOUR), count(1, 0), "and at work");
-        assert_eq!(runs.judge(SystemTime::UNIX_EPOCH), count(0, 0));
+        let mut machine = Machine::new();
+        let midnight = machine.wall;
+        assert_eq!(machine.after(7 * HOUR), count(0, 1));
+        assert_eq!(machine.put(midnight + HOUR), count(0, 0), "back by some hours");
+        assert_eq!(machine.put(midnight + 7 * HOUR), count(0, 0), "and again the same");
+        assert_eq!(machine.put(midnight + 1_000 * DAY), count(0, 0), "far ahead: nobody knows of those days");
+        assert_eq!(machine.put(midnight + DAY + HOUR), count(0, 0), "put right");
+        assert!(machine.runs.complete(day("2026-11-03")));
+        assert_eq!(machine.after(6 * HOUR), count(1, 0), "and at work");
+        assert_eq!(machine.put(SystemTime::UNIX_EPOCH), count(0, 0), "far back");
+        assert_eq!(machine.put(midnight + DAY + 8 * HOUR), count(0, 0), "put right");
+        assert_eq!(machine.after(DAY), count(0, 1), "and at work");
+    }
+
+    #[test]
+    fn a_machine_that_slept_for_days_has_missed_their_runs() {
+        let mut machine = Machine::new();
+        let asleep = machine.wall + 3 * DAY;
+        assert_eq!(machine.put(asleep), count(0, 3));
+    }
+
+    #[test]
+    fn a_machine_that_begins_in_1970_has_missed_nothing_when_its_clock_is_put_right() {
+        let (now, right) = (Instant::now(), Machine::new().wall);
+        let mut machine = Machine { runs: Runs::new(due(), now, SystemTime::UNIX_EPOCH), now, wall: right };
+        assert_eq!(machine.after(Duration::from_secs(5)), count(0, 0));
+        assert_eq!(machine.after(7 * HOUR), count(0, 1));
     }
 
     #[test]
     fn a_restart_finds_the_runs_that_were_due_meanwhile() {
-        let (mut before, midnight) = runs();
-        before.judge(midnight + 7 * HOUR);
-        let due = Due::new("06:00", "UTC").expect("there is that");
-        let mut after = Runs::new(due, midnight + 2 * DAY + 7 * HOUR);
-        assert_eq!(after.judge(midnight + 2 * DAY + 7 * HOUR), count(0, 0), "nothing is known");
-        after.resume(before.judged());
-        assert_eq!(after.judge(midnight + 2 * DAY + 7 * HOUR), count(0, 2));
+        let mut before = Machine::new();
+        before.after(7 * HOUR);
+        let (now, wall) = (before.now, before.wall + 2 * DAY);
+        let mut after = Runs::new(due(), now, wall);
+        assert_eq!(after.judge(now, wall), count(0, 0), "nothing is known");
+        after.resume(before.runs.judged());
+        assert_eq!(after.judge(now, wall), count(0, 2));
     }
 }

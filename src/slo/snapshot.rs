@@ -1,14 +1,14 @@
 use std::{
-    fmt,
+    fmt::{self, Write},
     str::FromStr,
     time::{Duration, SystemTime},
 };
 
 use super::{
-    Day,
+    Day, Objective, Promise,
     rings::{MOST, RINGS, Rings, TICK},
 };
-use crate::{name::Name, tally::Count};
+use crate::{fnv::fnv, name::Name, tally::Count};
 
 /// What an [`ErrorBudget`](super::ErrorBudget) has counted, at one moment of wall time: it outlives the process as text, in a
 /// file or wherever.
@@ -51,11 +51,16 @@ impl Snapshot {
         }
     }
 
-    pub(super) fn is_of(&self, name: &Name) -> Result<(), ForeignSnapshot> {
-        if self.name == *name {
-            Ok(())
+    pub(super) fn is_of(&self, objective: &Objective) -> Result<(), ForeignSnapshot> {
+        let (is, expected) = (self.name.clone(), objective.name().clone());
+        let is_of_runs = matches!(objective.promise(), Promise::By(_));
+        if is != expected {
+            Err(ForeignSnapshot::Name { is, expected })
+        } else if self.judged.is_some() != is_of_runs {
+            let [is, expected] = if is_of_runs { ["calls", "daily runs"] } else { ["daily runs", "calls"] };
+            Err(ForeignSnapshot::Kind { is, expected })
         } else {
-            Err(ForeignSnapshot { is: self.name.clone(), expected: name.clone() })
+            Ok(())
         }
     }
 
@@ -80,22 +85,18 @@ fn seconds(wall: SystemTime) -> u64 {
 }
 
 impl fmt::Display for Snapshot {
-    /// A line for what it is, one for the name, one for the time and the last run, and one for each ring.
+    /// A line for what it is, one for the name, one for the time and the last run, one for each ring, and one for the hash of
+    /// those.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MAGIC}\n{}\n{}", self.name, self.taken)?;
-        match self.judged {
-            Some(day) => writeln!(f, " {day}")?,
-            None => writeln!(f)?,
+        let mut text = format!("{MAGIC}\n{}\n{}", self.name, self.taken);
+        if let Some(day) = self.judged {
+            write!(text, " {day}")?;
         }
         for ring in &self.rings {
-            let mut space = "";
-            for (age, Count { good, bad }) in ring {
-                write!(f, "{space}{age}:{good}/{bad}")?;
-                space = " ";
-            }
-            writeln!(f)?;
+            let slices = ring.iter().map(|(age, Count { good, bad })| format!("{age}:{good}/{bad}"));
+            write!(text, "\n{}", slices.collect::<Vec<_>>().join(" "))?;
         }
-        Ok(())
+        writeln!(f, "{text}\n{:016x}", fnv(text.as_bytes()))
     }
 }
 
@@ -103,7 +104,12 @@ impl FromStr for Snapshot {
     type Err = InvalidSnapshot;
 
     fn from_str(text: &str) -> Result<Self, InvalidSnapshot> {
-        let mut lines = text.lines();
+        let (text, hash) =
+            text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n')).ok_or(InvalidSnapshot)?;
+        if hash != format!("{:016x}", fnv(text.as_bytes())) {
+            return Err(InvalidSnapshot);
+        }
+        let mut lines = text.split('\n');
         let mut line = || lines.next().ok_or(InvalidSnapshot);
         if line()? != MAGIC {
             return Err(InvalidSnapshot);
@@ -141,10 +147,24 @@ fn number(text: &str) -> Result<u64, InvalidSnapshot> {
 #[error("this is no whole snapshot of an error budget")]
 pub struct InvalidSnapshot;
 
-/// The error of [`ErrorBudget::restore`](super::ErrorBudget::restore): it is of an objective of another name.
+/// The error of [`ErrorBudget::restore`](super::ErrorBudget::restore): it is of another objective.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the snapshot is of the objective {is:?}, and not of {expected:?}")]
-pub struct ForeignSnapshot {
-    is: Name,
-    expected: Name,
+#[non_exhaustive]
+pub enum ForeignSnapshot {
+    /// Of one of another name.
+    #[error("the snapshot is of the objective {is:?}, and not of {expected:?}")]
+    Name {
+        /// Whose it is.
+        is: Name,
+        /// Whose it should be.
+        expected: Name,
+    },
+    /// Of one that counted something else when it had that name: calls, or daily runs.
+    #[error("the snapshot counts {is}, and the objective of that name {expected}")]
+    Kind {
+        /// What it counts.
+        is: &'static str,
+        /// What the objective counts.
+        expected: &'static str,
+    },
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ErrorBudget, Promise};
+use super::{ErrorBudget, Promise, alerts::Told};
 use crate::{
     circuit_breaker::CircuitBreakerHandle,
     event::{End, Ended, Event, Exchange, Outcome, Protocol},
@@ -17,6 +17,8 @@ pub(crate) struct Watch {
     scope: Scope,
     /// Whom the stack tells but for this: a budget is not told of itself.
     observer: Observer,
+    /// Which alerts it told of.
+    told: Told,
     /// What opens when the budget begins to burn.
     breaker: Option<CircuitBreakerHandle>,
     /// Whether it burned at the last call, so that the breaker opens once each time.
@@ -52,11 +54,12 @@ impl Watch {
         observer: Observer,
         breaker: Option<CircuitBreakerHandle>,
     ) -> Self {
-        Self { budget, scope, observer, breaker, burned: AtomicBool::new(false) }
+        budget.join();
+        Self { budget, scope, observer, told: Told::default(), breaker, burned: AtomicBool::new(false) }
     }
 
     fn open_breaker(&self, breaker: &CircuitBreakerHandle) {
-        let burns = self.budget.is_paging();
+        let burns = self.budget.is_urgent();
         // Relaxed: the bit is all there is, and of those who see it change one has changed it.
         let changed = self.burned.load(Ordering::Relaxed) != burns;
         if changed && !self.burned.swap(burns, Ordering::Relaxed) && burns {
@@ -116,6 +119,12 @@ fn judge(outcome: Outcome, elapsed: Duration, limit: Duration) -> Option<bool> {
     }
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.budget.leave();
+    }
+}
+
 impl Sink for Watch {
     fn interest(&self) -> Interest {
         match self.scope {
@@ -128,7 +137,7 @@ impl Sink for Watch {
     fn record(&self, _: &Name, event: &Event) {
         if let Some(good) = self.judge(event) {
             self.budget.record_at(good, Instant::now());
-            for alert in self.budget.untold() {
+            for alert in self.budget.untold(&self.told) {
                 self.observer.emit(alert);
             }
             if let Some(breaker) = &self.breaker {

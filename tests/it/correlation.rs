@@ -42,14 +42,14 @@ impl io::Write for Page {
 }
 
 /// What this thread logs, from here on.
-struct Log {
+pub(crate) struct Log {
     page: Page,
     guard: LogGuard,
     _logs: DefaultGuard,
 }
 
 impl Log {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let page = Page::default();
         let (json, guard) = JsonLines::new("payments").write_to(page.clone()).unwrap();
         let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(json);
@@ -57,7 +57,7 @@ impl Log {
         Self { page, guard, _logs: logs }
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         assert!(self.guard.flush(600 * SECOND));
         let text = self.page.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let parse = |line| serde_json::from_str(line).unwrap();

@@ -24,6 +24,7 @@ const FLOORS: [&[&str]; 6] = [
         "error",
         "event",
         "facts",
+        "fnv",
         "lane",
         "mix",
         "name",

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use moneta_resilience::{
-    BoxError, CallError, Class, Registry, Repeatable,
+    BoxError, CallError, Class, Name, Registry, Repeatable,
     circuit_breaker::CircuitBreakerLayer,
     classify,
     event::Event,
@@ -244,13 +244,6 @@ async fn an_alert_is_told_once_when_it_begins_and_once_when_it_ends() {
             if good { Ok(()) } else { Err(BoxError::from(io::Error::from(io::ErrorKind::ConnectionRefused))) }
         },
     ));
-    let alerts = || {
-        let alerts = tape.events().into_iter().filter_map(|event| match event {
-            Event::BudgetAlert { slo: "login", severity, window, firing } => Some((severity, window, firing)),
-            _ => None,
-        });
-        alerts.collect::<Vec<_>>()
-    };
     for n in 0..600 {
         _ = client.send(Repeatable(n < 300)).await;
         advance(SECOND).await;
@@ -258,12 +251,82 @@ async fn an_alert_is_told_once_when_it_begins_and_once_when_it_ends() {
     let hours = |hours: u64| Duration::from_secs(hours * 3_600);
     // The lower a threshold, the sooner it is passed.
     let all = [(Severity::Ticket, 24), (Severity::Ticket, 72), (Severity::Page, 6), (Severity::Page, 1)];
-    assert_eq!(alerts(), all.map(|(severity, window)| (severity, hours(window), true)));
+    assert_eq!(alerts(&tape), all.map(|(severity, window)| (severity, hours(window), true)));
     for _ in 0..600 {
         _ = client.send(Repeatable(true)).await;
         advance(SECOND).await;
     }
-    assert_eq!(alerts()[4..], [(Severity::Page, hours(1), false)]);
+    assert_eq!(alerts(&tape)[4..], [(Severity::Page, hours(1), false)]);
+}
+
+fn alerts(tape: &Tape) -> Vec<(Severity, Duration, bool)> {
+    let alerts = tape.events().into_iter().filter_map(|event| match event {
+        Event::BudgetAlert { slo: "login", severity, window, firing } => Some((severity, window, firing)),
+        _ => None,
+    });
+    alerts.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_stack_that_counts_tells_of_an_alert_and_so_does_the_observer_of_the_budget() {
+    let tapes: [_; 3] = std::array::from_fn(|_| Arc::new(Tape::new()));
+    let [own, first, second] = &tapes;
+    let observer = Registry::new().observer(&Name::new("own").unwrap()).sink(own.clone());
+    let budget = login().observer(observer);
+    let stacks = [first, second].map(|tape| {
+        let builder = golden::client("slo").timeout(3 * SECOND).no_fallback().sink(tape.clone());
+        builder.registry(&Registry::new()).slo(budget.clone()).calls()
+    });
+    (0..100).for_each(|_| budget.record(false));
+    advance(SECOND).await;
+    assert_eq!(budget.alerts().count(), 4);
+    assert_eq!(tapes.each_ref().map(|tape| alerts(tape).len()), [4, 0, 0], "a stack tells when it is called");
+    for stack in &stacks {
+        stack.run(async || Ok::<_, BoxError>(7)).await.unwrap();
+        stack.run(async || Ok::<_, BoxError>(7)).await.unwrap();
+    }
+    assert_eq!(tapes.each_ref().map(|tape| alerts(tape).len()), [4, 4, 4]);
+}
+
+#[cfg(feature = "logs")]
+#[tokio::test(start_paused = true)]
+async fn an_alert_is_in_the_log_of_the_process_also_where_no_stack_counts() {
+    let burn = async |budget: &ErrorBudget| {
+        (0..100).for_each(|_| budget.record(false));
+        advance(SECOND).await;
+        let log = super::correlation::Log::new();
+        budget.record(false);
+        log.lines()
+    };
+    let rows = ErrorBudget::new(Objective::new("rows"));
+    let lines = burn(&rows).await;
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(lines[0]["body"], "rows burns its error budget: the page over 1h begins");
+    assert_eq!((&lines[0]["pipeline"], &lines[0]["severity_text"]), (&"rows".into(), &"ERROR".into()));
+    assert!(
+        Registry::global().cells_by_name().iter().all(|(name, _)| name.as_str() != "rows"),
+        "no pipeline"
+    );
+
+    // Where a stack counts, that one tells, under its own name.
+    let login = login();
+    let builder = golden::client("counts-for-login").timeout(SECOND).no_fallback().slo(login.clone());
+    let calls = builder.calls();
+    assert_eq!(burn(&login).await, Vec::<serde_json::Value>::new());
+    let log = super::correlation::Log::new();
+    calls.run(async || Ok::<_, BoxError>(7)).await.unwrap();
+    let names: Vec<_> = log.lines().into_iter().map(|line| line["pipeline"].clone()).collect();
+    assert_eq!(names, ["counts-for-login"; 4]);
+    // And when it is gone, the budget does again.
+    drop((calls, log));
+    advance(7 * 3_600 * SECOND).await;
+    let log = super::correlation::Log::new();
+    login.record(true);
+    let lines = log.lines();
+    assert!(
+        lines.len() == 4 && lines.iter().all(|line| line["pipeline"] == "login" && line["firing"] == false),
+        "{lines:?}"
+    );
 }
 
 #[test]

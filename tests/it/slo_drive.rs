@@ -174,6 +174,41 @@ async fn the_breaker_opens_when_the_budget_begins_to_burn_and_once_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_breaker_goes_by_what_the_fleet_knows_too() {
+    let opening = |slo: &ErrorBudget| {
+        let builder = golden::client("quotes").timeout(SECOND).no_fallback().without_retry();
+        builder.registry(&Registry::new()).slo_opening_breaker(slo.clone()).calls()
+    };
+    let state = async |client: &golden::Calls| {
+        _ = client.run(async || Ok::<_, BoxError>(())).await;
+        client.handle().state().circuit
+    };
+    let slo = quotes();
+    let client = opening(&slo);
+    assert_eq!(state(&client).await, Some(CircuitState::Closed));
+    slo.feed(0.5, 14.5, 60 * SECOND);
+    assert_eq!(state(&client).await, Some(CircuitState::Open), "the others fail, and this one would next");
+
+    // What this process sees alone is no reason while the fleet is well.
+    let slo = quotes();
+    (0..1_000).for_each(|_| slo.record(false));
+    slo.feed(1.0, 0.0, 60 * SECOND);
+    let client = opening(&slo);
+    assert_eq!((slo.alerts().count(), state(&client).await), (4, Some(CircuitState::Closed)));
+    advance(61 * SECOND).await;
+    assert_eq!(slo.gate(), Gate::Burning);
+    assert_eq!(state(&client).await, Some(CircuitState::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_valid_for_ever_is_not_forgotten() {
+    let slo = quotes();
+    slo.feed(0.0, 1.0, Duration::MAX);
+    advance(365 * 24 * 3_600 * SECOND).await;
+    assert_eq!((slo.gate(), slo.dial().get()), (Gate::Spent, Ratio::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_be_shed_gets_less_room_as_the_dial_stands() {
     let dial = Dial::new(Ratio::ONE);
     let builder = golden::server("quotes").timeout(SECOND).bulkhead(10).priorities_scaled_by(&dial);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::fnv::fnv;
+
 /// A text in double quotes, as both queries and YAML have it.
 ///
 /// All but letters, digits and harmless signs is escaped by its number: quotes and backslashes, what those who read YAML take
@@ -51,14 +53,7 @@ pub(super) fn file_stem(name: &str) -> String {
 /// What Grafana knows a dashboard by: at most 40 characters, always the same ones for a name.
 pub(super) fn uid(name: &str) -> String {
     let stem = file_stem(name);
-    if stem.len() <= 36 { format!("slo-{stem}") } else { format!("slo-{:016x}", fnv(name)) }
-}
-
-/// The hash FNV-1a, which is the same in every version and on every machine.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    if stem.len() <= 36 { format!("slo-{stem}") } else { format!("slo-{:016x}", fnv(name.as_bytes())) }
 }
 
 /// A number of so many decimals, without those at its end that are zeros.

@@ -3,7 +3,11 @@ use std::time::Duration;
 use proptest::{collection::vec, prelude::*};
 use tokio::time::{Instant, advance};
 
-use crate::slo::{BurnRule, ErrorBudget, InvalidSnapshot, Objective, Severity, Snapshot, Window};
+use crate::{
+    fnv::fnv,
+    name::Name,
+    slo::{BurnRule, ErrorBudget, InvalidSnapshot, Objective, Severity, Snapshot, Window},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,6 +25,12 @@ async fn run(budget: &ErrorBudget, time: Duration, per_second: u64, bad_every: u
         }
         advance(SECOND).await;
     }
+}
+
+/// The text of a snapshot of these lines, with the hash that it has to have.
+fn sealed(lines: &[&str]) -> String {
+    let text = lines.join("\n");
+    format!("{text}\n{:016x}\n", fnv(text.as_bytes()))
 }
 
 fn firing(budget: &ErrorBudget) -> Vec<String> {
@@ -128,11 +138,11 @@ async fn no_jump_of_a_clock_breaks_the_books() {
     let text = budget.snapshot().to_string();
     let mut lines: Vec<&str> = text.lines().collect();
     lines[2] = "18446744073709551615";
-    let future: Snapshot = (lines.join("\n") + "\n").parse().expect("it is whole");
+    let future: Snapshot = sealed(&lines[..7]).parse().expect("it is whole");
     budget.restore(&future).expect("it is of the same");
     assert_eq!(budget.counts(Window::Minutes5), (2, 2), "as old as it was");
     lines[2] = "0";
-    budget.restore(&(lines.join("\n") + "\n").parse().expect("it is whole")).expect("it is of the same");
+    budget.restore(&sealed(&lines[..7]).parse().expect("it is whole")).expect("it is of the same");
     assert_eq!(budget.counts(Window::Days30), (2, 2), "from long ago");
 }
 
@@ -143,8 +153,16 @@ async fn a_snapshot_that_was_cut_or_changed_is_refused() {
     let text = budget.snapshot().to_string();
     assert_eq!(text.parse(), Ok(budget.snapshot()));
     let lines: Vec<&str> = text.lines().collect();
-    for kept in 0..lines.len() {
-        assert_eq!(lines[..kept].join("\n").parse::<Snapshot>(), Err(InvalidSnapshot), "{kept} lines");
+    for kept in 0..text.len() {
+        assert_eq!(text[..kept].parse::<Snapshot>(), Err(InvalidSnapshot), "{kept} bytes");
+    }
+    for at in 0..text.len() {
+        let changed = if text.as_bytes()[at] == b'7' { "8" } else { "7" };
+        let changed = format!("{}{changed}{}", &text[..at], &text[at + 1..]);
+        assert_eq!(changed.parse::<Snapshot>(), Err(InvalidSnapshot), "{changed}");
+    }
+    for kept in 0..lines.len() - 1 {
+        assert_eq!(sealed(&lines[..kept]).parse::<Snapshot>(), Err(InvalidSnapshot), "{kept} lines");
     }
     for (from, to) in [
         ("budget 1", "budget 2"),
@@ -155,10 +173,25 @@ async fn a_snapshot_that_was_cut_or_changed_is_refused() {
         ("0:8/2", "0:8/-2"),
         ("0:8/2", "0:18446744073709551615/2"),
     ] {
+        let text = lines[..7].join("\n");
         assert!(text.contains(from), "{text}");
-        assert_eq!(text.replace(from, to).parse::<Snapshot>(), Err(InvalidSnapshot), "{from} for {to}");
+        assert_eq!(
+            sealed(&[&text.replace(from, to)]).parse::<Snapshot>(),
+            Err(InvalidSnapshot),
+            "{from} for {to}"
+        );
     }
-    assert_eq!(format!("{text}more").parse::<Snapshot>(), Err(InvalidSnapshot));
+    assert_eq!(sealed(&[&lines[..7], &["more"]].concat()).parse::<Snapshot>(), Err(InvalidSnapshot));
+    assert_eq!(text.replace('\n', "\r\n").parse::<Snapshot>(), Err(InvalidSnapshot));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_calls_is_none_of_daily_runs() {
+    let (calls, runs) = (login(), ErrorBudget::new(Objective::new("login").by("06:00", "UTC")));
+    let refused = runs.restore(&calls.snapshot()).expect_err("it counts something else");
+    assert_eq!(refused.to_string(), "the snapshot counts calls, and the objective of that name daily runs");
+    let refused = calls.restore(&runs.snapshot()).expect_err("it counts something else");
+    assert_eq!(refused.to_string(), "the snapshot counts daily runs, and the objective of that name calls");
 }
 
 /// The most that a snapshot can say, in every slice.
@@ -170,7 +203,7 @@ async fn no_number_of_restores_overflows_the_books_and_they_heal() {
     let budget = login();
     let text = budget.snapshot().to_string();
     let head: Vec<&str> = text.lines().take(3).collect();
-    let hostile: Snapshot = format!("{}\n{rings}\n", head.join("\n")).parse().expect("it is whole");
+    let hostile: Snapshot = sealed(&[&head[..], &[&*rings]].concat()).parse().expect("it is whole");
     for _ in 0..200 {
         budget.restore(&hostile).expect("it is of the same");
     }
@@ -200,6 +233,22 @@ fn no_outcome_is_lost_between_threads_that_count_and_settle() {
         }
     });
     assert_eq!(budget.counts(Window::Days30), (60_000, 20_000));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_taken_for_a_snapshot_that_nobody_took(text in "\\PC*", lines in vec("[0-9:/ a-z-]{0,20}", 0..9)) {
+        prop_assert_eq!(text.parse::<Snapshot>(), Err(InvalidSnapshot));
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        prop_assert_eq!(sealed(&lines).parse::<Snapshot>(), Err(InvalidSnapshot));
+    }
+
+    #[test]
+    fn a_snapshot_keeps_every_name(name in "\\PC{1,16}") {
+        prop_assume!(Name::new(&name).is_ok());
+        let snapshot = ErrorBudget::new(Objective::new(&name)).snapshot();
+        prop_assert_eq!(snapshot.to_string().parse(), Ok(snapshot));
+    }
 }
 
 proptest! {
