@@ -55,6 +55,8 @@ const PATIENCE: u32 = 3;
 ///
 /// # Safety
 ///
+/// * What is more than before is armed once two looks in a row find the same, so that no half of a file is, of which the share or the
+///   target was not written yet. What is less is so at once.
 /// * `until` is a moment and no length, so that a process which starts later ends it with the others.
 /// * What is armed has a lease, which each look at the file renews: without this task, or without the file being readable, it ends
 ///   after three intervals, until the file can be read again. Dropping the task ends it at once.
@@ -156,23 +158,31 @@ impl FaultFile {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last, mut said, mut standing) = (None, Vec::new(), Vec::new());
+        // Whether what was read last can be understood; and whether what is said was found by two looks, and is no half of a file
+        // that is being written.
+        let (mut good, mut sure) = (true, false);
         loop {
             ticks.tick().await;
             let path = Arc::clone(&self.path);
             // A disk that hangs holds this task, and the leases end.
             let read =
                 spawn_blocking(move || read(&path)).await.unwrap_or_else(|error| Err(error.to_string()));
-            if last.as_ref() != Some(&read) {
+            if last.as_ref() == Some(&read) {
+                sure |= good;
+            } else {
                 match read.as_ref().map_err(String::clone).and_then(|text| self.parse(text)) {
                     Ok(faults) => {
                         (self.tell)(FaultFileEvent::Read { faults: faults.len() });
-                        said = faults;
+                        (said, good, sure) = (faults, true, false);
                     }
-                    Err(why) => (self.tell)(FaultFileEvent::Bad { why }),
+                    Err(why) => {
+                        (self.tell)(FaultFileEvent::Bad { why });
+                        good = false;
+                    }
                 }
             }
             if read.is_ok() {
-                self.settle(&said, &mut standing);
+                self.settle(&said, sure, &mut standing);
             }
             last = Some(read);
         }
@@ -195,20 +205,21 @@ impl FaultFile {
         content.map(|content| content.fault)
     }
 
-    /// Makes what is armed what the file says.
-    fn settle(&mut self, said: &[Written], standing: &mut Vec<Standing>) {
+    /// Makes what is armed what the file says; while that is not sure, only where it is less.
+    fn settle(&mut self, said: &[Written], sure: bool, standing: &mut Vec<Standing>) {
         let handles = Handle::all(&self.registry);
         let wanted: Vec<_> = said.iter().flat_map(|said| hooks(said, &handles)).collect();
         standing.retain_mut(|standing| {
             // What lapsed because nobody looked for a while is armed again, unless its moment has come.
-            let kept = !standing.armed.has_lapsed() && wanted.iter().any(|wanted| standing.becomes(wanted));
+            let kept =
+                !standing.armed.has_lapsed() && wanted.iter().any(|wanted| standing.becomes(wanted, sure));
             if !kept {
                 (self.tell)(FaultFileEvent::Disarmed { pipeline: standing.pipeline.clone() });
             }
             kept
         });
         let wall = clock::wall(Instant::now());
-        for wanted in wanted {
+        for wanted in wanted.into_iter().filter(|_| sure) {
             if standing.iter().any(|standing| standing.is(&wanted)) {
                 continue;
             }
@@ -259,14 +270,18 @@ impl Standing {
         self.hook.is(wanted.hook) && self.said == *wanted.said
     }
 
-    /// Whether it is what is wanted, or is made so by another share.
-    fn becomes(&mut self, wanted: &Wanted<'_>) -> bool {
+    /// Whether it is what is wanted, or is made so by another share: by a smaller one at once, by a larger one when that is sure.
+    fn becomes(&mut self, wanted: &Wanted<'_>, sure: bool) -> bool {
         if self.is(wanted) {
             return true;
         }
-        let ramped = self.hook.is(wanted.hook)
-            && self.said.is_but_for_its_share(wanted.said)
-            && self.armed.set_share(wanted.said.share()).is_ok();
+        if !self.hook.is(wanted.hook) || !self.said.is_but_for_its_share(wanted.said) {
+            return false;
+        }
+        if !sure && wanted.said.share() > self.said.share() {
+            return true;
+        }
+        let ramped = self.armed.set_share(wanted.said.share()).is_ok();
         if ramped {
             self.said = wanted.said.clone();
         }
