@@ -3,7 +3,7 @@ use std::fmt;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, InvalidExperiment, Lab, Report, Run, Verdict};
+use super::{Experiment, InvalidExperiment, Lab, Report, Run, Verdict, markdown::text};
 
 /// Several experiments of one lab, with one report.
 ///
@@ -73,13 +73,13 @@ impl DayReport {
 
 impl fmt::Display for DayReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# {}\n\n| experiment | verdict | why |\n|---|---|---|", self.name)?;
+        writeln!(f, "# {}\n\n| experiment | verdict | why |\n|---|---|---|", text(&self.name))?;
         for report in &self.reports {
-            let why = report.why().replace('|', "\\|");
-            writeln!(f, "| {} | {} | {why} |", report.experiment(), report.verdict())?;
+            let [name, why] = [report.experiment(), report.why()].map(text);
+            writeln!(f, "| {name} | {} | {why} |", report.verdict())?;
         }
         for skipped in &self.skipped {
-            writeln!(f, "| {skipped} | – | one before it was aborted |")?;
+            writeln!(f, "| {} | – | one before it was aborted |", text(skipped))?;
         }
         self.reports.iter().try_for_each(|report| write!(f, "\n{report}"))
     }

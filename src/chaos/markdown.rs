@@ -39,11 +39,13 @@ impl Report {
             |entry| json!({"number": entry.number, "at": time(entry.at), "what": entry.what.to_string()}),
         );
         json!({
-            "experiment": self.experiment,
+            "experiment": self.experiment.name,
+            // Without one that has no words.
+            "plan": serde_json::to_value(&self.experiment).ok(),
             "verdict": self.verdict.as_str(),
             "why": self.why,
             "environment": self.environment.as_str(),
-            "approved_by": self.approved_by,
+            "approved_by": self.experiment.approved_by,
             "began": time(self.began),
             "took": self.took.as_secs_f64(),
             "before": group(&self.before),
@@ -96,18 +98,20 @@ fn time(at: SystemTime) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# {}: {}\n\n{}\n", self.experiment, self.verdict, text(&self.why))?;
+        writeln!(f, "# {}: {}\n\n{}\n", text(self.experiment()), self.verdict, text(&self.why))?;
         writeln!(f, "* environment: {}", self.environment.as_str())?;
-        writeln!(f, "* approved by: {}", text(self.approved_by.as_deref().unwrap_or("nobody")))?;
+        writeln!(f, "* approved by: {}", text(self.experiment.approved_by.as_deref().unwrap_or("nobody")))?;
         writeln!(f, "* began: {}, took {:?}", time(self.began), self.took)?;
         if let Some(late) = self.injected_after_abort {
-            writeln!(f, "* last injection: {late:?} after it was called off")?;
+            let late = if late.is_zero() { "none".into() } else { format!("up to {late:?} later") };
+            writeln!(f, "* injections after it was called off: {late}")?;
         }
         if let Some(why) = &self.not_undone {
             writeln!(f, "* **not undone**: {}", text(why))?;
         }
         self.calls(f)?;
         self.evidence(f)?;
+        self.written(f)?;
         writeln!(f, "\n## Audit\n")?;
         self.audit.iter().try_for_each(|entry| line(f, entry, &self.audit))
     }
@@ -128,8 +132,9 @@ impl Report {
             let [estimate, low, high] =
                 [found.share.estimate, found.share.low, found.share.high].map(|share| share * 100.0);
             let p = found.p_value;
-            write!(f, "\nOf the calls that were hit {estimate:.2} % more failed than of the control ")?;
-            writeln!(f, "({low:.2} % to {high:.2} % with 95 % confidence, p = {p:.3}).")?;
+            write!(f, "\nFailures of the calls that were hit, less those of the control: ")?;
+            write!(f, "{estimate:+.2} percentage points ")?;
+            writeln!(f, "({low:+.2} to {high:+.2} with 95 % confidence, p = {p:.3}).")?;
         }
         if !self.steps.is_empty() {
             writeln!(f, "\n## Steps\n\n| share | hit | failed | control | failed |\n|---|---|---|---|---|")?;
@@ -164,13 +169,22 @@ impl Report {
             writeln!(f, "* {}:{line}", text(stack))?;
         }
         if !self.budgets.is_empty() {
-            writeln!(f, "\n## Error budgets\n\n| objective | left before | left after |\n|---|---|---|")?;
+            writeln!(f, "\n## Error budgets\n\n| objective | left before | left after | spent |")?;
+            writeln!(f, "|---|---|---|---|")?;
         }
         for spent in &self.budgets {
             let (before, after) = (spent.before * 100.0, spent.after * 100.0);
-            writeln!(f, "| {} | {before:.1} % | {after:.1} % |", text(&spent.objective))?;
+            let (objective, spent) = (text(&spent.objective), before - after);
+            writeln!(f, "| {objective} | {before:.1} % | {after:.1} % | {spent:.1} % |")?;
         }
         Ok(())
+    }
+
+    fn written(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.experiment.to_toml() {
+            Ok(plan) => writeln!(f, "\n## Plan\n\n````toml\n{}\n````", plan.trim_end()),
+            Err(why) => writeln!(f, "\n## Plan\n\nIt cannot be written: {}", text(&why.to_string())),
+        }
     }
 }
 
@@ -193,6 +207,6 @@ fn line(f: &mut fmt::Formatter<'_>, entry: &Entry, all: &[Entry]) -> fmt::Result
 }
 
 /// Somebody's text, which is to end neither its line nor its cell.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     text.replace(['\n', '\r'], " ").replace('|', "\\|")
 }

@@ -51,9 +51,8 @@ impl fmt::Display for Verdict {
 /// [`to_json`](Self::to_json) is for machines.
 #[derive(Clone, Debug)]
 pub struct Report {
-    pub(super) experiment: String,
+    pub(super) experiment: Experiment,
     pub(super) environment: Environment,
-    pub(super) approved_by: Option<String>,
     pub(super) verdict: Verdict,
     pub(super) why: String,
     pub(super) began: std::time::SystemTime,
@@ -91,6 +90,11 @@ pub(super) struct BudgetSpent {
 impl Report {
     /// The experiment's name.
     pub fn experiment(&self) -> &str {
+        &self.experiment.name
+    }
+
+    /// The experiment itself.
+    pub fn plan(&self) -> &Experiment {
         &self.experiment
     }
 
@@ -149,9 +153,8 @@ impl Findings {
             after: budget.remaining(),
         });
         let report = Report {
-            experiment: experiment.name.clone(),
+            experiment: experiment.clone(),
             environment: lab.environment,
-            approved_by: experiment.approved_by.clone(),
             verdict: Verdict::NotStarted,
             why: String::new(),
             began: clock::wall(began),

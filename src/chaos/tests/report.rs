@@ -31,4 +31,15 @@ async fn a_report_says_the_same_as_json() {
     assert_eq!(json["patterns"]["ledger"]["injected"], report.hit().total());
     assert_eq!(json["audit"].as_array().map(Vec::len), Some(report.audit().len()));
     assert_eq!(json["hypothesis"][0]["holds"], "yes");
+    let plan = Experiment::from_json(&json["plan"].to_string()).expect("it is an experiment");
+    assert_eq!(format!("{plan:?}"), format!("{:?}", report.plan()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_what_has_no_words_says_so() {
+    let report = run(&ledger(), experiment(Fault::hook(|| async { Ok(()) }))).await;
+    let why = "It cannot be written: faults[0].effect: a hook is code, and cannot be written";
+    assert!(report.to_string().contains(why), "{report}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("it is JSON");
+    assert_eq!((&json["plan"], &json["verdict"]), (&serde_json::Value::Null, &"confirmed".into()));
 }
