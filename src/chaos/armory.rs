@@ -1,6 +1,14 @@
 //! What a run has armed.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -12,9 +20,18 @@ use crate::{
     trial::{Group, Trial},
 };
 
-#[derive(Default)]
 pub(super) struct Armory {
+    /// Tells its faults from those of another run of the same experiment.
+    run: NonZeroU64,
     inner: Mutex<Inner>,
+}
+
+impl Default for Armory {
+    fn default() -> Self {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        Self { run: NonZeroU64::new(run).unwrap_or(NonZeroU64::MAX), inner: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
@@ -40,7 +57,7 @@ impl Armory {
         let mut inner = lock(&self.inner);
         (inner.watching, inner.trial) = (true, Arc::default());
         for (stack, hook, fault) in injected.chain(acting) {
-            let fault = fault.clone().experiment(&experiment.name).lasting(Duration::MAX);
+            let fault = fault.clone().experiment(&experiment.name).of_run(self.run).lasting(Duration::MAX);
             inner.arm(lab, stack, hook, &fault)?;
         }
         Ok(())
@@ -57,8 +74,8 @@ impl Armory {
         let mut inner = lock(&self.inner);
         (inner.watching, inner.trial) = (false, Arc::default());
         for injection in &experiment.faults {
-            let fault = injection.fault.clone().experiment(&experiment.name).on(share);
-            let fault = fault.lasting(lasting).lease(lab.lease.max(lab.every.saturating_mul(3)));
+            let fault = injection.fault.clone().experiment(&experiment.name).of_run(self.run).on(share);
+            let fault = fault.lasting(lasting).lease(lab.leased_for());
             inner.arm(lab, &injection.stack, injection.hook, &fault)?;
         }
         Ok(())

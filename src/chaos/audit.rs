@@ -61,9 +61,9 @@ pub enum Happened {
         /// What is allowed.
         limit: String,
     },
-    /// It was called off, and everything is undone.
+    /// It was called off: no call is hit any more. What an action did is undone next.
     Aborted {
-        /// By whom: a person, a guard, the kill switch.
+        /// By whom: a person, a guard, the kill switch, its task.
         by: String,
         /// Why.
         why: String,
@@ -129,6 +129,11 @@ impl Audit {
         for sink in &self.sinks {
             sink(&entry);
         }
+    }
+
+    pub(super) fn is_completed(&self) -> bool {
+        let entries = lock(&self.entries);
+        entries.last().is_some_and(|entry| matches!(entry.what, Happened::Completed { .. }))
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {

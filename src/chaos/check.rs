@@ -32,7 +32,9 @@ pub(super) fn check(experiment: &Experiment, lab: &Lab) -> Result<(), InvalidExp
     subject(experiment, lab)?;
     steps(experiment)?;
     hypothesis(experiment, lab)?;
-    guards(experiment, lab)
+    guards(experiment, lab)?;
+    let reason = experiment.production.as_deref().unwrap_or("none is needed");
+    require(!reason.trim().is_empty(), || "allow_production".into(), "a reason is said")
 }
 
 pub(super) fn name(name: &str) -> Result<(), InvalidExperiment> {

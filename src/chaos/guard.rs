@@ -10,7 +10,8 @@ use super::{
 use crate::{fault::Outcomes, ratio::Ratio, slo::Window};
 
 /// What calls an experiment off, at once and for good. It is looked at with every tick of the [lab](super::Lab::every); one that
-/// cannot be evaluated, or has no fresh answer, counts as tripped.
+/// cannot be evaluated, or has no fresh answer, counts as tripped: a budget that heard of no call over the window, a probe that does not
+/// answer in time, twenty calls that are hit with none to compare them with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[non_exhaustive]
@@ -65,12 +66,18 @@ const fn p99() -> Ratio {
     Ratio::percent(99)
 }
 
+/// So many calls are hit before it matters that there are none to compare them with: both groups are of one size, so chance
+/// does that one time in a million.
+const ALONE: u64 = 20;
+
 /// A guard that tripped.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Trip {
     pub(super) guard: String,
     pub(super) value: String,
     pub(super) limit: String,
+    /// Whether it has no answer.
+    pub(super) is_blind: bool,
 }
 
 impl Guard {
@@ -104,7 +111,7 @@ impl Guard {
         Self::Probe { name: name.into() }
     }
 
-    /// Whether it compares with a control group.
+    /// Whether it compares with a control group. While nothing is done there is none.
     pub(super) fn compares(&self) -> bool {
         matches!(self, Self::Errors { .. } | Self::Slower { .. })
     }
@@ -112,9 +119,13 @@ impl Guard {
     /// Whether it trips.
     pub(super) fn look(&self, hit: &Outcomes, control: &Outcomes, readings: &Readings) -> Option<Trip> {
         let trip = |value: Option<String>, limit: String| {
+            let is_blind = value.is_none();
             let value = value.unwrap_or_else(|| "no answer".into());
-            Some(Trip { guard: self.to_string(), value, limit })
+            Some(Trip { guard: self.to_string(), value, limit, is_blind })
         };
+        if self.compares() && control.total() == 0 {
+            return if hit.total() < ALONE { None } else { trip(None, "calls to compare with".into()) };
+        }
         match self {
             Self::Burn { objective, over, above } => {
                 let burn = readings.burn(objective, *over);
@@ -146,7 +157,7 @@ impl Guard {
                 // So many times may be longer than time is.
                 let limit = Duration::try_from_secs_f64(usual.as_secs_f64() * above).unwrap_or(Duration::MAX);
                 let slow = Tally { total: hit.total(), bad: hit.slower_than(limit) };
-                if slow.interval(ONE_SIDED_99).low <= 1.0 - quantile.value() {
+                if !slow.is_surely_above(1.0 - quantile.value()) {
                     return None;
                 }
                 trip(hit.quantile(*quantile).map(|seen| format!("{seen:?}")), format!("{limit:?}"))

@@ -2,11 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    readings::Readings,
-    stats::{ONE_SIDED_99, Tally},
-    written::number,
-};
+use super::{readings::Readings, stats::Tally, written::number};
 use crate::{
     fault::{Outcomes, length},
     ratio::Ratio,
@@ -157,7 +153,7 @@ impl Hypothesis {
 fn at_most(tally: Tally, limit: f64) -> Holds {
     if tally.total > 0 && tally.share() <= limit {
         Holds::Yes
-    } else if tally.interval(ONE_SIDED_99).low > limit {
+    } else if tally.is_surely_above(limit) {
         Holds::No
     } else {
         Holds::Unclear

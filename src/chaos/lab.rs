@@ -4,7 +4,12 @@ use futures::future::BoxFuture;
 
 use super::{Entry, Experiment, InvalidExperiment, Run, audit::AuditSink, check, readings::Readings};
 use crate::{
-    cells::Cells, error::BoxError, event::CircuitState, fault::Faults, name::Name, slo::ErrorBudget,
+    cells::Cells,
+    error::BoxError,
+    event::CircuitState,
+    fault::Faults,
+    name::Name,
+    slo::{ErrorBudget, Window},
 };
 
 /// Where experiments run: what they can reach, and what they can ask.
@@ -186,15 +191,21 @@ impl Lab {
         self.budgets.iter().find(|budget| budget.objective().name().as_str() == objective)
     }
 
-    /// Reads everything but the probes. `opened` is how often the breakers had opened when the experiment began.
+    /// How long what is armed lasts without being renewed.
+    pub(super) fn leased_for(&self) -> Duration {
+        self.lease.max(self.every.saturating_mul(3))
+    }
+
+    /// Reads everything but the probes. A budget that heard of nothing knows nothing. `opened` is how often the breakers had opened when the experiment began.
     pub(super) fn read(&self, opened: &BTreeMap<String, u64>) -> Readings {
         let mut readings = Readings::default();
         for budget in &self.budgets {
             let name = budget.objective().name().to_string();
-            for window in crate::slo::Window::ALL {
+            for window in Window::ALL.into_iter().filter(|window| budget.counts(*window) != (0, 0)) {
                 readings.burns.insert((name.clone(), window), budget.burn(window));
+                // The longest window is the budget's own.
+                readings.remaining.insert(name.clone(), budget.remaining());
             }
-            readings.remaining.insert(name, budget.remaining());
         }
         for (name, now) in self.opened() {
             let before = opened.get(&name).copied().unwrap_or_default();

@@ -72,8 +72,11 @@ impl Machine {
             Phase::Over => Next::Wait,
             Phase::Recovery => self.recovery(seen, now),
             Phase::Baseline | Phase::Step(_) => match (self.tripped(seen), self.phase) {
-                (Some(trip), Phase::Baseline) => {
-                    self.end(Verdict::NotStarted, format!("{} before it began", trip.guard))
+                // What has no answer yet may have one when this phase is judged; until then nothing is done.
+                (Some(trip), Phase::Baseline) if trip.is_blind && now < self.due => Next::Wait,
+                (Some(Trip { guard, value, limit, is_blind }), Phase::Baseline) => {
+                    let limit = if is_blind { String::new() } else { format!(" (limit {limit})") };
+                    self.end(Verdict::NotStarted, format!("{guard} before it began: {value}{limit}"))
                 }
                 (Some(trip), _) => {
                     // For the report: what is known so far of this step, which is not over.
@@ -88,7 +91,9 @@ impl Machine {
     }
 
     fn tripped(&self, seen: &Seen<'_>) -> Option<Trip> {
-        self.experiment.guards.iter().find_map(|guard| guard.look(seen.hit, seen.control, seen.readings))
+        let compares = self.phase != Phase::Baseline;
+        let mut guards = self.experiment.guards.iter().filter(|guard| compares || !guard.compares());
+        guards.find_map(|guard| guard.look(seen.hit, seen.control, seen.readings))
     }
 
     fn baseline(&mut self, seen: &Seen<'_>, now: Instant) -> Next {

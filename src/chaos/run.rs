@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -113,12 +113,20 @@ impl fmt::Debug for Grip {
     }
 }
 
-/// Disarms everything, however the run ends.
+/// Disarms everything, however the run ends, and says so where it does not end by itself.
 struct Undone(Arc<Shared>);
 
 impl Drop for Undone {
     fn drop(&mut self) {
         self.0.armory.close();
+        if !self.0.audit.is_completed() {
+            // A sink that panics may be what it ends by.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                self.0.audit.write(Happened::Injected { hit: self.0.armory.hit() });
+            }));
+            let (by, why) = ("its task".to_owned(), "it was dropped before it was over".to_owned());
+            let _ = catch_unwind(AssertUnwindSafe(|| self.0.audit.write(Happened::Aborted { by, why })));
+        }
         if let (Some(undo), Ok(runtime)) = (self.0.armory.take_undo(), tokio::runtime::Handle::try_current())
         {
             drop(runtime.spawn(undo()));
@@ -226,7 +234,7 @@ impl Course {
 
     async fn read(&self) -> Readings {
         let mut readings = self.lab.read(&self.opened);
-        let limit = self.lab.every.min(self.lab.lease / 3);
+        let limit = self.lab.every.min(self.lab.leased_for() / 3);
         let asked = self.experiment.probes().filter_map(|name| {
             let ask = self.lab.probes.get(name)?;
             // A probe that panics has no answer.
@@ -270,7 +278,7 @@ impl Course {
                 .steps
                 .iter()
                 .fold(Duration::ZERO, |all, step| all.saturating_add(step.limit()));
-            let lasting = lasting.saturating_add(self.lab.lease.saturating_mul(2));
+            let lasting = lasting.saturating_add(self.lab.leased_for().saturating_mul(2));
             let injected = self.shared.armory.inject(&self.lab, &self.experiment, share, lasting);
             injected.map_err(|error| refused(&error))?;
         }
@@ -321,6 +329,7 @@ impl Course {
     }
 
     async fn aborted(mut self, aborted: Aborted) -> Report {
+        self.shared.armory.close();
         let (hit, control) = self.seen();
         if let Phase::Step(_) | Phase::Over = self.machine.phase {
             self.end_step(self.findings.steps().min(self.experiment.steps.len() - 1), hit, control);

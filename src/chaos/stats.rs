@@ -59,6 +59,26 @@ impl Tally {
         Interval { estimate: share, low, high }
     }
 
+    /// Whether more than `limit` of such calls are bad, with a confidence of 99 %: where no more were, as many bad ones as these
+    /// would be seen less than one time in a hundred (the exact binomial test).
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts 2⁵³ calls in an experiment")]
+    pub(super) fn is_surely_above(self, limit: f64) -> bool {
+        if self.share() <= limit {
+            return false;
+        }
+        let odds = limit / (1.0 - limit);
+        let (n, bad) = (self.total as f64, self.bad as f64);
+        let first = ln_choose(self.total, self.bad) + bad * limit.ln() + (n - bad) * (-limit).ln_1p();
+        let (mut term, mut likely, mut seen) = (first.exp(), 0.0, bad);
+        // From there on each term is less than the one before.
+        while seen <= n && term > likely * 1e-12 {
+            likely += term;
+            term *= (n - seen) / (seen + 1.0) * odds;
+            seen += 1.0;
+        }
+        likely < 0.01
+    }
+
     /// By how much this fared worse than `other`.
     pub(super) fn against(self, other: Self) -> Difference {
         let p_value =
@@ -116,6 +136,7 @@ fn ln_choose(n: u64, k: u64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "all numbers are small")]
 mod tests {
     use proptest::prelude::*;
 
@@ -160,6 +181,28 @@ mod tests {
     fn large_samples_have_the_p_value_of_the_test_of_two_proportions() {
         let p_value = tally(56, 70).against(tally(48, 80)).p_value;
         assert!((p_value - 0.008_045).abs() < 1e-5, "{p_value}");
+    }
+
+    #[test]
+    fn what_is_sure_would_be_seen_less_than_one_time_in_a_hundred() {
+        for limit in [0.001, 0.01, 0.05, 0.2, 0.5, 0.99] {
+            for total in 1..=200_u64 {
+                // How likely so many are, one after the other from none on; then, that so many or more are.
+                let mut exactly: f64 = (1.0_f64 - limit).powi(i32::try_from(total).expect("it is small"));
+                let mut or_more = 1.0;
+                for bad in 0..=total {
+                    let sure = tally(bad, total).is_surely_above(limit);
+                    let on_the_edge = (or_more - 0.01_f64).abs() < 1e-9;
+                    assert!(on_the_edge || sure == (or_more < 0.01), "{bad} of {total}, {limit}: {or_more}");
+                    or_more -= exactly;
+                    exactly *= (total - bad) as f64 / (bad + 1) as f64 * limit / (1.0 - limit);
+                }
+            }
+        }
+        assert!(!tally(0, 0).is_surely_above(0.0) && tally(1, 1).is_surely_above(0.0));
+        assert!(!tally(7, 7).is_surely_above(1.0));
+        assert!(!tally(10_100, 1_000_000).is_surely_above(0.01));
+        assert!(tally(10_300, 1_000_000).is_surely_above(0.01));
     }
 
     #[test]

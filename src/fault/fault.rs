@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
@@ -39,6 +39,8 @@ pub struct Fault {
     pub(super) target: Target,
     pub(super) unit: Option<Unit>,
     pub(super) experiment: Arc<str>,
+    /// Which run of the experiment it is of, if of one.
+    run: Option<NonZeroU64>,
     pub(super) lasts: Duration,
     pub(super) lease: Option<Duration>,
     pub(super) at_most: usize,
@@ -237,7 +239,14 @@ impl Fault {
     /// Whether `other` may not be armed beside this: both are experiments, and what becomes of their calls could not be told apart.
     pub(super) fn shuts_out(&self, other: &Self) -> bool {
         let experiments = !self.experiment.is_empty() && !other.experiment.is_empty();
-        experiments && self.experiment != other.experiment && self.target.may_meet(&other.target)
+        let same = self.experiment == other.experiment && self.run == other.run;
+        experiments && !same && self.target.may_meet(&other.target)
+    }
+
+    /// Of this run of its experiment: another run of it is another experiment.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn of_run(self, run: NonZeroU64) -> Self {
+        Self { run: Some(run), ..self }
     }
 
     /// What is done, and to whom: without what an experiment says of all its faults, its name, its share and its end.
@@ -254,6 +263,7 @@ impl Fault {
             target: Target::everything(),
             unit: None,
             experiment: "".into(),
+            run: None,
             lasts: Duration::from_secs(15 * 60),
             lease: None,
             at_most: usize::MAX,

@@ -219,6 +219,7 @@ async fn a_probe_that_finds_something_or_does_not_answer_trips_its_guard() {
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_burns_and_a_breaker_that_opens_trip_their_guards() {
     let budget = ErrorBudget::new(Objective::new("payments").target(99.0));
+    (0..10_000).for_each(|_| budget.record(true));
     let ledger = ledger_of(CircuitBreakerLayer::new(), Faults::seeded(7));
     let lab = lab(&ledger).budget(&budget);
     let burning = budget.clone();
@@ -231,7 +232,8 @@ async fn a_budget_that_burns_and_a_breaker_that_opens_trip_their_guards() {
     let report = lab.run(slow().guard(Guard::burn("payments", Window::Minutes5, 14.4))).expect("valid").await;
     assert_eq!(report.verdict(), Verdict::Aborted, "{report}");
     let report = lab.run(slow().guard(Guard::budget("payments", Ratio::percent(10)))).expect("valid").await;
-    assert_eq!((report.verdict(), report.why()), (Verdict::NotStarted, "budget of payments before it began"));
+    assert_eq!(report.verdict(), Verdict::NotStarted, "{report}");
+    assert!(report.why().starts_with("budget of payments before it began: -"), "{}", report.why());
     let opens = experiment(broken()).step(Step::new(Ratio::ONE)).guard(Guard::breaker_opened("ledger"));
     let report = lab.run(opens.hypothesis(Hypothesis::new().success(Ratio::ZERO))).expect("valid").await;
     assert_eq!(report.verdict(), Verdict::Aborted, "{report}");
@@ -276,6 +278,11 @@ fn what_cannot_be_is_refused_by_the_name_of_its_field() {
     assert_eq!(
         production.run(fine()).map(drop).map_err(|error| error.to_string()),
         Err("guards: in production there is at least one".to_owned())
+    );
+    let unsaid = fine().guard(Guard::errors(Ratio::percent(5))).allow_production(" ");
+    assert_eq!(
+        production.run(unsaid).map(drop).map_err(|error| error.to_string()),
+        Err("allow_production: a reason is said".to_owned())
     );
 }
 

@@ -11,19 +11,10 @@ use crate::{
     },
     event::Outcome,
     fault::Outcomes,
-    trial::{Enrolled, Group, Trial},
 };
 
 fn outcomes(good: u8, bad: u8) -> Outcomes {
-    let trial = Arc::new(Trial::default());
-    for (times, outcome) in [(good, Outcome::Success), (bad, Outcome::Fault)] {
-        for _ in 0..times {
-            let mut call = Enrolled::default();
-            call.add(&trial, Group::Hit);
-            call.tell(outcome, MILLI);
-        }
-    }
-    trial.outcomes(Group::Hit)
+    calls(&[(good, Outcome::Success, MILLI), (bad, Outcome::Fault, MILLI)])
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 mod copies;
 mod course;
 mod day;
+mod guard;
 mod machine;
 mod report;
 mod safety;
@@ -14,9 +15,11 @@ use super::{Experiment, Guard, Happened, Hypothesis, Lab, Report, Step, Verdict}
 use crate::{
     Class, Ratio, Registry,
     circuit_breaker::CircuitBreakerLayer,
-    fault::{Fault, Faults},
+    event::Outcome,
+    fault::{Fault, Faults, Outcomes},
     golden::{self, Calls},
     sync::{Mutex, lock},
+    trial::{Enrolled, Group, Trial},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,6 +55,19 @@ fn ledger_of(breaker: CircuitBreakerLayer, faults: Faults) -> Ledger {
         }
     });
     Ledger { calls, traffic }
+}
+
+/// So many calls that ended so, and took so long.
+fn calls(groups: &[(u8, Outcome, Duration)]) -> Outcomes {
+    let trial = Arc::new(Trial::default());
+    for &(times, outcome, took) in groups {
+        for _ in 0..times {
+            let mut call = Enrolled::default();
+            call.add(&trial, Group::Hit);
+            call.tell(outcome, took);
+        }
+    }
+    trial.outcomes(Group::Hit)
 }
 
 fn ledger() -> Ledger {

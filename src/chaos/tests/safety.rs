@@ -49,12 +49,17 @@ async fn the_faults_of_a_run_that_nobody_polls_end_with_their_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_killed_disarms_at_once() {
     let ledger = ledger();
-    let controller = tokio::spawn(lab(&ledger).run(slow()).expect("it is valid"));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let lab = lab(&ledger).audit(move |entry| lock(&tell).push(entry.what.to_string()));
+    let controller = tokio::spawn(lab.run(slow()).expect("it is valid"));
     sleep(100 * SECOND).await;
     assert!(!nothing_is_armed(&ledger) && injected(&ledger) > 0);
     controller.abort();
     assert!(controller.await.expect_err("it was killed").is_cancelled());
     assert!(nothing_is_armed(&ledger));
+    let last = lock(&told).pop();
+    assert_eq!(last.as_deref(), Some("aborted by its task: it was dropped before it was over"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,6 +75,47 @@ async fn whoever_holds_a_grip_calls_it_off_and_no_injection_follows() {
     let report = controller.await.expect("no panic");
     assert_eq!((report.verdict(), report.why()), (Verdict::Aborted, "by ada: customers call"));
     assert_eq!((report.injected_after_abort(), injected(&ledger)), (Some(Duration::ZERO), before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_sink_panics_disarms_and_takes_nothing_else_along() {
+    let ledger = ledger();
+    let lab = lab(&ledger).audit(|entry| match entry.what {
+        Happened::Injected { .. } | Happened::Aborted { .. } => panic!("the disk is full"),
+        _ => {}
+    });
+    let controller = tokio::spawn(lab.run(experiment(Fault::latency(MILLI))).expect("it is valid"));
+    assert!(controller.await.expect_err("its sink panicked").is_panic());
+    assert!(nothing_is_armed(&ledger));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_experiment_runs_once_at_a_time_for_the_same_calls() {
+    let ledger = ledger();
+    let first = lab(&ledger).run(slow()).expect("it is valid");
+    let (grip, first) = (first.grip(), tokio::spawn(first));
+    sleep(100 * SECOND).await;
+    // Somebody else presses the button again, or arms a fault of that name by hand.
+    let report = run(&ledger, slow()).await;
+    assert_eq!(report.verdict(), Verdict::NotStarted, "{report}");
+    assert!(report.why().contains("is armed for calls that this one may hit as well"), "{}", report.why());
+    let by_hand = Fault::latency(MILLI).experiment(report.experiment());
+    assert!(ledger.calls.handle().faults().try_arm(by_hand).is_err());
+    assert!(!nothing_is_armed(&ledger), "the first goes on");
+    grip.abort("ada", "that is enough");
+    assert!(first.await.expect("no panic").hit().total() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_have_time_to_answer_however_short_the_lease_is_said_to_be() {
+    let ledger = ledger();
+    let lab = lab(&ledger).lease(Duration::ZERO).probe("books", || async {
+        sleep(100 * MILLI).await;
+        Ok(())
+    });
+    let guarded = experiment(Fault::latency(MILLI)).guard(Guard::probe("books"));
+    let report = lab.run(guarded).expect("it is valid").await;
+    assert_eq!(report.verdict(), Verdict::Confirmed, "{report}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,12 +55,9 @@ fn written_in_code() -> GameDay {
 
 /// A lab in production that has all that the file names.
 fn prepared(ledger: &Handle) -> Lab {
-    let done = || async { Ok(()) };
-    Lab::production()
-        .reaching(ledger)
-        .budget(&ErrorBudget::new(Objective::new("payments").target(99.0)))
-        .probe("books", done)
-        .action("restart", done, done)
+    let (done, budget) = (|| async { Ok(()) }, ErrorBudget::new(Objective::new("payments").target(99.0)));
+    (0..1_000).for_each(|_| budget.record(true));
+    Lab::production().reaching(ledger).budget(&budget).probe("books", done).action("restart", done, done)
 }
 
 fn text(value: &impl std::fmt::Debug) -> String {

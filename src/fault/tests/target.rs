@@ -1,6 +1,6 @@
 //! For which calls a fault is meant.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io::Write as _};
 
 use http::{Request, Response};
 use proptest::prelude::*;
@@ -179,4 +179,32 @@ async fn a_unit_is_hit_always_or_never_and_those_that_are_hit_only_grow() {
         before = hit;
         armed.disarm();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_units_are_hit_in_another_process() {
+    /// Says to this test that it is the other process.
+    const OTHER: &str = "MONETA_TEST_OTHER_PROCESS";
+    let faults = Faults::new();
+    faults.arm(Fault::refused().experiment("slow-ledger").sticky(Unit::Tenant).on(Ratio::percent(10)));
+    let mut hit = Vec::new();
+    for tenant in 0..500 {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Tenant(format!("tenant-{tenant}").into()));
+        if is_hit(&faults, request).await {
+            hit.push(tenant);
+        }
+    }
+    assert!(hit.len() > 20, "{hit:?}");
+    let hit = format!("hit: {hit:?}");
+    if std::env::var_os(OTHER).is_some() {
+        writeln!(std::io::stdout(), "{hit}").expect("somebody listens");
+        return;
+    }
+    let name = "fault::tests::target::the_same_units_are_hit_in_another_process";
+    let program = std::env::current_exe().expect("it runs");
+    let mut other = std::process::Command::new(program);
+    let other = other.args([name, "--exact", "--nocapture"]).env(OTHER, "1").output().expect("it starts");
+    let told = String::from_utf8_lossy(&other.stdout);
+    assert!(told.lines().any(|line| line.ends_with(&hit)), "{told}");
 }
