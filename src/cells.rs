@@ -12,7 +12,7 @@ use crate::{
         AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, Experiment, FaultKind, GaveUp,
         HedgeResult, IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
-    lane::{LANES, Lane},
+    lane::Lanes,
     sync::{AtomicU64, Ordering},
 };
 
@@ -46,8 +46,7 @@ const CELLS: usize = DEAD_LETTERS_FAILED + 1;
 /// All numbers are totals since the first pipeline of the name was built.
 #[derive(Debug, Default)]
 pub struct Cells {
-    /// One for each lane, made when something is counted in it.
-    counters: [OnceLock<Box<Counters>>; LANES],
+    counters: Lanes<Counters>,
     /// Made when an experiment hits a call.
     injections: OnceLock<Box<Injections>>,
 }
@@ -77,9 +76,8 @@ impl Cells {
     #[inline(always)]
     pub(crate) fn count(&self, event: &Event) {
         if let Some(index) = index(event) {
-            let lane = Lane::here();
-            let counters = self.counters[lane.index()].get_or_init(Box::default);
-            lane.count(&counters.0[index]);
+            let (lane, counters) = self.counters.here();
+            lane.add(&counters.0[index], 1);
         } else if let Event::FaultInjected { fault, experiment: Some(experiment) } = *event {
             self.count_injection(fault, experiment);
         }
@@ -256,8 +254,7 @@ impl Cells {
     }
 
     fn sum(&self, index: usize) -> u64 {
-        let counters = self.counters.iter().filter_map(OnceLock::get);
-        counters.map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
+        self.counters.all().map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
     }
 }
 
