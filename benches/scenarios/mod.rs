@@ -27,7 +27,7 @@ use moneta_resilience::{
     timeout::TimeoutLayer,
 };
 use tokio::runtime::{self, Runtime};
-use tower::{BoxError, Layer, Service, service_fn, util::MapRequest};
+use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn, util::MapRequest};
 
 /// A limit that no scenario reaches.
 const FAR: Duration = Duration::from_secs(30);
@@ -64,6 +64,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));
     all.stack("retry", |service| repeatable(RetryLayer::new().layer(unwrapped(service))));
     all.stack("hedge", |service| repeatable(HedgeLayer::new().layer(unwrapped(service))));
+    all.stack("five_layers", |service| repeatable(five_layers(unwrapped(service))));
     all.stack("client", |service| repeatable(client().service(unwrapped(service))));
     #[cfg(feature = "http")]
     {
@@ -142,6 +143,20 @@ pub(crate) fn refusals() -> Vec<Scenario> {
 #[cfg(feature = "rate-limit")]
 fn rate_limit() -> moneta_resilience::rate_limit::RateLimitLayer {
     moneta_resilience::rate_limit::RateLimitLayer::new(moneta_resilience::Quota::per_second(1_000_000_000))
+}
+
+/// Layers one around the other, each a service of its own.
+fn five_layers<S>(service: S) -> impl Service<Repeatable<u64>, Response = u64, Error = BoxError>
+where
+    S: Service<Repeatable<u64>, Response = u64, Error = BoxError> + Clone,
+{
+    ServiceBuilder::new()
+        .layer(FallbackLayer::new(|_why| Ok(0)))
+        .layer(RetryLayer::new())
+        .layer(CircuitBreakerLayer::new())
+        .layer(BulkheadLayer::new(64))
+        .layer(TimeoutLayer::new(FAR))
+        .service(service)
 }
 
 /// The golden path of a client, everything on.
