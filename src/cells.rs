@@ -12,7 +12,7 @@ use crate::{
         AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, Experiment, FaultKind, GaveUp,
         HedgeResult, IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
-    lane::Lanes,
+    lane::{LANES, Lane},
     sync::{AtomicU64, Ordering},
 };
 
@@ -46,7 +46,8 @@ const CELLS: usize = DEAD_LETTERS_FAILED + 1;
 /// All numbers are totals since the first pipeline of the name was built.
 #[derive(Debug, Default)]
 pub struct Cells {
-    counters: Lanes<Counters>,
+    /// One for each lane, made when something is counted in it.
+    counters: [OnceLock<Box<Counters>>; LANES],
     /// Made when an experiment hits a call.
     injections: OnceLock<Box<Injections>>,
 }
@@ -76,8 +77,9 @@ impl Cells {
     #[inline(always)]
     pub(crate) fn count(&self, event: &Event) {
         if let Some(index) = index(event) {
-            let (lane, counters) = self.counters.here();
-            lane.add(&counters.0[index], 1);
+            let lane = Lane::here();
+            let counters = self.counters[lane.index()].get_or_init(Box::default);
+            lane.count(&counters.0[index]);
         } else if let Event::FaultInjected { fault, experiment: Some(experiment) } = *event {
             self.count_injection(fault, experiment);
         }
@@ -254,7 +256,8 @@ impl Cells {
     }
 
     fn sum(&self, index: usize) -> u64 {
-        self.counters.all().map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
+        let counters = self.counters.iter().filter_map(OnceLock::get);
+        counters.map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
     }
 }
 

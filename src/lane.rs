@@ -8,44 +8,16 @@
 //! over the lanes; once the writers are done, the sum is exact.
 
 use std::{
-    array,
     cell::Cell,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, AtomicUsize},
-    },
+    sync::atomic::{AtomicU32, AtomicUsize},
 };
 
 use crate::sync::{AtomicU64, Ordering};
 
 /// How many lanes there are.
-const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 /// How many of them belong to one thread at a time. Under loom, whose threads are one to the system, none does.
 const OWN: usize = if cfg!(moneta_loom) { 0 } else { LANES - 4 };
-
-/// What stands in each lane, made when a thread comes to write there.
-#[derive(Debug)]
-pub(crate) struct Lanes<T>([OnceLock<Box<T>>; LANES]);
-
-impl<T: Default> Lanes<T> {
-    /// The lane of this thread, and what stands there.
-    #[inline]
-    pub(crate) fn here(&self) -> (Lane, &T) {
-        let lane = Lane::here();
-        (lane, self.0[lane.index()].get_or_init(Box::default))
-    }
-
-    /// What stands in those lanes where there is something.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().filter_map(OnceLock::get).map(|boxed| &**boxed)
-    }
-}
-
-impl<T> Default for Lanes<T> {
-    fn default() -> Self {
-        Self(array::from_fn(|_| OnceLock::new()))
-    }
-}
 
 /// The lane of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +39,7 @@ struct Lease(Lane);
 impl Lane {
     /// The lane of this thread.
     #[inline]
-    fn here() -> Self {
+    pub(crate) fn here() -> Self {
         match LANE.get() {
             0 => Self::take(),
             lane => Self(lane - 1),
@@ -76,18 +48,18 @@ impl Lane {
 
     /// Which it is, below [`LANES`].
     #[inline]
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0 % LANES
     }
 
-    /// Adds to a counter that lies in this lane, and that nobody writes but through it. The sum wraps round.
+    /// Adds 1 to a counter that lies in this lane, and that nobody writes but through it.
     #[inline]
-    pub(crate) fn add(self, counter: &AtomicU64, number: u64) {
+    pub(crate) fn count(self, counter: &AtomicU64) {
         // Relaxed: nothing but the number itself is read.
         if self.is_own() {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         } else {
-            counter.fetch_add(number, Ordering::Relaxed);
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -142,10 +114,6 @@ mod tests {
 
     use super::*;
 
-    fn sum(counters: &Lanes<AtomicU64>) -> u64 {
-        counters.all().fold(0, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)))
-    }
-
     #[test]
     fn no_two_threads_own_a_lane_at_the_same_time() {
         for threads in [2, OWN, 2 * LANES] {
@@ -168,42 +136,31 @@ mod tests {
 
     #[test]
     fn lanes_go_from_thread_to_thread_and_nothing_is_lost_on_the_way() {
-        let counters = Lanes::<AtomicU64>::default();
+        let counters: [AtomicU64; LANES] = std::array::from_fn(|_| AtomicU64::new(0));
         for _ in 0..100 {
             thread::scope(|scope| {
                 for _ in 0..8 {
                     scope.spawn(|| {
                         for _ in 0..100 {
-                            let (lane, counter) = counters.here();
-                            lane.add(counter, 1);
+                            let lane = Lane::here();
+                            lane.count(&counters[lane.index()]);
                         }
                     });
                 }
             });
         }
-        assert_eq!(sum(&counters), 80_000);
-    }
-
-    #[test]
-    fn what_goes_up_in_one_lane_may_come_down_in_another() {
-        let counters = Lanes::<AtomicU64>::default();
-        let add = |number| {
-            let (lane, counter) = counters.here();
-            lane.add(counter, number);
-        };
-        add(2);
-        thread::scope(|scope| scope.spawn(|| add(u64::MAX)).join().expect("no panic"));
-        assert_eq!(sum(&counters), 1);
+        assert_eq!(counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>(), 80_000);
     }
 
     #[test]
     fn what_a_thread_counts_while_it_is_torn_down_is_not_lost() {
-        static COUNTERS: LazyLock<Lanes<AtomicU64>> = LazyLock::new(Lanes::default);
+        static COUNTERS: LazyLock<[AtomicU64; LANES]> =
+            LazyLock::new(|| std::array::from_fn(|_| AtomicU64::new(0)));
         struct CountsLate;
         impl Drop for CountsLate {
             fn drop(&mut self) {
-                let (lane, counter) = COUNTERS.here();
-                lane.add(counter, 1);
+                let lane = Lane::here();
+                lane.count(&COUNTERS[lane.index()]);
             }
         }
         thread_local!(static LATE: CountsLate = const { CountsLate });
@@ -220,6 +177,6 @@ mod tests {
             };
             (0..100).for_each(|_| thread::spawn(run).join().expect("no panic"));
         }
-        assert_eq!(sum(&COUNTERS), 200);
+        assert_eq!(COUNTERS.iter().map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>(), 200);
     }
 }

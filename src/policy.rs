@@ -199,8 +199,6 @@ impl<Req> Parcel<Req> {
 /// What travels with a call, in one place for all policies of its stack.
 #[derive(Debug)]
 pub struct Course {
-    /// When the call began, whatever attempt it is at.
-    pub(crate) began: Instant,
     /// The call as it concerns the policy that is polled.
     pub(crate) call: Call,
     /// In which experiments it takes part.
@@ -209,7 +207,7 @@ pub struct Course {
 
 impl Course {
     pub(crate) fn new(call: Call) -> Self {
-        Self { began: call.started, call, enrolled: Enrolled::default() }
+        Self { call, enrolled: Enrolled::default() }
     }
 }
 
@@ -519,6 +517,13 @@ where
     }
 }
 
+/// How far a call is.
+enum Way {
+    /// It was not polled, and nothing has happened. What the work carries that it was made in.
+    Made(Carried),
+    Begun(Course),
+}
+
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Called, or between two polls.
@@ -536,10 +541,7 @@ pin_project! {
         policy: Arc<P>,
         seat: Seat<S>,
         state: State,
-        // What the work carries that the call was made in.
-        made_in: Carried,
-        // `None` until the first poll: nothing has happened before.
-        course: Option<Course>,
+        way: Way,
         parcel: Parcel<Req>,
         #[pin]
         pass: P::Pass,
@@ -553,7 +555,7 @@ pin_project! {
                 State::Polling => Ending::Panicked,
                 State::Done => return,
             };
-            if let Some(course) = this.course {
+            if let Way::Begun(course) = this.way {
                 this.policy.abandon(this.pass, course, ending, Instant::now());
             }
         }
@@ -563,8 +565,8 @@ pin_project! {
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     pub(crate) fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
         let pass = policy.pass();
-        let (parcel, made_in) = (Parcel::new(request), Carried::current());
-        Self { policy, seat, state: State::Waiting, made_in, course: None, parcel, pass }
+        let (parcel, way) = (Parcel::new(request), Way::Made(Carried::current()));
+        Self { policy, seat, state: State::Waiting, way, parcel, pass }
     }
 
     /// Drives the call to its answer. `reached` becomes true when it gets as far as the service; while it never did, it had no
@@ -579,14 +581,16 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         assert!(!matches!(this.state, State::Done), "a future is not polled again once it is ready");
         *this.state = State::Polling;
         let mut now = None;
-        if this.course.is_none() {
+        if let Way::Made(made_in) = *this.way {
             // A call begins here: the time that its future lay around is neither its own nor the dependency's.
-            let call = Call::begin(this.made_in.polled_in(Carried::current()));
+            let call = Call::begin(made_in.polled_in(Carried::current()));
             now = Some(call.started);
-            let course = this.course.insert(Course::new(call));
-            this.policy.begin(this.pass.as_mut(), this.parcel, course);
+            *this.way = Way::Begun(Course::new(call));
+            if let Way::Begun(course) = this.way {
+                this.policy.begin(this.pass.as_mut(), this.parcel, course);
+            }
         }
-        let course = this.course.as_mut().expect("the call has begun above or before");
+        let Way::Begun(course) = this.way else { unreachable!("it begins in the first poll") };
         let mut poller = Poller::new(task, course, now);
         let poll = this.policy.poll(this.pass, this.parcel, this.seat, &mut poller);
         *reached |= poller.reached();

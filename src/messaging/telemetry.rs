@@ -1,5 +1,4 @@
 use std::{
-    mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -40,11 +39,11 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
         span: &mut Span,
         outcome: Outcome,
         error: Option<&BoxError>,
-        now: Instant,
+        (began, now): (Instant, Instant),
     ) {
         let error = Side::Consumer.error_type(outcome, error);
         span.end(|| SpanEnd { outcome, error, now });
-        let elapsed = now.saturating_duration_since(course.began);
+        let elapsed = now.saturating_duration_since(began);
         course.enrolled.tell(outcome, elapsed);
         if let Some(source) = self.told.source {
             self.observer.emit(Event::MessageProcessed { source, error, elapsed });
@@ -58,8 +57,8 @@ pin_project! {
     /// The pass of a [`DeliveryTelemetryPolicy`].
     #[derive(Debug)]
     pub struct DeliveryTelemetryPass<P> {
-        // Whether the end of the delivery was told: once, whatever panics meanwhile.
-        told: bool,
+        // When the delivery began; taken when its end is told, so that it is told once whatever panics meanwhile.
+        began: Option<Instant>,
         prepared: Option<Box<Prepared>>,
         span: Span,
         #[pin]
@@ -76,23 +75,24 @@ where
     type Pass = DeliveryTelemetryPass<I::Pass>;
 
     fn pass(&self) -> Self::Pass {
-        DeliveryTelemetryPass { told: false, prepared: None, span: Span::new(), inner: self.inner.pass() }
+        DeliveryTelemetryPass { began: None, prepared: None, span: Span::new(), inner: self.inner.pass() }
     }
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<M>, course: &mut Course) {
         let pass = pass.project();
+        *pass.began = Some(course.call.started);
         *pass.prepared = trace::prepare(&self.spans, &self.told, &course.call, parcel.request());
         self.inner.begin(pass.inner, parcel, course);
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let pass = pass.project();
-        if !mem::replace(pass.told, true) {
+        if let Some(began) = pass.began.take() {
             // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
             let inner = catch_unwind(AssertUnwindSafe(|| {
                 pass.span.enter(|| self.inner.abandon(pass.inner, course, ending, now));
             }));
-            self.tell(course, pass.span, outcome_of(ending), None, now);
+            self.tell(course, pass.span, outcome_of(ending), None, (began, now));
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -112,12 +112,13 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Delivery>> {
         let pass = pass.project();
-        pass.span.begin(cx.course.began, || pass.prepared.take().map(|prepared| *prepared));
+        let began = pass.began.expect("a delivery is not polled again once it was answered");
+        pass.span.begin(began, || pass.prepared.take().map(|prepared| *prepared));
         let Answer { result, class, outcome, .. } =
             ready!(pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx)));
-        *pass.told = true;
+        *pass.began = None;
         let now = cx.now();
-        self.tell(cx.course, pass.span, outcome, result.as_ref().err(), now);
+        self.tell(cx.course, pass.span, outcome, result.as_ref().err(), (began, now));
         // Something at the ingress kept the message from the handler.
         let delivery = result.unwrap_or(Delivery::Nack { after: self.redeliver_after });
         self.observer.emit(Event::Delivered { result: delivery.result() });

@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     event::{End, Exchange, Protocol},
-    lane::Lanes,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering, STRIPES, stripe},
 };
 
 static ACTIVE: LazyLock<Active> = LazyLock::new(Active::default);
@@ -69,30 +68,30 @@ impl Active {
     }
 }
 
-/// A number that goes up and down, in lanes like the cells of pipelines.
+/// A number that goes up and down, striped like the cells of pipelines.
 #[derive(Debug, Default)]
-pub(super) struct Gauge(Lanes<Cell>);
+pub(super) struct Gauge([Stripe; STRIPES]);
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Cell(AtomicU64);
+struct Stripe(AtomicU64);
 
 impl Gauge {
     fn leaked() -> &'static Self {
         Box::leak(Box::default())
     }
 
-    /// Adds what wraps round: what goes up in one lane may come down in another.
+    /// Adds what wraps round: what goes up in one stripe may come down in another.
     #[inline]
     fn add(&self, change: u64) {
-        let (lane, Cell(number)) = self.0.here();
-        lane.add(number, change);
+        // Relaxed: nothing but the number itself is read.
+        self.0[stripe()].0.fetch_add(change, Ordering::Relaxed);
     }
 
     fn value(&self) -> i64 {
-        let all = self.0.all().map(|Cell(number)| number.load(Ordering::Relaxed));
-        // Below 0 when a request moved on, from a lane that was read to one that was not yet.
-        i64::try_from(all.fold(0, u64::wrapping_add)).unwrap_or(0)
+        let sum = self.0.iter().fold(0_u64, |sum, stripe| sum.wrapping_add(stripe.0.load(Ordering::Relaxed)));
+        // Below 0 when a request moved on, from a stripe that was read to one that was not yet.
+        i64::try_from(sum).unwrap_or(0)
     }
 }
 

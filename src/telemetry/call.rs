@@ -1,5 +1,4 @@
 use std::{
-    mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -50,8 +49,8 @@ pin_project! {
     /// The pass of a [`CallTelemetryPolicy`].
     #[derive(Debug)]
     pub struct CallTelemetryPass<P> {
-        // Whether the end of the call was told: once, whatever panics meanwhile.
-        told: bool,
+        // When the call began; taken when its end is told, so that it is told once whatever panics meanwhile.
+        began: Option<Instant>,
         span: Span,
         #[pin]
         inner: P,
@@ -67,16 +66,18 @@ where
     type Pass = CallTelemetryPass<I::Pass>;
 
     fn pass(&self) -> Self::Pass {
-        CallTelemetryPass { told: false, span: Span::new(), inner: self.inner.pass() }
+        CallTelemetryPass { began: None, span: Span::new(), inner: self.inner.pass() }
     }
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
-        self.inner.begin(pass.project().inner, parcel, course);
+        let pass = pass.project();
+        *pass.began = Some(course.call.started);
+        self.inner.begin(pass.inner, parcel, course);
     }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let pass = pass.project();
-        if !mem::replace(pass.told, true) {
+        if let Some(began) = pass.began.take() {
             // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
             let inner = catch_unwind(AssertUnwindSafe(|| {
                 pass.span.enter(|| self.inner.abandon(pass.inner, course, ending, now));
@@ -84,7 +85,7 @@ where
             let outcome = outcome_of(ending);
             let error = self.side.error_type(outcome, None);
             pass.span.end(|| SpanEnd { outcome, error, now });
-            self.tell(course, outcome, now.saturating_duration_since(course.began));
+            self.tell(course, outcome, now.saturating_duration_since(began));
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -104,16 +105,17 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        pass.span.begin(cx.course.began, || Some(self.spans.plain(1)));
+        let began = pass.began.expect("a call is not polled again once it was answered");
+        pass.span.begin(began, || Some(self.spans.plain(1)));
         let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx));
         if let Poll::Ready(answer) = &poll {
-            *pass.told = true;
+            *pass.began = None;
             let outcome = answer.outcome;
             pass.span.end(|| {
                 let error = self.side.error_type(outcome, answer.result.as_ref().err());
                 SpanEnd { outcome, error, now: cx.now() }
             });
-            let elapsed = cx.since(cx.course.began);
+            let elapsed = cx.since(began);
             self.tell(cx.course, outcome, elapsed);
         }
         poll
