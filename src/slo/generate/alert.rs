@@ -33,12 +33,14 @@ impl Alert {
         }
     }
 
-    /// What it says of an objective.
+    /// What it says of an objective, after its name.
     pub(super) const fn summary(self) -> &'static str {
         match self {
-            Self::BurnsFast => "at this rate the error budget of 30 days is gone within 5",
-            Self::BurnsSlowly => "the error budget of 30 days will not last for them",
-            Self::Absent => "nothing is counted, so nobody knows how it is",
+            Self::BurnsFast => "burns its error budget: at this rate that of 30 days is gone within 5 days",
+            Self::BurnsSlowly => {
+                "burns its error budget: at this rate that of 30 days is gone before they are over"
+            }
+            Self::Absent => "is not counted: nobody knows how it is",
         }
     }
 
@@ -63,6 +65,16 @@ pub(super) fn rate(rule: BurnRule) -> String {
 /// The share of bad events over which the budget burns too fast, exactly.
 pub(super) fn threshold(rule: BurnRule, budget: Millionths) -> String {
     decimal(millionth_tenths(rule, budget), 7)
+}
+
+/// The same, as people read it: `1.44 %`.
+pub(super) fn threshold_percent(rule: BurnRule, budget: Millionths) -> String {
+    format!("{} %", decimal(millionth_tenths(rule, budget), 5))
+}
+
+/// What may be bad, as people read it: `0.1 %`.
+pub(super) fn budget_percent(budget: Millionths) -> String {
+    format!("{} %", decimal(budget.count().into(), 4))
 }
 
 /// How much of the budget is spent when it has burned that fast over the long window, in percent.

@@ -162,7 +162,7 @@ fn raised(of: &Artefacts, alert: Alert) -> String {
          \x20       labels:\n\
          \x20         severity: {}\n\
          \x20       annotations:\n\
-         \x20         summary: '{{{{ $labels.slo_name }}}}: {}'\n\
+         \x20         summary: '{{{{ $labels.slo_name }}}} {}'\n\
          \x20         description: '{}'\n\
          \x20         dashboard: /d/{}\n\
          \x20         runbook: {}{}\n",
@@ -194,9 +194,16 @@ pub(super) fn condition(objective: &Objective, alert: Alert) -> String {
 
 fn description(objective: &Objective, alert: Alert) -> String {
     if alert == Alert::Absent {
-        "No instance has told of it for ten minutes: either none is up, or none is scraped.".to_owned()
+        "No instance has told of it for ten minutes: either none is up, which is an outage, or none is scraped.".to_owned()
     } else {
-        format!("{{{{ $value | humanizePercentage }}}} were bad lately. The objective: {objective}.")
+        let budget = objective.target_value().budget();
+        let windows: Vec<_> = alert.burns(budget).map(|rule| rule.long.as_str()).collect();
+        format!(
+            "{{{{ $value | humanizePercentage }}}} of what counts was bad over the last {}, where {} may be. \
+             The objective: {objective}.",
+            windows.join(" or "),
+            alert::budget_percent(budget),
+        )
     }
 }
 

@@ -6,11 +6,13 @@ use super::{
     rules::condition,
     text::{markdown, uid},
 };
+use crate::slo::Promise;
 
 /// The whole file.
 pub(super) fn runbook(of: &Artefacts, alert: Alert) -> String {
     let objective = &of.objective;
     let name = objective.name().as_str();
+    let is_daily = matches!(objective.promise(), Promise::By(_));
     format!(
         "# {}: {}\n\n\
          Severity: {}. The objective: {} over 30 days. The dashboard: `/d/{}`.\n\n\
@@ -35,8 +37,8 @@ pub(super) fn runbook(of: &Artefacts, alert: Alert) -> String {
         uid(name),
         meaning(of, alert),
         condition(objective, alert),
-        look(alert),
-        act(alert),
+        look(alert, is_daily),
+        act(alert, is_daily),
     )
 }
 
@@ -49,22 +51,30 @@ fn meaning(of: &Artefacts, alert: Alert) -> String {
     let budget = of.objective.target_value().budget();
     let mut lines = vec![
         format!(
-            "Of all events {budget} may be bad: the error budget. More than that were, in both of two windows:\n"
+            "{} of what counts in 30 days may be bad: the error budget. It is spent too fast: more was bad than one of these \
+             lines grants, over both of its windows.\n",
+            alert::budget_percent(budget),
         ),
-        "| over | and still over | times the budget | bad | spent when it is raised |".to_owned(),
+        "| over the last | and still over the last | bad, more than | times the budget | spent of it by then |".to_owned(),
         "|---|---|---|---|---|".to_owned(),
     ];
     lines.extend(alert.burns(budget).map(|rule| {
         let (long, short) = (rule.long.as_str(), rule.short.as_str());
-        let (rate, threshold) = (alert::rate(rule), alert::threshold(rule, budget));
-        format!("| {long} | {short} | {rate} | {threshold} | {} % |", alert::spent(rule))
+        let (rate, threshold) = (alert::rate(rule), alert::threshold_percent(rule, budget));
+        format!("| {long} | {short} | {threshold} | {rate} | {} % |", alert::spent(rule))
     }));
     lines.push("\nIt ends by itself once the short window is below again.".to_owned());
     lines.join("\n")
 }
 
-const fn look(alert: Alert) -> &'static str {
+const fn look(alert: Alert, is_daily: bool) -> &'static str {
     match alert {
+        Alert::BurnsFast | Alert::BurnsSlowly if is_daily => {
+            "1. *Objective*: which days are missing, the last one or more?\n\
+             2. The job's own log: did it begin, did it fail, is it still at it?\n\
+             3. What it waits for: the data, the database, the job before it.\n\
+             4. *Calls* and *Circuit breakers* of its process: is something that it calls failing?"
+        }
         Alert::BurnsFast | Alert::BurnsSlowly => {
             "1. *Objective*: since when, and how fast? What was changed at that time?\n\
              2. *Requests*: one route, or all? Errors, or slowness?\n\
@@ -81,8 +91,13 @@ const fn look(alert: Alert) -> &'static str {
     }
 }
 
-const fn act(alert: Alert) -> &'static str {
+const fn act(alert: Alert, is_daily: bool) -> &'static str {
     match alert {
+        Alert::BurnsFast if is_daily => {
+            "1. Have the run made now, or let it end. The day stays missed, and those who wait for it get it.\n\
+             2. Tell those who wait for it by when they have it.\n\
+             3. A change since the last good run: take it back before the next one is due."
+        }
         Alert::BurnsFast => {
             "1. A change of the last hours: take it back first, find out why afterwards.\n\
              2. An experiment: end it.\n\
