@@ -344,7 +344,12 @@ mod tests {
             Event::LeaseLost,
             Event::DeadLetterFailed,
         ];
-        events.extend(Outcome::ALL.map(|outcome| Event::CallFinished { outcome, elapsed, synthetic: false }));
+        events.extend(Outcome::ALL.map(|outcome| Event::CallFinished {
+            outcome,
+            elapsed,
+            synthetic: false,
+            injected: false,
+        }));
         events.extend(Outcome::ALL.map(|outcome| Event::AnswerBroken { outcome }));
         events.extend(AttemptKind::ALL.map(|kind| Event::AttemptFinished {
             attempt: 2,

@@ -31,6 +31,8 @@ pub enum Event {
         elapsed: Duration,
         /// Whether it is synthetic: a probe, a test in production, or made for one. See [`synthetic`](crate::synthetic).
         synthetic: bool,
+        /// Whether a fault hook of its stack has done something to it.
+        injected: bool,
     },
     /// One attempt at the transport began. It is told and not counted: what is counted are the ends. An attempt that is
     /// refused on this side, further in, does not end as one.

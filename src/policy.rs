@@ -203,11 +203,13 @@ pub struct Course {
     pub(crate) call: Call,
     /// In which experiments it takes part.
     pub(crate) enrolled: Enrolled,
+    /// Whether a fault hook of the stack has done something to it, or to one of its attempts.
+    pub(crate) injected: bool,
 }
 
 impl Course {
     pub(crate) fn new(call: Call) -> Self {
-        Self { call, enrolled: Enrolled::default() }
+        Self { call, enrolled: Enrolled::default(), injected: false }
     }
 }
 
@@ -256,6 +258,7 @@ impl<'a, 'b> Poller<'a, 'b> {
         };
         let result = poll(&mut inner);
         (self.reading, self.reached) = (inner.reading, inner.reached);
+        self.course.injected |= inner.course.injected;
         result
     }
 
@@ -567,6 +570,12 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
         let pass = policy.pass();
         let (parcel, way) = (Parcel::new(request), Way::Made(Carried::current()));
         Self { policy, seat, state: State::Waiting, way, parcel, pass }
+    }
+
+    /// Whether a fault hook has done something to the call by now.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn is_injected(&self) -> bool {
+        matches!(&self.way, Way::Begun(course) if course.injected)
     }
 
     /// Drives the call to its answer. `reached` becomes true when it gets as far as the service; while it never did, it had no

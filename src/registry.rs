@@ -18,7 +18,7 @@ use crate::{
     name::Name,
     observer::Observer,
     sync::{Mutex, lock},
-    tally::{Count, Tallied},
+    tally::{Tallied, Tallies},
 };
 
 /// The stacks of a process and the counting cells of their names.
@@ -40,7 +40,7 @@ struct Inner {
 #[derive(Default)]
 struct Objectives {
     /// What those have counted that nobody holds any more.
-    gone: Count,
+    gone: Tallies,
     alive: Vec<Arc<dyn Tallied>>,
 }
 
@@ -109,7 +109,7 @@ impl Registry {
         not(any(test, feature = "otel", feature = "metrics")),
         expect(dead_code, reason = "nobody exports it")
     )]
-    pub(crate) fn objectives(&self) -> Vec<(Name, Count)> {
+    pub(crate) fn objectives(&self) -> Vec<(Name, Tallies)> {
         let objectives: Vec<_> = lock(&self.inner)
             .objectives
             .iter()
@@ -212,7 +212,7 @@ impl BulkheadState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
+    use crate::{event::Event, tally::Count};
 
     struct Stack(Name);
 
@@ -242,8 +242,9 @@ mod tests {
     fn totals_of_an_objective_outlive_those_that_count_and_never_go_back() {
         struct Counter(u64);
         impl Tallied for Counter {
-            fn tallied(&self) -> Count {
-                Count { good: self.0, bad: 1 }
+            fn tallied(&self) -> Tallies {
+                let events = Count { good: self.0, bad: 1 };
+                Tallies { events, injected: (self.0 > 1).then_some(events) }
             }
         }
         let (registry, login) = (Registry::new(), Name::literal("login"));
@@ -253,8 +254,10 @@ mod tests {
         }
         for n in 1..100 {
             registry.enlist_objective(&login, Arc::new(Counter(10)));
-            let count = Count { good: 1 + 10 * n, bad: 1 + n };
-            assert_eq!(registry.objectives(), [(login.clone(), count)]);
+            let events = Count { good: 1 + 10 * n, bad: 1 + n };
+            // The held one does not count them apart.
+            let injected = Some(Count { good: 10 * n, bad: n });
+            assert_eq!(registry.objectives(), [(login.clone(), Tallies { events, injected })]);
         }
         assert_eq!(lock(&registry.inner).objectives[&login].alive.len(), 2, "the held one, and the last");
     }

@@ -24,10 +24,19 @@ pub(crate) struct Count {
     pub(crate) bad: u64,
 }
 
+/// What was counted for an objective.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tallies {
+    /// What counts.
+    pub(crate) events: Count,
+    /// Calls that a fault hook did something to, where they are counted apart.
+    pub(crate) injected: Option<Count>,
+}
+
 /// Whoever counts for an objective.
 pub(crate) trait Tallied: Send + Sync {
     /// All that it counted. It never goes back.
-    fn tallied(&self) -> Count;
+    fn tallied(&self) -> Tallies;
 }
 
 impl Tally {
@@ -54,6 +63,15 @@ impl Tally {
 impl Count {
     pub(crate) fn total(self) -> u64 {
         self.good + self.bad
+    }
+}
+
+impl std::ops::AddAssign for Tallies {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        if let Some(injected) = other.injected {
+            *self.injected.get_or_insert_default() += injected;
+        }
     }
 }
 

@@ -131,7 +131,10 @@ fn durations_are_told_in_seconds_with_the_labels_they_have() {
     let (sink, name, elapsed) =
         (record::metrics(), Name::new("durations").unwrap(), Duration::from_millis(40));
     metrics::with_local_recorder(&recorder, || {
-        sink.record(&name, &Event::CallFinished { outcome: Outcome::Degraded, elapsed, synthetic: false });
+        sink.record(
+            &name,
+            &Event::CallFinished { outcome: Outcome::Degraded, elapsed, synthetic: false, injected: false },
+        );
         let attempt = Event::AttemptFinished {
             attempt: 2,
             kind: AttemptKind::Retry,
@@ -349,7 +352,8 @@ fn a_duration_whose_series_exist_allocates_nothing_of_ours() {
 
     let recorder = Recorder(std::sync::Arc::new(Histogram(0.into())));
     let (sink, name) = (record::metrics(), Name::new("allocations").unwrap());
-    let event = Event::CallFinished { outcome: Outcome::Success, elapsed: SECOND, synthetic: false };
+    let event =
+        Event::CallFinished { outcome: Outcome::Success, elapsed: SECOND, synthetic: false, injected: false };
     let count = metrics::with_local_recorder(&recorder, || {
         sink.record(&name, &event);
         allocation_counter::measure(|| sink.record(&name, &event)).count_total
@@ -360,10 +364,11 @@ fn a_duration_whose_series_exist_allocates_nothing_of_ours() {
 #[cfg(feature = "slo")]
 #[test]
 fn the_events_of_an_objective_are_published_from_zero_on() {
-    use moneta_resilience::slo::{ErrorBudget, Objective};
+    use moneta_resilience::slo::{ErrorBudget, Injected, Objective};
 
     let _alone = alone();
     let budget = ErrorBudget::new(Objective::new("published")).export();
+    let apart = ErrorBudget::new(Objective::new("apart").injected(Injected::Separate)).export();
     let events = || {
         let prometheus = prometheus();
         Registry::global().publish();
@@ -378,4 +383,11 @@ fn the_events_of_an_objective_are_published_from_zero_on() {
     budget.record(true);
     budget.record(false);
     assert_eq!(events(), ["1", "2"].map(|count| Some(count.to_owned())));
+    let page = prometheus().render();
+    let mut injected: Vec<_> = page.lines().filter(|line| line.starts_with("slo_injected_total")).collect();
+    injected.sort_unstable();
+    let series = ["bad", "good"]
+        .map(|result| format!("slo_injected_total{{slo_name=\"apart\",slo_result=\"{result}\"}} 0"));
+    assert_eq!(injected, series, "the other one has none");
+    drop(apart);
 }

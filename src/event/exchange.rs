@@ -86,6 +86,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Whether it is synthetic: a probe, a test in production, or made for one. See [`synthetic`](crate::synthetic).
     pub synthetic: bool,
+    /// Whether a fault hook of its stack had done something by then to the call that it is part of.
+    pub injected: bool,
     /// What kind of error it is, `None` where it is none: the status, of gRPC by its name, a reason of this crate, or an
     /// outcome, as
     /// [`Outcome::as_str`](super::Outcome::as_str) has it.

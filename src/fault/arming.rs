@@ -15,6 +15,8 @@ use super::{ArmError, Fault, KillSwitch, Outcomes, faults::Hook, sample::Group};
 use crate::{
     call::later,
     event::{Event, Experiment},
+    observer::Observer,
+    policy::Course,
     ratio::Ratio,
     sync::{AtomicBool, AtomicU64},
     trial::{self, Enrolled, Trial},
@@ -161,10 +163,11 @@ impl Arming {
         }
     }
 
-    /// That it hit a call.
-    pub(super) fn injected(&self) -> Event {
+    /// Tells that it hits a call, and marks the call.
+    pub(super) fn tell(&self, observer: &Observer, course: &mut Course) {
         let Fault { effect, experiment, .. } = &self.fault;
-        Event::FaultInjected { fault: effect.kind(), experiment: Experiment::of(experiment) }
+        course.injected = true;
+        observer.emit(Event::FaultInjected { fault: effect.kind(), experiment: Experiment::of(experiment) });
     }
 
     /// In which group a call is, or its unit.

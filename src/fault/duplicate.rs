@@ -228,7 +228,7 @@ impl<I, L> DuplicatePolicy<I, L> {
         cx.course.call.started = now;
         if let Some((copy, suffering)) = copy.and_then(|copy| Some((copy, injected.take()?.take(now)?))) {
             let injected = suffering.from();
-            self.observer.emit(injected.injected());
+            injected.tell(&self.observer, cx.course);
             let progress = match injected.fault.effect {
                 Effect::Duplicate { at_once: true } => Progress::Due,
                 _ => Progress::Waiting,

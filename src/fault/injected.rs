@@ -98,7 +98,7 @@ impl Injected {
             let Some(suffering) = drawn.arming.take(drawn.group, now) else { continue };
             let effect = &drawn.arming.fault.effect;
             cx.reach();
-            observer.emit(drawn.arming.injected());
+            drawn.arming.tell(observer, cx.course);
             let (until, hook) = match effect {
                 Effect::Error(class) => return Poll::Ready(Some(Instead::fault(InjectedFault::new(*class)))),
                 Effect::Refused => return Poll::Ready(Some(Instead::fault(InjectedFault::refused()))),
@@ -129,7 +129,7 @@ impl Injected {
                 _ => None,
             };
             let Some(suffering) = drawn.arming.take(drawn.group, now) else { continue };
-            observer.emit(drawn.arming.injected());
+            drawn.arming.tell(observer, cx.course);
             let (Some(alteration), Ok(given)) = (alteration, &mut answer.result) else {
                 return Instead::fault(InjectedFault::new(Class::TRANSIENT)).into();
             };

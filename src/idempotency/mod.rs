@@ -56,6 +56,7 @@ pub mod http;
 mod keeper;
 mod layer;
 mod machine;
+mod mark;
 mod memory;
 mod policy;
 #[cfg(feature = "postgres")]
@@ -80,6 +81,7 @@ pub use handle::IdempotencyHandle;
 pub use keeper::Ended;
 pub(crate) use keeper::{Keeper, Reply};
 pub use layer::{Idempotency, IdempotencyFuture, IdempotencyLayer};
+pub(crate) use mark::Mark;
 pub use memory::MemoryStore;
 pub use policy::{IdempotencyPass, IdempotencyPolicy};
 #[cfg(feature = "postgres")]

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Claim, Ended, Identity, Outcome, Store,
+    Claim, Ended, Identity, Mark, Outcome, Store,
     face::{Converse, Decision, Face},
     keeper::{Keeper, Reply},
 };
@@ -66,7 +66,9 @@ enum Stage<K, A> {
     Keyed(Identity, K),
     /// The request is read, and after that a task is at it. In a box: a call with a key asks a store and has a task of its
     /// own, which costs more; one without is not boxed.
-    Running(BoxFuture<'static, Answer<A>>),
+    ///
+    /// Beside it stands whether a fault hook did something to the call in that task.
+    Running(BoxFuture<'static, Answer<A>>, Mark),
 }
 
 /// What the service behind a face is called with.
@@ -99,7 +101,11 @@ where
 
     /// A handler that runs under a key runs on.
     fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
-        self.inner.abandon(pass.project().inner, course, ending, now);
+        let pass = pass.project();
+        if let Stage::Running(_, mark) = pass.stage {
+            mark.give(course);
+        }
+        self.inner.abandon(pass.inner, course, ending, now);
     }
 }
 
@@ -122,7 +128,7 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let mut answer = match mem::replace(pass.stage, Stage::Passed) {
+        let (mut answer, mark) = match mem::replace(pass.stage, Stage::Passed) {
             Stage::Passed => {
                 let poll = self.inner.poll(pass.inner, pass.parcel, seat, cx);
                 return poll.map(|answer| answer.map(F::passed));
@@ -132,12 +138,21 @@ where
                 // The instance that said it is ready goes to the task that calls it.
                 let fresh = seat.another();
                 let seat = mem::replace(seat, fresh);
-                Box::pin(self.clone().answer::<S, Req, Res>(cx.course.call, id, seat, keyed))
+                let mark = Mark::default();
+                let answer: BoxFuture<'static, _> = Box::pin(self.clone().answer::<S, Req, Res>(
+                    cx.course.call,
+                    id,
+                    seat,
+                    keyed,
+                    mark.clone(),
+                ));
+                (answer, mark)
             }
-            Stage::Running(answer) => answer,
+            Stage::Running(answer, mark) => (answer, mark),
         };
         let poll = answer.as_mut().poll(cx.task);
-        *pass.stage = Stage::Running(answer);
+        mark.give(cx.course);
+        *pass.stage = Stage::Running(answer, mark);
         poll.map(|answer| answer.map(F::answered))
     }
 
@@ -154,6 +169,7 @@ impl<I, St, F> IdempotencyPolicy<I, St, F> {
         id: Identity,
         seat: Seat<S>,
         keyed: F::Keyed,
+        mark: Mark,
     ) -> Answer<F::Answered>
     where
         F: Converse<Req, Res> + Face<Req, Inner: Send>,
@@ -169,7 +185,8 @@ impl<I, St, F> IdempotencyPolicy<I, St, F> {
         };
         let (reply, answer) = oneshot::channel();
         let policy = self.clone();
-        let run = self.keeper.clone().run(id, fingerprint, |claim| policy.work(seat, request, claim), reply);
+        let run =
+            self.keeper.clone().run(id, fingerprint, |claim| policy.work(seat, request, claim, mark), reply);
         // The handler is told the deadline of its caller, and is not cut by it.
         call.carried().enter(|| drop(spawn(run)));
         let refusal = match answer.await {
@@ -195,6 +212,7 @@ impl<I, St, F> IdempotencyPolicy<I, St, F> {
         seat: Seat<S>,
         mut request: InnerOf<F, Req>,
         claim: Option<Claim>,
+        mark: Mark,
     ) -> (Answer<F::Answered>, Ended)
     where
         F: Converse<Req, Res>,
@@ -206,7 +224,12 @@ impl<I, St, F> IdempotencyPolicy<I, St, F> {
         let mut reached = false;
         let run = async {
             let mut call = pin!(StackFuture::new(self.inner, seat, request));
-            let answer = poll_fn(|cx| call.as_mut().poll_answer(cx, &mut reached)).await;
+            let answer = poll_fn(|cx| {
+                let poll = call.as_mut().poll_answer(cx, &mut reached);
+                mark.take(&call);
+                poll
+            });
+            let answer = answer.await;
             kept(&*self.face, answer, reached).await
         };
         let worked = timeout(self.keeper.config.run_limit, run).await;

@@ -25,7 +25,7 @@ use crate::{
     error::{BoxError, Reason},
     event::{self, Event},
     idempotency::{
-        Claim, Ended, Fingerprint, IdempotencyLayer, Identity, Keeper, LeaseOver, Outcome, Reply, Store,
+        Claim, Ended, Fingerprint, IdempotencyLayer, Identity, Keeper, LeaseOver, Mark, Outcome, Reply, Store,
     },
     policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, StackFuture, sealed::Sealed},
     spawn::spawn,
@@ -76,7 +76,9 @@ pin_project! {
     /// The pass of a [`KeyedMessagesPolicy`].
     pub struct KeyedMessagesPass {
         // There once a task is at it. In a box: it asks a store, which costs more.
-        answer: Option<BoxFuture<'static, Answer<Verdict>>>,
+        //
+        // Beside it stands whether a fault hook did something to the delivery in that task.
+        answer: Option<(BoxFuture<'static, Answer<Verdict>>, Mark)>,
     }
 }
 
@@ -95,8 +97,10 @@ where
     fn begin(&self, _pass: Pin<&mut Self::Pass>, _parcel: &mut Parcel<M>, _course: &mut Course) {}
 
     /// A handler that runs under a key runs on.
-    fn abandon(&self, pass: Pin<&mut Self::Pass>, _course: &mut Course, _ending: Ending, _now: Instant) {
-        *pass.project().answer = None;
+    fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, _ending: Ending, _now: Instant) {
+        if let Some((_, mark)) = pass.project().answer.take() {
+            mark.give(course);
+        }
     }
 }
 
@@ -116,8 +120,8 @@ where
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Verdict>> {
-        let answer = match pass.project().answer {
-            Some(answer) => answer,
+        let (answer, mark) = match pass.project().answer {
+            Some(running) => running,
             answer => {
                 let message = parcel.take();
                 let Some((id, fingerprint)) = self.known.identify(self.keeper.observer.name(), &message)
@@ -127,11 +131,14 @@ where
                 // The instance that said it is ready goes to the task that calls it.
                 let fresh = seat.another();
                 let seat = mem::replace(seat, fresh);
-                let run = self.clone().answer(cx.course.call, id, fingerprint, seat, message);
-                answer.insert(Box::pin(run))
+                let mark = Mark::default();
+                let run = self.clone().answer(cx.course.call, id, fingerprint, seat, message, mark.clone());
+                answer.insert((Box::pin(run), mark))
             }
         };
-        answer.as_mut().poll(cx.task)
+        let poll = answer.as_mut().poll(cx.task);
+        mark.give(cx.course);
+        poll
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -148,6 +155,7 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
         fingerprint: Fingerprint,
         seat: Seat<S>,
         message: M,
+        mark: Mark,
     ) -> Answer<Verdict>
     where
         I: Policy<S, Tried<M>, Pass: Send> + Send + Sync + 'static,
@@ -158,7 +166,7 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
         let rules = self.rules.clone();
         let (reply, answer) = oneshot::channel();
         let keeper = self.keeper.clone();
-        let run = keeper.run(id, fingerprint, |claim| self.work(seat, message, claim), reply);
+        let run = keeper.run(id, fingerprint, |claim| self.work(seat, message, claim, mark), reply);
         // The handler is told the deadline of the delivery, and is not cut by it.
         call.carried().enter(|| drop(spawn(run)));
         match answer.await {
@@ -176,18 +184,31 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
     }
 
     /// Calls the handler within the run limit, sets its message aside where that is final, and says how that ended.
-    async fn work<S>(self, seat: Seat<S>, message: M, claim: Option<Claim>) -> (Answer<Verdict>, Ended)
+    async fn work<S>(
+        self,
+        seat: Seat<S>,
+        message: M,
+        claim: Option<Claim>,
+        mark: Mark,
+    ) -> (Answer<Verdict>, Ended)
     where
         I: Policy<S, Tried<M>>,
         M: Clone + Send + 'static,
     {
-        let Answer { result, class, outcome, .. } = self.handle(seat, message.clone(), claim.as_ref()).await;
+        let handled = self.handle(seat, message.clone(), claim.as_ref(), &mark);
+        let Answer { result, class, outcome, .. } = handled.await;
         let verdict = result.expect("what the rules judge is a verdict");
         let (verdict, ended) = self.end(verdict, message, claim.as_ref()).await;
         (Answer::new(Ok(verdict), class, outcome), ended)
     }
 
-    async fn handle<S>(&self, seat: Seat<S>, message: M, claim: Option<&Claim>) -> Answer<Verdict>
+    async fn handle<S>(
+        &self,
+        seat: Seat<S>,
+        message: M,
+        claim: Option<&Claim>,
+        mark: &Mark,
+    ) -> Answer<Verdict>
     where
         I: Policy<S, Tried<M>>,
     {
@@ -199,7 +220,11 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
         let handled = {
             let call = StackFuture::new(Arc::clone(&self.inner), seat, Tried::new(message, &self.rules));
             let mut call = pin!(call);
-            let run = poll_fn(|cx| Claim::enter(claim, || call.as_mut().poll_answer(cx, &mut reached)));
+            let run = poll_fn(|cx| {
+                let poll = Claim::enter(claim, || call.as_mut().poll_answer(cx, &mut reached));
+                mark.take(&call);
+                poll
+            });
             timeout(self.keeper.config.run_limit, run).await
         };
         if let Ok(answer) = handled {

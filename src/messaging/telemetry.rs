@@ -48,8 +48,8 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
         if let Some(source) = self.told.source {
             self.observer.emit(Event::MessageProcessed { source, error, elapsed });
         }
-        let synthetic = course.call.synthetic;
-        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic });
+        let (synthetic, injected) = (course.call.synthetic, course.injected);
+        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic, injected });
     }
 }
 

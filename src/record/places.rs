@@ -114,6 +114,7 @@ mod tests {
     const ENDED: Ended = Ended {
         outcome: Outcome::Success,
         synthetic: false,
+        injected: false,
         status: Some(200),
         error: None,
         version: Some("1.1"),

@@ -130,6 +130,7 @@ mod tests {
         Ended {
             outcome: Outcome::Success,
             synthetic: false,
+            injected: false,
             status,
             error,
             version: Some("1.1"),

@@ -12,7 +12,7 @@ use crate::{
         IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
     registry::{BulkheadState, Registry},
-    tally::Count,
+    tally::{Count, Tallies},
     telemetry::names,
 };
 
@@ -269,24 +269,37 @@ pub(super) const WHOLE: &[Whole] = &[
 ];
 
 /// The events of objectives, which belong to no pipeline either.
-pub(super) const EVENTS: Events = Events {
-    name: names::SLO_EVENTS,
-    unit: "{event}",
-    description: "What counts for an objective, good or bad",
-};
+pub(super) const EVENTS: [Events; 2] = [
+    Events {
+        name: names::SLO_EVENTS,
+        unit: "{event}",
+        description: "What counts for an objective, good or bad",
+        read: |tallies| Some(tallies.events),
+    },
+    Events {
+        name: names::SLO_INJECTED,
+        unit: "{event}",
+        description: "Calls under a fault, good or bad, which an objective counts apart",
+        read: |tallies| tallies.injected,
+    },
+];
 
 pub(super) struct Events {
     pub(super) name: &'static str,
     #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "`metrics` has no units of counts"))]
     pub(super) unit: &'static str,
     pub(super) description: &'static str,
+    read: fn(Tallies) -> Option<Count>,
 }
 
-/// Writes both series of every objective, from 0 on.
-pub(super) fn write_events(registry: &Registry, mut write: impl FnMut(u64, [(&'static str, &str); 2])) {
-    for (name, Count { good, bad }) in registry.objectives() {
-        for (count, result) in [(good, "good"), (bad, "bad")] {
-            write(count, [(names::SLO_NAME, name.as_str()), (names::SLO_RESULT, result)]);
+impl Events {
+    /// Writes both series of every objective that has them, from 0 on.
+    pub(super) fn write(&self, registry: &Registry, mut write: impl FnMut(u64, [(&'static str, &str); 2])) {
+        for (name, tallies) in registry.objectives() {
+            let Some(Count { good, bad }) = (self.read)(tallies) else { continue };
+            for (count, result) in [(good, "good"), (bad, "bad")] {
+                write(count, [(names::SLO_NAME, name.as_str()), (names::SLO_RESULT, result)]);
+            }
         }
     }
 }

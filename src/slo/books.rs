@@ -5,7 +5,7 @@ use std::{sync::TryLockError, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    BurnRule, Gate, Objective, Promise, Window,
+    BurnRule, Gate, Injected, Objective, Promise, Window,
     alerts::{self, Firing, Told},
     burn::{rate, remaining},
     rings::{Rings, TICK},
@@ -19,7 +19,7 @@ use crate::{
     record,
     registry::Registry,
     sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock},
-    tally::{Count, Tallied, Tally},
+    tally::{Count, Tallied, Tallies, Tally},
     window::nanos,
     words::Words,
 };
@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) slo: &'static str,
     pub(super) dial: Dial,
     pub(super) tally: Tally,
+    /// Calls under a fault, where they are counted apart.
+    pub(super) injected: Option<Tally>,
     /// The instant that time counts from.
     pub(super) origin: Instant,
     /// From when on, in nanoseconds from there, it is to be settled again.
@@ -99,11 +101,13 @@ impl Shared {
             Promise::By(due) => Some(Runs::new(due.clone(), now, clock::wall(now))),
             _ => None,
         };
+        let injected = (terms.objective.injected_value() == Injected::Separate).then(Tally::default);
         Self {
             slo: NAMES.get(terms.objective.name().as_str()),
             terms,
             dial: Dial::new(Ratio::ONE),
             tally: Tally::default(),
+            injected,
             origin: now,
             due: AtomicU64::new(nanos(Self::PACE)),
             books: Mutex::new(Books { rings: Rings::new(), runs, settled: Count::default(), fleet: None }),
@@ -236,9 +240,9 @@ impl Shared {
 
 impl Tallied for Shared {
     /// A run that is missing is found by whoever looks.
-    fn tallied(&self) -> Count {
+    fn tallied(&self) -> Tallies {
         self.settle_if_due(Instant::now());
-        self.tally.count()
+        Tallies { events: self.tally.count(), injected: self.injected.as_ref().map(Tally::count) }
     }
 }
 

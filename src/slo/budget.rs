@@ -17,7 +17,7 @@ use crate::{
     ratio::Ratio,
     registry::Registry,
     sync::Ordering,
-    tally::{Count, Tallied},
+    tally::{Count, Tallied, Tally},
 };
 
 /// The error budget of an objective while the process runs: what was good, what was bad, and how fast that burns.
@@ -257,6 +257,13 @@ impl ErrorBudget {
         (good, bad)
     }
 
+    /// What was counted apart since the process started: calls under a fault, good ones and bad ones. Nothing, unless the
+    /// objective says [`Injected::Separate`](super::Injected::Separate).
+    pub fn injected(&self) -> (u64, u64) {
+        let Count { good, bad } = self.shared.injected.as_ref().map(Tally::count).unwrap_or_default();
+        (good, bad)
+    }
+
     /// What was counted, to be restored when the process starts again: see [`Snapshot`].
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
@@ -291,6 +298,11 @@ impl ErrorBudget {
         // Before it is counted: what is in the tally is from before now.
         self.shared.settle_if_due(now);
         self.shared.tally.add(good);
+    }
+
+    /// Where calls under a fault are counted apart, if they are.
+    pub(super) fn counts_apart(&self) -> Option<&Tally> {
+        self.shared.injected.as_ref()
     }
 
     /// Whether the budget burns so fast that it wakes somebody.

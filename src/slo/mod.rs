@@ -27,7 +27,7 @@
 //! | a timeout, a refusal by this side | bad |
 //! | a panic | bad |
 //! | the caller went away | bad, if it had waited for as long as the objective grants, else nothing |
-//! | an injected fault | as what it stands for |
+//! | a call under a fault that was injected | as what became of it, or [apart](Injected::Separate) |
 //! | what is [synthetic](crate::synthetic): a request that a server's `.synthetic(..)` says is, a call made for one | nothing |
 //! | a daily run | good when it is complete by its time, else, also when it is missing, bad |
 //!
@@ -45,7 +45,8 @@
 //!
 //! # Telemetry
 //!
-//! Total `slo.events{slo.name, slo.result}`, both results from 0 on. Event `BudgetAlert`: each stack that counts for a budget
+//! Total `slo.events{slo.name, slo.result}`, both results from 0 on; the same of calls under a fault, where an objective counts them
+//! apart, as `slo.injected`. Event `BudgetAlert`: each stack that counts for a budget
 //! tells its observer of it, and a budget that no stack counts for tells the log of the process (feature `logs`), or
 //! [its own observer](ErrorBudget::observer).
 //!
@@ -56,6 +57,7 @@
 //! | [`target`](Objective::target) | 99.9 % |
 //! | [`within`](Objective::within) | no limit: to succeed is enough |
 //! | [`by`](Objective::by) | calls are counted, not runs |
+//! | [`injected`](Objective::injected) faults | count as what becomes of the call |
 //! | [`min_events`](ErrorBudget::min_events) of an alert | 100; of daily runs 1 |
 //! | [`observer`](ErrorBudget::observer) of alerts | those of the stacks that count; where there are none, the log of the process |
 //! | [`floor`](ErrorBudget::floor), below which the dial is turned down | 10 % of the budget |
@@ -80,7 +82,7 @@ mod watch;
 pub use budget::{ErrorBudget, Gate};
 pub use burn::BurnRule;
 pub use due::{Day, Due, InvalidDay, InvalidDue};
-pub use objective::{Objective, Promise};
+pub use objective::{Injected, Objective, Promise};
 pub use rings::Window;
 pub use snapshot::{ForeignSnapshot, InvalidSnapshot, Snapshot};
 pub use target::{InvalidTarget, Millionths, Target};

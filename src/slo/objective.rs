@@ -20,6 +20,18 @@ pub struct Objective {
     name: Name,
     target: Target,
     promise: Promise,
+    injected: Injected,
+}
+
+/// What becomes of calls under a fault: those that a [fault hook](crate::fault) of the stack did something to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Injected {
+    /// They count as all others. What an experiment does to callers is done to them.
+    #[default]
+    Count,
+    /// They count neither as good nor as bad: a total of their own, `slo.injected`, tells what became of them.
+    Separate,
 }
 
 /// What makes an event good.
@@ -45,7 +57,12 @@ impl Objective {
     /// When [`Name::new`] refuses `name`.
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        Self { name: Name::literal(name), target: Target::DEFAULT, promise: Promise::Success }
+        Self {
+            name: Name::literal(name),
+            target: Target::DEFAULT,
+            promise: Promise::Success,
+            injected: Injected::Count,
+        }
     }
 
     /// Which share is to be good, in percent with four decimals at most. Default: 99.9.
@@ -96,6 +113,23 @@ impl Objective {
         Self { promise: Promise::By(due), ..self }
     }
 
+    /// What becomes of calls that a fault hook of the stack did something to, whether it shows or not. Default:
+    /// [`Injected::Count`].
+    ///
+    /// Apart from the others they spend no budget, and raise no alert; a guard of an experiment on the burn rate does not see them
+    /// either. What only follows from a fault counts: the refusals of a circuit breaker that opened on it, and what a fault in
+    /// another stack did to a call of this one. A server that fails because its client is hit has failed.
+    ///
+    /// ```
+    /// use moneta_resilience::slo::{Injected, Objective};
+    ///
+    /// let login = Objective::new("login").target(99.9).injected(Injected::Separate);
+    /// assert_eq!(login.injected_value(), Injected::Separate);
+    /// ```
+    pub fn injected(self, injected: Injected) -> Self {
+        Self { injected, ..self }
+    }
+
     /// Its name.
     pub fn name(&self) -> &Name {
         &self.name
@@ -104,6 +138,11 @@ impl Objective {
     /// Which share is to be good.
     pub fn target_value(&self) -> Target {
         self.target
+    }
+
+    /// What becomes of calls under a fault.
+    pub fn injected_value(&self) -> Injected {
+        self.injected
     }
 
     /// What makes an event good.

@@ -96,6 +96,15 @@ impl Watch {
     }
 }
 
+/// Whether a fault hook did something to what has ended.
+fn is_under_fault(event: &Event) -> bool {
+    match event {
+        Event::CallFinished { injected, .. } => *injected,
+        Event::RequestFinished { ended, .. } => ended.injected,
+        _ => false,
+    }
+}
+
 /// A request to a server.
 fn served(exchange: &Exchange, ended: &Ended, limit: Duration) -> Option<bool> {
     if exchange.end != End::Server || ended.synthetic {
@@ -135,7 +144,10 @@ impl Sink for Watch {
     }
 
     fn record(&self, _: &Name, event: &Event) {
-        if let Some(good) = self.judge(event) {
+        let Some(good) = self.judge(event) else { return };
+        if let (true, Some(apart)) = (is_under_fault(event), self.budget.counts_apart()) {
+            apart.add(good);
+        } else {
             self.budget.record_at(good, Instant::now());
             for alert in self.budget.untold(&self.told) {
                 self.observer.emit(alert);

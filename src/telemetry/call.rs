@@ -41,7 +41,8 @@ impl<I> CallTelemetryPolicy<I> {
 
     fn tell(&self, course: &mut Course, outcome: Outcome, elapsed: Duration) {
         course.enrolled.tell(outcome, elapsed);
-        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic: course.call.synthetic });
+        let (synthetic, injected) = (course.call.synthetic, course.injected);
+        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic, injected });
     }
 }
 

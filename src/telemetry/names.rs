@@ -91,6 +91,7 @@ pub(crate) const DEADLINES_EXPIRED: &str = "resilience.deadlines.expired";
 pub(crate) const DEADLINES_MALFORMED: &str = "resilience.deadlines.malformed";
 pub(crate) const PRIORITIES_MALFORMED: &str = "resilience.priorities.malformed";
 pub(crate) const SLO_EVENTS: &str = "slo.events";
+pub(crate) const SLO_INJECTED: &str = "slo.injected";
 #[cfg(feature = "logs")]
 pub(crate) const LOG_DROPPED: &str = "resilience.log.dropped";
 

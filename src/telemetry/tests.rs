@@ -33,7 +33,7 @@ fn observer() -> (Arc<Tape>, Observer) {
 }
 
 fn call(outcome: Outcome, elapsed: Duration) -> Event {
-    Event::CallFinished { outcome, elapsed, synthetic: false }
+    Event::CallFinished { outcome, elapsed, synthetic: false, injected: false }
 }
 
 fn attempt(outcome: Outcome, elapsed: Duration) -> Event {

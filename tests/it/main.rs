@@ -35,6 +35,8 @@ mod shedding;
 mod slo;
 #[cfg(all(feature = "slo", feature = "http"))]
 mod slo_drive;
+#[cfg(all(feature = "slo", feature = "http"))]
+mod slo_injected;
 mod storm;
 mod trials;
 #[cfg(feature = "http")]

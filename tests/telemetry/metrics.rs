@@ -229,7 +229,10 @@ async fn durations_are_told_in_seconds_with_the_labels_they_have() {
     meters.set();
     let (sink, name) = (record::otel(), Name::new("metrics-durations").unwrap());
     let elapsed = Duration::from_millis(40);
-    sink.record(&name, &Event::CallFinished { outcome: Outcome::Degraded, elapsed, synthetic: false });
+    sink.record(
+        &name,
+        &Event::CallFinished { outcome: Outcome::Degraded, elapsed, synthetic: false, injected: false },
+    );
     sink.record(
         &name,
         &Event::AttemptFinished { attempt: 2, kind: AttemptKind::Retry, outcome: Outcome::Timeout, elapsed },

@@ -36,6 +36,8 @@ pub(super) struct Open {
     begun: bool,
     /// What tells of calls counts them there as well.
     pub(super) enrolled: Enrolled,
+    /// Whether a fault hook has done something to its call.
+    pub(super) injected: bool,
     pub(super) answer: Answered,
     /// Its end was told, or is being told: a panic on the way tells no second one.
     told: bool,
@@ -105,6 +107,7 @@ impl Open {
             started,
             begun: false,
             enrolled: Enrolled::default(),
+            injected: false,
             answer: Answered {
                 verdict: Verdict::NONE,
                 late: None,
@@ -179,7 +182,8 @@ impl Open {
         // Inside, so that a line in a log is found by it.
         self.enter(|| {
             let Teller { observer, part, .. } = &*self.teller;
-            let called = Event::CallFinished { outcome, elapsed, synthetic: seen.synthetic };
+            let called =
+                Event::CallFinished { outcome, elapsed, synthetic: seen.synthetic, injected: self.injected };
             let Some(Kind { exchange, .. }) = seen.kind else {
                 if part.is_call() {
                     observer.emit(called);
@@ -190,6 +194,7 @@ impl Open {
                 status,
                 outcome,
                 synthetic: seen.synthetic,
+                injected: self.injected,
                 error,
                 version: seen.version.or(verdict.version),
                 elapsed,

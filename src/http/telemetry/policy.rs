@@ -85,6 +85,7 @@ where
         let inner = catch_unwind(AssertUnwindSafe(|| {
             open.enter(|| self.inner.abandon(pass.inner, course, ending, now));
         }));
+        open.injected = course.injected;
         if open.has_begun() {
             open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), now);
         }
@@ -130,6 +131,7 @@ where
         if teller.part.is_call() {
             open.enrolled = mem::take(&mut cx.course.enrolled);
         }
+        open.injected = cx.course.injected;
         let verdict = teller.judge.on_answer(teller.part, &answer);
         match &answer.result {
             // If no attempt was let in, there is nothing to tell.

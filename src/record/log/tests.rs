@@ -84,6 +84,7 @@ fn served(status: u16, error: Option<&'static str>, elapsed: Duration) -> [Event
     let ended = Ended {
         outcome: Outcome::Success,
         synthetic: false,
+        injected: false,
         status: Some(status),
         error,
         version: Some("1.1"),
@@ -94,7 +95,7 @@ fn served(status: u16, error: Option<&'static str>, elapsed: Duration) -> [Event
     let outcome = if error.is_some() { Outcome::Fault } else { Outcome::Success };
     [
         Event::RequestFinished { exchange: EXCHANGE, ended },
-        Event::CallFinished { outcome, elapsed, synthetic: false },
+        Event::CallFinished { outcome, elapsed, synthetic: false, injected: false },
     ]
 }
 
@@ -135,7 +136,10 @@ fn a_client_call_is_a_line_only_if_it_failed() {
         (Outcome::Panicked, Some("ERROR")),
     ] {
         let lines = logged(|| {
-            tell(&CallLog::new(), [Event::CallFinished { outcome, elapsed: SECOND / 2, synthetic: false }]);
+            tell(
+                &CallLog::new(),
+                [Event::CallFinished { outcome, elapsed: SECOND / 2, synthetic: false, injected: false }],
+            );
         });
         let told: Vec<_> = lines.iter().map(|line| line["severity_text"].as_str()).collect();
         assert_eq!(told, severity.into_iter().map(Some).collect::<Vec<_>>(), "{outcome:?}");
@@ -153,8 +157,10 @@ fn an_answer_that_ended_badly_is_a_line_of_its_own_before_that_of_its_call() {
     for outcome in
         [Outcome::CallerFault, Outcome::Transient, Outcome::Throttled, Outcome::Fault, Outcome::Timeout]
     {
-        let events =
-            [Event::AnswerBroken { outcome }, Event::CallFinished { outcome, elapsed, synthetic: false }];
+        let events = [
+            Event::AnswerBroken { outcome },
+            Event::CallFinished { outcome, elapsed, synthetic: false, injected: false },
+        ];
         let lines = logged(|| tell(&CallLog::new(), events));
         let failed = outcome != Outcome::CallerFault;
         assert_eq!(lines.len(), 1 + usize::from(failed), "{lines:?}");
@@ -213,7 +219,15 @@ fn successes_are_sampled_by_the_seed_and_nothing_else_is() {
         tell(&none, served(200, None, 2 * SECOND));
         tell(&none, served(404, None, SECOND));
         tell(&none, served(500, Some("500"), SECOND));
-        tell(&none, [Event::CallFinished { outcome: Outcome::Rejected, elapsed: SECOND, synthetic: false }]);
+        tell(
+            &none,
+            [Event::CallFinished {
+                outcome: Outcome::Rejected,
+                elapsed: SECOND,
+                synthetic: false,
+                injected: false,
+            }],
+        );
     });
     assert_eq!(lines.len(), 4, "{lines:?}");
 }

@@ -10,7 +10,7 @@ use crate::{
     name::Name,
     record::{
         pipelines::{Pipeline, pipelines},
-        totals::{AGES, EVENTS, STATES, TOTALS, WHOLE, write_events},
+        totals::{AGES, EVENTS, STATES, TOTALS, WHOLE},
     },
     registry::Registry,
     sync::lock,
@@ -45,10 +45,13 @@ impl Registry {
                     .register_counter(&Key::from_static_name(total.name), &METADATA)
                     .absolute((total.read)());
             }
-            write_events(self, |count, labels| {
-                let labels: Vec<_> = labels.map(|(key, value)| Label::new(key, value.to_owned())).into();
-                recorder.register_counter(&Key::from_parts(EVENTS.name, labels), &METADATA).absolute(count);
-            });
+            for events in EVENTS {
+                events.write(self, |count, labels| {
+                    let labels: Vec<_> = labels.map(|(key, value)| Label::new(key, value.to_owned())).into();
+                    let key = Key::from_parts(events.name, labels);
+                    recorder.register_counter(&key, &METADATA).absolute(count);
+                });
+            }
             if METRICS.get().is_some() {
                 requests::publish(recorder);
             }
@@ -67,7 +70,9 @@ fn describe(recorder: &dyn Recorder) {
     for total in WHOLE {
         recorder.describe_counter(total.name.into(), Some(Unit::Count), total.description.into());
     }
-    recorder.describe_counter(EVENTS.name.into(), Some(Unit::Count), EVENTS.description.into());
+    for events in EVENTS {
+        recorder.describe_counter(events.name.into(), Some(Unit::Count), events.description.into());
+    }
     for state in STATES {
         recorder.describe_gauge(state.name.into(), Some(Unit::Count), state.description.into());
     }

@@ -286,8 +286,12 @@ mod tests {
     fn names_made_up_at_run_time_take_bounded_memory_of_a_thread() {
         let otel = Otel::default();
         let mut local = Local::new(&otel);
-        let event =
-            Event::CallFinished { outcome: Outcome::Success, elapsed: Duration::ZERO, synthetic: false };
+        let event = Event::CallFinished {
+            outcome: Outcome::Success,
+            elapsed: Duration::ZERO,
+            synthetic: false,
+            injected: false,
+        };
         for n in 0..2 * Local::MOST_NAMES {
             local.record(&Name::literal(&format!("made-up-{n}")), &event);
             assert_eq!(local.pipelines.len(), n % Local::MOST_NAMES + 1);
@@ -299,8 +303,12 @@ mod tests {
     fn ten_thousand_names_used_in_turn_are_found_again_without_an_allocation() {
         let otel = Otel::default();
         let mut local = Local::new(&otel);
-        let event =
-            Event::CallFinished { outcome: Outcome::Success, elapsed: Duration::ZERO, synthetic: false };
+        let event = Event::CallFinished {
+            outcome: Outcome::Success,
+            elapsed: Duration::ZERO,
+            synthetic: false,
+            injected: false,
+        };
         let names: Vec<_> = (0..10_000).map(|n| Name::literal(&format!("in-turn-{n}"))).collect();
         let mut round = || names.iter().for_each(|name| local.record(name, &event));
         round();

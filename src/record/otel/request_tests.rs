@@ -108,6 +108,7 @@ fn exchange(protocol: Protocol, end: End) -> Exchange {
 const ENDED: Ended = Ended {
     outcome: Outcome::Success,
     synthetic: false,
+    injected: false,
     status: Some(5),
     error: None,
     version: Some("2"),

@@ -10,7 +10,7 @@ use opentelemetry::{
 use crate::{
     record::{
         pipelines::pipelines,
-        totals::{AGES, EVENTS, Reading, STATES, TOTALS, WHOLE, write_events},
+        totals::{AGES, EVENTS, Reading, STATES, TOTALS, WHOLE},
     },
     registry::Registry,
     telemetry::names,
@@ -45,20 +45,22 @@ pub(super) fn register(meter: &Meter, current: impl Fn() -> bool + Clone + Send 
             })
             .build();
     }
-    let current_events = current.clone();
-    meter
-        .u64_observable_counter(EVENTS.name)
-        .with_unit(EVENTS.unit)
-        .with_description(EVENTS.description)
-        .with_callback(move |instrument| {
-            if current_events() {
-                write_events(Registry::global(), |count, labels| {
-                    instrument
-                        .observe(count, &labels.map(|(key, value)| KeyValue::new(key, value.to_owned())));
-                });
-            }
-        })
-        .build();
+    for events in EVENTS {
+        let current = current.clone();
+        meter
+            .u64_observable_counter(events.name)
+            .with_unit(events.unit)
+            .with_description(events.description)
+            .with_callback(move |instrument| {
+                if current() {
+                    events.write(Registry::global(), |count, labels| {
+                        let labels = labels.map(|(key, value)| KeyValue::new(key, value.to_owned()));
+                        instrument.observe(count, &labels);
+                    });
+                }
+            })
+            .build();
+    }
     for state in STATES {
         let current = current.clone();
         meter

@@ -65,8 +65,8 @@ impl Artefacts {
     /// counted. Default: no check.
     ///
     /// The durations need a bucket that ends where the objective does: `Telemetry::builder(..).latency_thresholds(..)`. As
-    /// long as there is none, the check has no value. They know nothing of callers that left early, of fallbacks and of
-    /// synthetic traffic, so a small difference is none.
+    /// long as there is none, the check has no value. They know nothing of callers that left early, of fallbacks, of
+    /// synthetic traffic and of faults that are counted apart, so a small difference is none.
     ///
     /// # Panics
     ///

@@ -1,7 +1,10 @@
 //! What the dashboard shows. Every metric is one of [`names`], by the name that Prometheus knows it by.
 
 use super::Artefacts;
-use crate::{slo::Promise, telemetry::names};
+use crate::{
+    slo::{Injected, Promise},
+    telemetry::names,
+};
 
 /// Panels under one heading.
 pub(super) struct Row {
@@ -57,7 +60,12 @@ fn objective(of: &Artefacts) -> Row {
     let left = vec![query(format!("slo:budget_remaining:ratio{labels}"), "left")];
     let burns = [("5m", "5 m"), ("1h", "1 h"), ("6h", "6 h"), ("3d", "3 d")];
     let burns = burns.map(|(window, legend)| query(burn(window), legend)).into();
-    let events = vec![query(format!("sum by (slo_result) ({per_time})"), "{{slo_result}}")];
+    let mut events = vec![query(format!("sum by (slo_result) ({per_time})"), "{{slo_result}}")];
+    if of.objective.injected_value() == Injected::Separate {
+        let apart = underscored(names::SLO_INJECTED);
+        let apart = format!("sum by (slo_result) (rate({apart}_total{labels}[$__rate_interval]))");
+        events.push(query(apart, "{{slo_result}}, under a fault"));
+    }
     Row {
         title: "Objective",
         panels: vec![
@@ -70,7 +78,8 @@ fn objective(of: &Artefacts) -> Row {
             panel(
                 "Burn rate",
                 "none",
-                "How many times what may be bad is bad. At 1 the budget lasts for 30 days.",
+                "How many times what may be bad is bad. At 1 the budget lasts for 30 days. Over 14.4 (1 h and 5 m) or 6 (6 h and \
+                 30 m) somebody is paged.",
                 burns,
             ),
             panel(

@@ -53,7 +53,7 @@ fn all(firing: bool) -> Vec<(Severity, u64, bool)> {
 fn exported(budget: &ErrorBudget) -> Count {
     let registry = Registry::new();
     budget.export_to(&registry);
-    registry.objectives()[0].1
+    registry.objectives()[0].1.events
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,32 @@ async fn a_server_answers_with_the_status_that_was_put_in_and_counts_it_as_that(
     assert_eq!(handle.counts().calls(Outcome::Transient), 4);
 }
 
+#[cfg(feature = "slo")]
+#[tokio::test]
+async fn a_server_and_a_client_count_a_status_that_was_put_in_apart_where_the_objective_says_so() {
+    use moneta_resilience::slo::{ErrorBudget, Injected, Objective, Window};
+
+    let budgets: [_; 2] =
+        std::array::from_fn(|_| ErrorBudget::new(Objective::new("quotes").injected(Injected::Separate)));
+    let [inbound, outbound] = &budgets;
+    let layer = golden::server("quotes").timeout(FAR).registry(&Registry::new()).slo(inbound.clone());
+    let layer = layer.grpc_layer();
+    let serving = layer.handle().clone();
+    let client = golden::client("quotes").timeout(FAR).no_fallback().without_retry().slo(outbound.clone());
+    let client = client.registry(&Registry::new()).grpc(over_loopback(echo(), layer).await);
+    let calling = client.handle().clone();
+    let mut client = QuotesClient::new(client);
+    for (hook, expected) in [(serving.faults(), [(0, 1), (0, 0)]), (calling.faults(), [(0, 1), (0, 1)])] {
+        hook.arm(Fault::code_at_end(Code::Unavailable).on_delicate_calls());
+        client.get("CHF").await.unwrap_err();
+        hook.disarm();
+        assert_eq!(budgets.each_ref().map(ErrorBudget::injected), expected);
+    }
+    // What the server was hit by is an outage to its client, and what the client was hit by is nothing to the server.
+    let counts = budgets.each_ref().map(|budget| budget.counts(Window::Hour));
+    assert_eq!(counts, [(1, 0), (0, 1)]);
+}
+
 /// A client of a server that sends two messages, and one or the other that it was armed with.
 fn watching() -> (Handle, QuotesClient<GrpcClient<NoFallback, Channel>>) {
     let two = raw(async |_| {
