@@ -66,6 +66,8 @@ pub(super) struct Books {
     pub(super) runs: Option<Runs>,
     /// As far as the tally is in the rings.
     pub(super) settled: Count,
+    /// What was found with a snapshot, and nobody has read off the totals yet: runs that nobody made while there was no process.
+    pub(super) found: Count,
     pub(super) fleet: Option<Fleet>,
 }
 
@@ -110,7 +112,13 @@ impl Shared {
             injected,
             origin: now,
             due: AtomicU64::new(nanos(Self::PACE)),
-            books: Mutex::new(Books { rings: Rings::new(), runs, settled: Count::default(), fleet: None }),
+            books: Mutex::new(Books {
+                rings: Rings::new(),
+                runs,
+                settled: Count::default(),
+                found: Count::default(),
+                fleet: None,
+            }),
             published: Published::new(),
             stacks: AtomicU32::new(0),
             told: Told::default(),
@@ -175,18 +183,23 @@ impl Shared {
         books.settled = counted;
         books.rings.add(new);
         books.rings.advance(elapsed / nanos(TICK));
-        if let Some(runs) = &mut books.runs {
-            let due = runs.judge(now, clock::wall(now));
-            (0..due.good).for_each(|_| self.tally.add(true));
-            (0..due.bad).for_each(|_| self.tally.add(false));
-            books.settled += due;
-            books.rings.add(due);
-        }
+        self.judge_runs(&mut books, now);
         // Under the lock, so that it never goes back; a late `now` moves nothing.
         let due = self.due.load(Ordering::Relaxed).max(elapsed.saturating_add(nanos(Self::PACE)));
         self.due.store(due, Ordering::Relaxed);
         self.publish(&books, now);
         books
+    }
+
+    /// Enters the runs that were due since the last time.
+    pub(super) fn judge_runs(&self, books: &mut Books, now: Instant) -> Count {
+        let Some(runs) = &mut books.runs else { return Count::default() };
+        let due = runs.judge(now, clock::wall(now));
+        (0..due.good).for_each(|_| self.tally.add(true));
+        (0..due.bad).for_each(|_| self.tally.add(false));
+        books.settled += due;
+        books.rings.add(due);
+        due
     }
 
     fn publish(&self, books: &Books, now: Instant) {
@@ -239,10 +252,16 @@ impl Shared {
 }
 
 impl Tallied for Shared {
-    /// A run that is missing is found by whoever looks.
+    /// A run that is missing is found by whoever looks. One that was found with a snapshot is there from the second reading on: a
+    /// counter that begins at 1 hides that from whoever computes a rate.
     fn tallied(&self) -> Tallies {
         self.settle_if_due(Instant::now());
-        Tallies { events: self.tally.count(), injected: self.injected.as_ref().map(Tally::count) }
+        // Both under the lock, under which both are changed.
+        let mut books = lock(&self.books);
+        let mut events = self.tally.count();
+        events -= std::mem::take(&mut books.found);
+        drop(books);
+        Tallies { events, injected: self.injected.as_ref().map(Tally::count) }
     }
 }
 

@@ -288,6 +288,8 @@ impl ErrorBudget {
             snapshot.add_to(&mut books.rings, clock::wall(now));
             if let (Some(runs), Some(judged)) = (&mut books.runs, snapshot.judged()) {
                 runs.resume(judged);
+                let found = self.shared.judge_runs(books, now);
+                books.found += found;
             }
         });
         Ok(())

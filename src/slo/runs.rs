@@ -210,6 +210,37 @@ mod tests {
         assert_eq!(machine.after(7 * HOUR), count(0, 1));
     }
 
+    /// Gaps and overlaps of an hour, of half an hour and at midnight, leap days and the ends of months.
+    #[test]
+    fn each_day_has_one_run_whatever_its_clocks_do() {
+        for zone in ["Europe/Zurich", "America/Havana", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"] {
+            for time in ["00:00", "00:30", "01:45", "02:30", "23:59:59"] {
+                let due = Due::new(time, zone).expect("there is that");
+                let (first, last) = (day("2027-12-30"), day("2029-01-02"));
+                let start = due.on(first);
+                let mut machine = Machine {
+                    runs: Runs::new(due.clone(), Instant::now(), start),
+                    now: Instant::now(),
+                    wall: start,
+                };
+                let mut next = first.next();
+                while next < last {
+                    let moment = due.on(next);
+                    let wait = moment.duration_since(machine.wall).expect("days follow each other");
+                    let just_before = wait.saturating_sub(Duration::from_nanos(1));
+                    assert_eq!(machine.after(just_before), count(0, 0), "{next} {time} {zone}");
+                    assert!(machine.runs.complete(next), "{next} {time} {zone}");
+                    assert_eq!(
+                        machine.after(wait.saturating_sub(just_before)),
+                        count(1, 0),
+                        "{next} {time} {zone}"
+                    );
+                    next = next.next();
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_restart_finds_the_runs_that_were_due_meanwhile() {
         let mut before = Machine::new();

@@ -6,6 +6,7 @@ use tokio::time::{Instant, advance};
 use crate::{
     fnv::fnv,
     name::Name,
+    registry::Registry,
     slo::{BurnRule, ErrorBudget, InvalidSnapshot, Objective, Severity, Snapshot, Window},
 };
 
@@ -183,6 +184,19 @@ async fn a_snapshot_that_was_cut_or_changed_is_refused() {
     }
     assert_eq!(sealed(&[&lines[..7], &["more"]].concat()).parse::<Snapshot>(), Err(InvalidSnapshot));
     assert_eq!(text.replace('\n', "\r\n").parse::<Snapshot>(), Err(InvalidSnapshot));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_missed_between_two_processes_is_a_step_of_the_exported_total() {
+    let report = || ErrorBudget::new(Objective::new("report").by("06:00", "UTC"));
+    let before = report().snapshot();
+    advance(2 * 24 * HOUR).await;
+    let (after, registry) = (report(), Registry::new());
+    after.export_to(&registry);
+    after.restore(&before).expect("it is of the same");
+    assert_eq!(after.counts(Window::Days30), (0, 2));
+    let bad = || registry.objectives()[0].1.events.bad;
+    assert_eq!([bad(), bad(), bad()], [0, 2, 2], "a rate is of what changes");
 }
 
 #[tokio::test(start_paused = true)]
