@@ -111,12 +111,19 @@ fn sensitive_fields_are_known_however_they_are_written() {
         "access_token",
         "phone2",
         "iban",
+        "DBPassword",
+        "HTTPAuthorization",
+        "CSRFToken",
+        "APIKey",
+        "PASSword",
+        "pass_word",
+        "P.I.N.",
     ] {
         assert!(is_sensitive(name), "{name}");
     }
     for name in [
         "shipping", "spin", "amount", "panel", "keyboard", "number", "account", "company", "status", "",
-        "größe",
+        "größe", "toPInt", "card",
     ] {
         assert!(!is_sensitive(name), "{name}");
     }
