@@ -135,11 +135,10 @@ impl JsonLayer {
             .expect("a string takes all that is written to it");
         text::push(&mut line, about.target());
         line.push_str(&self.resource);
-        let mut fields = Fields { line, ours: about.target() == TARGET, correlated: false, truncated: false };
+        let ours = about.target() == TARGET;
+        let mut fields = Fields { line, ours, has_request: false, has_trace: false, truncated: false };
         event.record(&mut fields);
-        if !fields.correlated {
-            fields.correlate();
-        }
+        fields.correlate();
         let Fields { mut line, truncated, .. } = fields;
         line.push_str(if truncated { ",\"truncated\":true}\n" } else { "}\n" });
         line
@@ -151,8 +150,10 @@ struct Fields {
     line: String,
     /// Whether it is an event of the crate.
     ours: bool,
-    /// Whether the event says itself what it belongs to.
-    correlated: bool,
+    /// Whether the event says itself for which request it is.
+    has_request: bool,
+    /// Whether it says itself in which trace it is.
+    has_trace: bool,
     truncated: bool,
 }
 
@@ -164,13 +165,13 @@ impl Fields {
         value(&mut self.line);
     }
 
-    /// Says what the work in hand belongs to.
+    /// Says what the work in hand belongs to, as far as the event has not.
     fn correlate(&mut self) {
         let (request, trace) = correlation::current();
-        if let Some(id) = request.id() {
+        if let Some(id) = request.id().filter(|_| !self.has_request) {
             self.put("request_id", |line| text::push(line, id));
         }
-        if let Some(trace) = trace {
+        if let Some(trace) = trace.filter(|_| !self.has_trace) {
             self.put("trace_id", |line| text::push_plain(line, format_args!("{}", trace.id)));
             self.put("span_id", |line| text::push_plain(line, format_args!("{}", trace.span)));
             self.put("trace_flags", |line| text::push_plain(line, format_args!("{}", trace.flags())));
@@ -179,7 +180,8 @@ impl Fields {
 
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut String)) {
         let name = field.name();
-        self.correlated |= name == "trace_id" || name == "request_id";
+        self.has_request |= name == "request_id";
+        self.has_trace |= ["trace_id", "span_id", "trace_flags"].contains(&name);
         if self.line.len() > MAX_LINE {
             self.truncated = true;
         } else if redact::is_sensitive(name) {

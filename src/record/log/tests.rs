@@ -274,6 +274,29 @@ fn lines_say_where_they_belong_sampled_or_not() {
     assert_eq!(line["trace_id"], Value::Null, "outside of any span");
 }
 
+#[cfg(all(feature = "http", feature = "otel"))]
+#[test]
+fn a_line_that_says_a_part_of_where_it_belongs_says_that_once_and_the_rest_too() {
+    let mut headers = http::HeaderMap::new();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{trace}-b7ad6b7169203331-01").parse().expect("it is a value");
+    headers.insert("traceparent", parent);
+    headers.insert("x-request-id", http::HeaderValue::from_static("req-7f9c"));
+    let page = page(|| {
+        crate::correlation::Correlation::of(&headers, true).enter(|| {
+            tracing::info!(request_id = "mine", "of a request that the service names itself");
+            tracing::info!(span_id = "mine", "of a span that it names itself");
+        });
+    });
+    let [named, spanned] = <[Value; 2]>::try_from(page.lines()).expect("two lines");
+    assert_eq!((&named["request_id"], &named["trace_id"]), (&"mine".into(), &trace.into()));
+    assert_eq!((&spanned["request_id"], &spanned["span_id"]), (&"req-7f9c".into(), &"mine".into()));
+    assert_eq!(spanned["trace_id"], Value::Null, "another's span is not in this trace");
+    for once in ["request_id", "span_id"] {
+        assert_eq!(page.text().matches(&format!("\"{once}\"")).count(), 2, "{once}: once in each line");
+    }
+}
+
 #[test]
 fn every_line_says_when_and_by_whom() {
     let page = Page::default();
