@@ -28,7 +28,7 @@
 //! | [`backoff`](RetryLayer::backoff) | full jitter, base 50 ms, cap 20 s |
 //! | [`throttled_backoff`](RetryLayer::throttled_backoff) | full jitter, base 1 s, cap 20 s |
 //! | [`budget`](RetryLayer::budget) | its own: 20 % of first attempts + 10 a second |
-//! | [`min_useful_attempt`](RetryLayer::min_useful_attempt) | the live median of the attempts that succeed; 1 ms until it is known |
+//! | [`min_useful_attempt`](RetryLayer::min_useful_attempt) | the live median of the attempts that succeed, of calls with a deadline; 1 ms until it is known |
 //! | [`never_processed`](RetryLayer::never_processed) | [`classify::never_processed`](crate::classify::never_processed) |
 //! | [`trust_hints`](RetryLayer::trust_hints) | no: a hint adds at most 5 s to the backoff |
 //! | [`classify`](RetryLayer::classify) | [`ByError`](crate::classify::ByError) |

@@ -278,7 +278,10 @@ where
                 *pass.stage = Stage::Trying;
             }
             if let Poll::Ready(Answer { class: Class::Success, .. }) = &poll {
-                self.learn(cx.since(call.started));
+                // Asked for only where there is a deadline, and a look at the clock.
+                if call.deadline.is_some() {
+                    self.learn(cx.since(call.started));
+                }
                 let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });
                 return poll;

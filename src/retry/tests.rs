@@ -463,11 +463,12 @@ async fn a_useful_attempt_takes_as_long_as_half_of_the_successes_do() {
             Ok(1)
         }
     }));
-    let hurried = |left| Deadline::after(left).scope(service.clone().oneshot(Repeatable(true)));
+    let within = |left, fails| Deadline::after(left).scope(service.clone().oneshot(Repeatable(fails)));
+    let hurried = |left| within(left, true);
     // Nothing is known yet, so an attempt that would have 90 ms is made.
     hurried(100 * MS).await.unwrap();
     for _ in 0..20 {
-        service.clone().oneshot(Repeatable(false)).await.unwrap();
+        within(1_000 * MS, false).await.unwrap();
     }
     hurried(100 * MS).await.unwrap_err();
     assert_eq!(attempts.load(Ordering::Relaxed), 3, "90 ms are known to be too little");
