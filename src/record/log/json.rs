@@ -15,7 +15,11 @@ use super::{
     correlation, text,
     writer::{self, LogGuard, Queue},
 };
-use crate::{clock, redact};
+use crate::{
+    clock,
+    correlation::{Correlation, Trace},
+    redact,
+};
 
 /// Beyond so many bytes a line takes no further field.
 const MAX_LINE: usize = 16 * 1024;
@@ -136,7 +140,8 @@ impl JsonLayer {
         text::push(&mut line, about.target());
         line.push_str(&self.resource);
         let ours = about.target() == TARGET;
-        let mut fields = Fields { line, ours, has_request: false, has_trace: false, truncated: false };
+        let (request, trace) = correlation::current();
+        let mut fields = Fields { line, ours, request: Some(request), trace, truncated: false };
         event.record(&mut fields);
         fields.correlate();
         let Fields { mut line, truncated, .. } = fields;
@@ -150,10 +155,9 @@ struct Fields {
     line: String,
     /// Whether it is an event of the crate.
     ours: bool,
-    /// Whether the event says itself for which request it is.
-    has_request: bool,
-    /// Whether it says itself in which trace it is.
-    has_trace: bool,
+    /// What the work in hand belongs to, as far as the event does not say it.
+    request: Option<Correlation>,
+    trace: Option<Trace>,
     truncated: bool,
 }
 
@@ -165,13 +169,12 @@ impl Fields {
         value(&mut self.line);
     }
 
-    /// Says what the work in hand belongs to, as far as the event has not.
     fn correlate(&mut self) {
-        let (request, trace) = correlation::current();
-        if let Some(id) = request.id().filter(|_| !self.has_request) {
+        let request = self.request.take();
+        if let Some(id) = request.as_ref().and_then(|request| request.id()) {
             self.put("request_id", |line| text::push(line, id));
         }
-        if let Some(trace) = trace.filter(|_| !self.has_trace) {
+        if let Some(trace) = self.trace {
             self.put("trace_id", |line| text::push_plain(line, format_args!("{}", trace.id)));
             self.put("span_id", |line| text::push_plain(line, format_args!("{}", trace.span)));
             self.put("trace_flags", |line| text::push_plain(line, format_args!("{}", trace.flags())));
@@ -180,11 +183,16 @@ impl Fields {
 
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut String)) {
         let name = field.name();
-        self.has_request |= name == "request_id";
-        self.has_trace |= ["trace_id", "span_id", "trace_flags"].contains(&name);
         if self.line.len() > MAX_LINE {
             self.truncated = true;
-        } else if redact::is_sensitive(name) {
+            return;
+        }
+        match name {
+            "request_id" => self.request = None,
+            "trace_id" | "span_id" | "trace_flags" => self.trace = None,
+            _ => {}
+        }
+        if redact::is_sensitive(name) {
             self.put(name, |line| line.push_str("\"[redacted]\""));
         } else if name == "message" {
             self.put("body", value);
