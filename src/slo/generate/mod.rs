@@ -85,12 +85,17 @@ impl Artefacts {
     ///
     /// # Panics
     ///
-    /// When it has signs that no URL has.
+    /// When it has signs that no URL has, or does not begin with a letter, a digit, `.` or `/`.
     #[track_caller]
     #[must_use]
     pub fn runbooks_at(mut self, url: &str) -> Self {
         let is_of_urls = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#@!&()*+,;=%".contains(c);
-        assert!(url.chars().all(is_of_urls), "runbooks are found at a URL, and not at {url:?}");
+        // Nothing that means something to YAML begins like that.
+        let begins_well = url.starts_with(|c: char| c.is_ascii_alphanumeric() || "./".contains(c));
+        assert!(
+            begins_well && url.chars().all(is_of_urls),
+            "runbooks are found at a URL, and not at {url:?}"
+        );
         self.runbooks = format!("{}/", url.trim_end_matches('/'));
         self
     }

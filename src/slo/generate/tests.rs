@@ -87,6 +87,12 @@ fn what_is_no_url_is_refused() {
 }
 
 #[test]
+#[should_panic(expected = "runbooks are found at a URL, and not at \"*alias/\"")]
+fn what_yaml_would_take_for_something_else_is_refused() {
+    let _ = login().runbooks_at("*alias/");
+}
+
+#[test]
 fn files_are_written_where_they_belong_and_again() {
     let folder = std::env::temp_dir().join(format!("moneta-slo-{}", std::process::id()));
     for _ in 0..2 {
