@@ -132,7 +132,8 @@ impl Report {
     pub(super) fn difference(&self) -> Option<Difference> {
         let [hit, control] = [Some(&self.hit), self.control.as_ref()]
             .map(|calls| calls.map(|calls| Tally { total: calls.total(), bad: calls.failed() }));
-        hit.zip(control).filter(|(hit, _)| hit.total > 0).map(|(hit, control)| hit.against(control))
+        let both = hit.zip(control).filter(|(hit, control)| hit.total > 0 && control.total > 0);
+        both.map(|(hit, control)| hit.against(control))
     }
 }
 

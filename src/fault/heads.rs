@@ -77,6 +77,8 @@ impl Subject for Seen<'_> {
     }
 
     fn is_delicate(&self) -> bool {
-        !self.head.method.is_safe() && !self.head.headers.contains_key(IDEMPOTENCY_KEY)
+        // An empty one keeps nothing from happening twice.
+        let has_key = self.head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        !self.head.method.is_safe() && !has_key
     }
 }

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -306,11 +306,12 @@ fn hooks<'a>(said: &'a Written, handles: &'a [Handle]) -> impl Iterator<Item = W
 /// The text of the file; none where there is no file.
 fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| {
-        if !file.metadata()?.is_file() {
+    // Asked before it is opened: a pipe would not open until somebody writes.
+    let read = fs::metadata(path).and_then(|known| {
+        if !known.is_file() {
             return Err(io::Error::other("it is no file"));
         }
-        file.take(LONGEST + 1).read_to_string(&mut text)
+        File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)
     });
     match read {
         Ok(length) if length as u64 > LONGEST => Err(format!("it is longer than {LONGEST} bytes")),

@@ -36,6 +36,14 @@ async fn a_report_says_the_same_as_json() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_compares_nothing_with_no_calls() {
+    let all = Experiment { steps: Vec::new(), ..experiment(Fault::latency(MILLI)) };
+    let report = run(&ledger(), all.step(Step::new(Ratio::ONE).hold(20 * SECOND))).await;
+    assert_eq!((report.verdict(), report.control().map(Outcomes::total)), (Verdict::Confirmed, Some(0)));
+    assert!(!report.to_string().contains("less those of the control"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_of_what_has_no_words_says_so() {
     let report = run(&ledger(), experiment(Fault::hook(|| async { Ok(()) }))).await;
     let why = "It cannot be written: faults[0].effect: a hook is code, and cannot be written";

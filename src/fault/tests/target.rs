@@ -132,6 +132,8 @@ async fn calls_that_nothing_keeps_from_happening_twice_are_left_alone() {
     let put = || Request::put("/transfers/7").body(()).expect("it is valid");
     let armed = faults.arm(Fault::refused());
     assert!(!is_hit(&faults, put()).await);
+    let empty = Request::post("/transfers").header("idempotency-key", "").body(());
+    assert!(!is_hit(&faults, empty.expect("it is valid")).await, "an empty key is none");
     assert!(is_hit(&faults, transfer()).await);
     assert!(is_hit(&faults, Request::get("/transfers/7").body(()).expect("it is valid")).await);
     armed.disarm();
