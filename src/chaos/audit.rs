@@ -47,7 +47,7 @@ pub enum Happened {
         /// Which share is hit, as a number from 0 to 1.
         share: f64,
     },
-    /// What was injected so far; at the end of each step.
+    /// What was injected so far; at the end of each step that has faults, and where a run is dropped.
     Injected {
         /// Calls that were hit, each fault counted.
         hit: u64,

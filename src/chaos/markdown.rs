@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Entry, Report, hypothesis::Holds, patterns::Patterns};
+use super::{Entry, Report, hypothesis::Holds, patterns::Patterns, report::StepFound};
 use crate::{fault::Outcomes, ratio::Ratio};
 
 /// The quantiles of a report.
@@ -101,7 +101,8 @@ impl fmt::Display for Report {
         writeln!(f, "# {}: {}\n\n{}\n", text(self.experiment()), self.verdict, text(&self.why))?;
         writeln!(f, "* environment: {}", self.environment.as_str())?;
         writeln!(f, "* approved by: {}", text(self.experiment.approved_by.as_deref().unwrap_or("nobody")))?;
-        writeln!(f, "* began: {}, took {:?}", time(self.began), self.took)?;
+        let took = Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX));
+        writeln!(f, "* began: {}, took {took:?}", time(self.began))?;
         if let Some(late) = self.injected_after_abort {
             let late = if late.is_zero() { "none".into() } else { format!("up to {late:?} later") };
             writeln!(f, "* injections after it was called off: {late}")?;
@@ -123,7 +124,8 @@ impl Report {
         writeln!(f, "| | calls | as asked | degraded | failed | cancelled | p50 | p90 | p99 |")?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         row(f, "before", &self.before)?;
-        row(f, "hit", &self.hit)?;
+        // Of an action it is not known which calls it hits.
+        row(f, if self.control.is_some() { "hit" } else { "meanwhile" }, &self.hit)?;
         if let Some(control) = &self.control {
             row(f, "control", control)?;
         }
@@ -136,19 +138,13 @@ impl Report {
             write!(f, "{estimate:+.2} percentage points ")?;
             writeln!(f, "({low:+.2} to {high:+.2} with 95 % confidence, p = {p:.3}).")?;
         }
-        if !self.steps.is_empty() {
+        if !self.steps.is_empty() && self.control.is_some() {
             writeln!(f, "\n## Steps\n\n| share | hit | failed | control | failed |\n|---|---|---|---|---|")?;
-        }
-        for step in &self.steps {
-            let [hit, control] = [&step.hit, &step.control];
-            let (hits, controls) = (hit.total(), control.total());
-            writeln!(
-                f,
-                "| {} | {hits} | {} | {controls} | {} |",
-                step.share,
-                hit.failed(),
-                control.failed()
-            )?;
+            for StepFound { share, hit, control } in &self.steps {
+                let [[hits, hits_failed], [controls, controls_failed]] =
+                    [hit, control].map(|calls| [calls.total(), calls.failed()]);
+                writeln!(f, "| {share} | {hits} | {hits_failed} | {controls} | {controls_failed} |")?;
+            }
         }
         Ok(())
     }

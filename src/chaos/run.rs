@@ -121,9 +121,8 @@ impl Drop for Undone {
         self.0.armory.close();
         if !self.0.audit.is_completed() {
             // A sink that panics may be what it ends by.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                self.0.audit.write(Happened::Injected { hit: self.0.armory.hit() });
-            }));
+            let hit = self.0.armory.hit();
+            let _ = catch_unwind(AssertUnwindSafe(|| self.0.audit.write(Happened::Injected { hit })));
             let (by, why) = ("its task".to_owned(), "it was dropped before it was over".to_owned());
             let _ = catch_unwind(AssertUnwindSafe(|| self.0.audit.write(Happened::Aborted { by, why })));
         }
@@ -287,9 +286,11 @@ impl Course {
     }
 
     fn end_step(&mut self, index: usize, hit: Outcomes, control: Outcomes) {
-        self.shared.audit.write(Happened::Injected { hit: self.shared.armory.hit() });
-        let share =
-            self.experiment.action.as_ref().map_or(self.experiment.steps[index].share, |_| Ratio::ONE);
+        let is_action = self.experiment.action.is_some();
+        if !is_action {
+            self.shared.audit.write(Happened::Injected { hit: self.shared.armory.hit() });
+        }
+        let share = if is_action { Ratio::ONE } else { self.experiment.steps[index].share };
         self.findings.step(share, hit, control, &self.machine.checks);
     }
 

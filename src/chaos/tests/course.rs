@@ -118,6 +118,11 @@ async fn a_system_that_does_not_recover_refutes_it() {
     assert_eq!(report.verdict(), Verdict::Refuted, "{report}");
     assert!(report.why().starts_with("it did not recover"), "{}", report.why());
     assert!(report.control().is_none());
+    assert!(
+        report.to_string().contains("\n| meanwhile |") && !report.to_string().contains("## Steps"),
+        "{report}"
+    );
+    assert!(!told(&report).iter().any(|entry| entry.starts_with("injected")), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
