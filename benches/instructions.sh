@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Counts the instructions of one call through each stack, and compares them with benches/instructions.txt.
 #
-#   benches/instructions.sh            fails when a scenario grew by more than 5 % and more than 3 instructions
+#   benches/instructions.sh            fails when a scenario grew by more than 5 % and more than 3 instructions, or a
+#                                      disarmed fault hook costs more than 60
 #   benches/instructions.sh --bless    writes the counts down as the new baseline
 #
 # Each scenario runs under callgrind for N calls and for 2 N; the difference by N is one call, free of what starting
@@ -62,6 +63,15 @@ for scenario in $scenarios; do
         grown+=("$scenario: not in the baseline")
     fi
     printf '%-32s %12s %12s %8s\n' "$scenario" "$count" "${before:--}" "$change"
+done
+# The same stack with a fault hook that is disarmed, and without one.
+for answer in ready pending; do
+    hook="$(awk -v with="hook_disarmed/$answer" -v without="hook_none/$answer" \
+        '$1 == with { hook += $2 } $1 == without { hook -= $2 } END { print hook }' <<<"$counts")"
+    printf 'a disarmed fault hook, %s: %s instructions\n' "$answer" "$hook"
+    if ((hook > 60)); then
+        grown+=("a disarmed fault hook, $answer: $hook, and 60 is the bound")
+    fi
 done
 while read -r scenario _; do
     if ! grep -qxF "$scenario" <<<"$scenarios"; then

@@ -19,7 +19,7 @@ use moneta_resilience::{
     circuit_breaker::CircuitBreakerLayer,
     fallback::{Answering, FallbackLayer, Why},
     fault::{Fault, FaultLayer, Faults, Target},
-    golden::{self, ClientBuilder, Limit},
+    golden::{self, ClientBuilder, Limit, measured},
     hedge::HedgeLayer,
     load_shed::ThrottleLayer,
     retry::RetryLayer,
@@ -59,6 +59,14 @@ pub(crate) fn all() -> Vec<Scenario> {
         let (faults, another) = (Faults::new(), Target::pipeline("another"));
         faults.arm(Fault::hang().target(another).lasting(100 * FAR));
         FaultLayer::new(faults).layer(service)
+    });
+    // The same stack without a fault hook, with one that is disarmed, and with one in which nothing is armed for it.
+    all.stack("hook_none", |service| measured::bare(FAR, service));
+    all.stack("hook_disarmed", |service| measured::hooked(FAR, &Faults::new(), service));
+    all.stack("hook_armed", |service| {
+        let faults = Faults::new();
+        faults.arm(Fault::hang().target(Target::pipeline("another")).lasting(100 * FAR));
+        measured::hooked(FAR, &faults, service)
     });
     all.stack("fallback", |service| FallbackLayer::new(|_why| Ok(0)).layer(service));
     all.stack("telemetry", |service| TelemetryLayer::new("telemetry").layer(service));

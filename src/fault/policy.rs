@@ -12,6 +12,7 @@ use super::{
     injected::{Injected, Instead},
 };
 use crate::{
+    call::Call,
     class::Ending,
     error::BoxError,
     observer::Observer,
@@ -30,6 +31,49 @@ pub struct FaultPolicy<I, L = Unseen> {
 impl<I, L> FaultPolicy<I, L> {
     pub(crate) fn new(faults: Faults, look: L, observer: Observer, inner: I) -> Self {
         Self { faults, observer, look, inner }
+    }
+}
+
+impl<I, L> FaultPolicy<I, L> {
+    /// Decides over a call, once something is armed.
+    #[cold]
+    fn draw<Req>(&self, request: &Req, call: &Call) -> Option<Box<Injected>>
+    where
+        L: Look<Req>,
+    {
+        self.faults.draw(|hook| {
+            self.look.look(request, |subject| {
+                let concerns = |effect: &Effect| !matches!(effect, Effect::Duplicate { .. });
+                hook.decide(self.observer.name(), call, subject, concerns)
+            })
+        })
+    }
+
+    /// Polls a call for which there is something.
+    #[cold]
+    fn suffer<S, Req>(
+        &self,
+        pass: Pin<&mut FaultPass<<I as Lend<S, Req>>::Pass>>,
+        parcel: &mut Parcel<Req>,
+        seat: &mut Seat<S>,
+        cx: &mut Poller<'_, '_>,
+    ) -> Poll<Answer<L::Altered>>
+    where
+        I: Policy<S, Req>,
+        L: Look<Req> + Alter<I::Response>,
+    {
+        let pass = pass.project();
+        let injected = pass.injected.as_mut().expect("there is something for this call");
+        if *pass.waits {
+            if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
+                *pass.injected = None;
+                return Poll::Ready(instead.into());
+            }
+            *pass.waits = false;
+        }
+        let answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
+        let injected = pass.injected.take().expect("it is there until the service has answered");
+        Poll::Ready(injected.after(answer, &self.look, cx, &self.observer, self.faults.random()))
     }
 }
 
@@ -59,14 +103,12 @@ where
         FaultPass { injected: None, waits: true, inner: self.inner.pass() }
     }
 
+    #[inline]
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
         let pass = pass.project();
-        *pass.injected = self.faults.draw(|hook| {
-            self.look.look(parcel.request(), |subject| {
-                let concerns = |effect: &Effect| !matches!(effect, Effect::Duplicate { .. });
-                hook.decide(self.observer.name(), &course.call, subject, concerns)
-            })
-        });
+        if self.faults.may_be_armed() {
+            *pass.injected = self.draw(parcel.request(), &course.call);
+        }
         self.inner.begin(pass.inner, parcel, course);
     }
 
@@ -84,6 +126,7 @@ where
 {
     type Response = L::Altered;
 
+    #[inline]
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
@@ -91,20 +134,10 @@ where
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        let pass = pass.project();
-        let Some(injected) = pass.injected else {
-            return self.look.pass_answer(self.inner.poll(pass.inner, parcel, seat, cx));
-        };
-        if *pass.waits {
-            if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
-                *pass.injected = None;
-                return Poll::Ready(instead.into());
-            }
-            *pass.waits = false;
+        if pass.injected.is_some() {
+            return self.suffer(pass, parcel, seat, cx);
         }
-        let answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
-        let injected = pass.injected.take().expect("it is there until the service has answered");
-        Poll::Ready(injected.after(answer, &self.look, cx, &self.observer, self.faults.random()))
+        self.look.pass_answer(self.inner.poll(pass.project().inner, parcel, seat, cx))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -63,6 +63,8 @@ mod grpc_server;
 mod handle;
 #[cfg(feature = "http")]
 mod keys;
+#[doc(hidden)]
+pub mod measured;
 #[cfg(not(feature = "slo"))]
 #[path = "no_objectives.rs"]
 mod objectives;
