@@ -25,11 +25,12 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A text as Markdown shows it, whatever it looks like.
+/// A text as Markdown shows it, whatever it looks like. What means nothing inside a line stays as it is, for those who read
+/// the file itself.
 pub(super) fn markdown(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
-        if c.is_ascii_punctuation() {
+        if c.is_ascii_punctuation() && !"-.,:;/%'\"=?".contains(c) {
             escaped.push('\\');
         }
         escaped.push(c);
@@ -77,6 +78,8 @@ mod tests {
 
     #[test]
     fn what_means_something_to_a_reader_is_escaped() {
+        assert_eq!(markdown("log-in: 99.9 % by 06:00, \"A/B\""), "log-in: 99.9 % by 06:00, \"A/B\"");
+        assert_eq!(markdown("*_~#|&$@!+{}^\\"), r"\*\_\~\#\|\&\$\@\!\+\{\}\^\\");
         assert_eq!(quoted("log-in/{id} é"), r#""log-in/{id} é""#);
         assert_eq!(quoted(r#"a"\b"#), r#""a\u0022\u005cb""#);
         assert_eq!(quoted("$job[[x]]"), r#""\u0024job\u005b\u005bx\u005d\u005d""#);
