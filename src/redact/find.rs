@@ -212,7 +212,7 @@ fn longest(
 }
 
 /// How many bytes there are of what parts the groups of a number: up to three spaces or dashes, of whatever kind and width, or
-/// as a URL has them.
+/// as a URL has them, or as `Debug` writes those that do not print.
 fn separators(text: &[u8]) -> usize {
     let mut at = 0;
     for _ in 0..3 {
@@ -225,6 +225,9 @@ fn separators(text: &[u8]) -> usize {
             [b'%', b'2', b'0' | b'D' | b'd', ..]
             | [0xe2, 0x80, 0x80..=0x95 | 0xaf, ..]
             | [0xe2, 0x88, 0x92, ..] => 3,
+            [b'\\', b'u', b'{', b'a', b'0' | b'd', b'}', ..] => 6,
+            [b'\\', b'u', b'{', b'2', b'0', b'0' | b'1', _, b'}', ..]
+            | [b'\\', b'u', b'{', b'2', b'0', b'2', b'f', b'}', ..] => 8,
             _ => break,
         };
     }

@@ -130,6 +130,15 @@ fn sensitive_fields_are_known_however_they_are_written() {
 }
 
 #[test]
+fn numbers_are_found_also_where_debug_has_written_what_parts_them() {
+    for between in [' ', '-', '\u{a0}', '\u{ad}', '\u{2003}', '\u{2011}', '\u{202f}', '\u{2212}'] {
+        let groups = |number: &str| number.replace(' ', &between.to_string());
+        let told = format!("{:?}", [groups(CARDS[1]), groups(IBANS[1])]);
+        assert_eq!(text(&told), r#"["[card]", "[iban]"]"#, "{told}");
+    }
+}
+
+#[test]
 fn a_query_keeps_its_keys_and_loses_its_values() {
     assert_eq!(query("a=1&b=2&a="), "a=[redacted]&b=[redacted]&a=[redacted]");
     assert_eq!(query("flag&&x=y=z"), "[redacted]&&x=[redacted]");
