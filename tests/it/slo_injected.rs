@@ -1,6 +1,6 @@
 //! Calls that a fault hook did something to, counted apart from the others.
 
-use std::{convert::Infallible, io, pin::pin, time::Duration};
+use std::{convert::Infallible, io, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -247,7 +247,7 @@ mod keyed {
         layer.handle().faults().arm(Fault::hang().on_delicate_calls());
         let mut server = layer.layer(service_fn(handler::<_>));
         let request = Request::post("/pay").header("idempotency-key", "k").body(String::new()).unwrap();
-        tokio::time::timeout(2 * SECOND, pin!(server.call(request))).await.unwrap_err();
+        tokio::time::timeout(2 * SECOND, std::pin::pin!(server.call(request))).await.unwrap_err();
         assert_eq!(counts(&budget), [NOTHING, BAD]);
     }
 
