@@ -69,6 +69,7 @@
 
 mod config;
 mod layer;
+mod none;
 mod policy;
 #[cfg(test)]
 mod tests;

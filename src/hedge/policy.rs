@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::{
-    Hedging, NoHedge,
+    Hedging,
     config::{HedgeChoice, sealed::Choice},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     timer::Timer,
 };
 
-/// The policy of a [`HedgeLayer`](super::HedgeLayer). With [`NoHedge`] it is nothing but what it wraps.
+/// The policy of a [`HedgeLayer`](super::HedgeLayer). With [`NoHedge`](super::NoHedge) it is nothing but what it wraps.
 #[derive(Clone, Debug)]
 pub struct HedgePolicy<H, I> {
     pub(super) hedging: H,
@@ -84,57 +84,6 @@ where
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(seat, cx)
-    }
-}
-
-impl Choice for NoHedge {
-    type Pass<P, Req, S> = P;
-
-    fn drawing_on(self, _: Option<RetryBudget>) -> Self {
-        self
-    }
-
-    fn pass<I, S, Req>(policy: &HedgePolicy<Self, I>) -> I::Pass
-    where
-        I: Lend<S, Req>,
-    {
-        policy.inner.pass()
-    }
-
-    fn begin<I, S, Req>(
-        policy: &HedgePolicy<Self, I>,
-        pass: Pin<&mut I::Pass>,
-        parcel: &mut Parcel<Req>,
-        course: &mut Course,
-    ) where
-        I: Lend<S, Req>,
-    {
-        policy.inner.begin(pass, parcel, course);
-    }
-
-    fn abandon<I, S, Req>(
-        policy: &HedgePolicy<Self, I>,
-        pass: Pin<&mut I::Pass>,
-        course: &mut Course,
-        ending: Ending,
-        now: Instant,
-    ) where
-        I: Lend<S, Req>,
-    {
-        policy.inner.abandon(pass, course, ending, now);
-    }
-
-    fn poll<I, S, Req>(
-        policy: &HedgePolicy<Self, I>,
-        pass: Pin<&mut I::Pass>,
-        parcel: &mut Parcel<Req>,
-        seat: &mut Seat<S>,
-        cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<I::Response>>
-    where
-        I: Policy<S, Req>,
-    {
-        policy.inner.poll(pass, parcel, seat, cx)
     }
 }
 
