@@ -63,7 +63,7 @@ enum Stage<K, A> {
     Passed,
     Refused(KeyRefusal),
     /// There is one, and nothing was done yet.
-    Keyed(Identity, K),
+    Keyed(Identity, Option<K>),
     /// The request is read, and after that a task is at it. In a box: a call with a key asks a store and has a task of its
     /// own, which costs more; one without is not boxed.
     ///
@@ -95,7 +95,7 @@ where
                 self.inner.begin(pass.inner, pass.parcel, course);
             }
             Decision::Refuse(refusal) => *pass.stage = Stage::Refused(refusal),
-            Decision::Keyed(id, keyed) => *pass.stage = Stage::Keyed(id, keyed),
+            Decision::Keyed(id, keyed) => *pass.stage = Stage::Keyed(id, Some(keyed)),
         }
     }
 
@@ -128,32 +128,27 @@ where
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
         let pass = pass.project();
-        let (mut answer, mark) = match mem::replace(pass.stage, Stage::Passed) {
+        if let Stage::Keyed(id, keyed) = pass.stage {
+            let keyed = keyed.take().expect("it is there until it is run");
+            // The instance that said it is ready goes to the task that calls it.
+            let fresh = seat.another();
+            let (seat, mark) = (mem::replace(seat, fresh), Mark::default());
+            let answer = self.clone().answer::<S, Req, Res>(cx.course.call, *id, seat, keyed, mark.clone());
+            *pass.stage = Stage::Running(Box::pin(answer), mark);
+        }
+        match pass.stage {
             Stage::Passed => {
-                let poll = self.inner.poll(pass.inner, pass.parcel, seat, cx);
-                return poll.map(|answer| answer.map(F::passed));
+                self.inner.poll(pass.inner, pass.parcel, seat, cx).map(|answer| answer.map(F::passed))
             }
-            Stage::Refused(refusal) => return Poll::Ready(self.refused(refusal).map(F::answered)),
-            Stage::Keyed(id, keyed) => {
-                // The instance that said it is ready goes to the task that calls it.
-                let fresh = seat.another();
-                let seat = mem::replace(seat, fresh);
-                let mark = Mark::default();
-                let answer: BoxFuture<'static, _> = Box::pin(self.clone().answer::<S, Req, Res>(
-                    cx.course.call,
-                    id,
-                    seat,
-                    keyed,
-                    mark.clone(),
-                ));
-                (answer, mark)
+            Stage::Refused(refusal) => Poll::Ready(self.refused(*refusal).map(F::answered)),
+            // It stays there while it is polled: also a call that ends by the panic of its handler is told of the mark.
+            Stage::Running(answer, mark) => {
+                let poll = answer.as_mut().poll(cx.task);
+                mark.give(cx.course);
+                poll.map(|answer| answer.map(F::answered))
             }
-            Stage::Running(answer, mark) => (answer, mark),
-        };
-        let poll = answer.as_mut().poll(cx.task);
-        mark.give(cx.course);
-        *pass.stage = Stage::Running(answer, mark);
-        poll.map(|answer| answer.map(F::answered))
+            Stage::Keyed(..) => unreachable!("it was made to run above"),
+        }
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -207,6 +207,10 @@ mod keyed {
 
     use super::*;
 
+    async fn broken<B>(_: Request<B>) -> Result<Response<String>, Infallible> {
+        panic!("a bug")
+    }
+
     /// The handler of a request with a key runs in a task of its own.
     #[tokio::test(start_paused = true)]
     async fn a_fault_in_the_task_of_a_keyed_handler_is_one_of_the_call_also_before_it_has_ended() {
@@ -248,6 +252,20 @@ mod keyed {
         let mut server = layer.layer(service_fn(handler::<_>));
         let request = Request::post("/pay").header("idempotency-key", "k").body(String::new()).unwrap();
         tokio::time::timeout(2 * SECOND, std::pin::pin!(server.call(request))).await.unwrap_err();
+        assert_eq!(counts(&budget), [NOTHING, BAD]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keyed_handler_that_panics_after_a_fault_counts_apart() {
+        let budget = apart();
+        let builder = golden::server("slo").timeout(5 * SECOND).idempotency(MemoryStore::default());
+        let layer = builder.registry(&Registry::new()).slo(budget.clone()).layer();
+        layer.handle().faults().arm(Fault::latency(SECOND).on_delicate_calls());
+        let mut server = layer.layer(service_fn(broken::<_>));
+        let request = Request::post("/pay").header("idempotency-key", "k").body(String::new()).unwrap();
+        let answer = server.call(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        drop(answer.into_body().collect().await);
         assert_eq!(counts(&budget), [NOTHING, BAD]);
     }
 
