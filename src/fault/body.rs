@@ -253,6 +253,7 @@ impl Ill {
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(owed) = self.owed.take() {
             let until = later(Instant::now(), owed);
+            // In a box: only a body that is slowed down pays for it.
             self.held = Some(Box::pin(Wait::new(Some(until), self.suffering.from())));
         }
         if let Some(held) = &mut self.held {

@@ -159,6 +159,7 @@ impl fmt::Debug for Held {
 }
 
 impl Held {
+    /// In a box: only a call that a fault holds pays for it.
     fn new(until: Option<Instant>, hook: Option<Hooked>, suffering: Suffering) -> Pin<Box<Self>> {
         Box::pin(Self { wait: Wait::new(until, suffering.from()), hook, _suffering: suffering })
     }
