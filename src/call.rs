@@ -210,6 +210,8 @@ pub struct Call {
     /// When a limit of this stack cuts it, unless its caller is in such a hurry that this says nothing about the
     /// dependency.
     pub(crate) limit: Option<Instant>,
+    /// Whether it was cut short by a caller in a hurry, before it could say anything about the dependency.
+    pub(crate) hurried: bool,
     /// Whether a part of the time before the deadline is kept for what comes after the attempts: a fallback.
     pub(crate) reserve: bool,
     /// What it drew for the experiments that it may be part of, if it may be part of one.
@@ -229,6 +231,7 @@ impl Call {
             synthetic,
             inherited,
             limit: None,
+            hurried: false,
             reserve: false,
             lot,
         }

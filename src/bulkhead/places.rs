@@ -30,7 +30,6 @@ pub(super) struct Places {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     turn: Turn,
-    began: Instant,
     /// When a limit of this stack cuts the call.
     limit: Option<Instant>,
 }
@@ -62,7 +61,7 @@ impl Places {
     #[inline]
     pub(super) fn sample(&self, call: &Call) -> Option<Sample> {
         let adaptive = self.adaptive.as_ref()?;
-        Some(Sample { turn: adaptive.turn(), began: call.started, limit: call.limit })
+        Some(Sample { turn: adaptive.turn(), limit: call.limit })
     }
 
     /// What came of it. The call still has its place.
@@ -73,10 +72,11 @@ impl Places {
     pub(super) fn learn<T>(&self, sample: Sample, answer: &Answer<T>, cx: &mut Poller<'_, '_>) {
         match answer.class {
             Class::Success => {
-                self.succeeded(sample, cx.since(sample.began).saturating_sub(answer.queued));
+                // As it left the last queue of this side: what it waited there says nothing about the dependency.
+                self.succeeded(sample, cx.since(cx.course.call.started));
             }
             Class::Throttled { .. } | Class::Transient { retry_after: Some(_) } => self.overloaded(sample),
-            Class::Transient { .. } if answer.outcome == Outcome::Timeout && !answer.hurried => {
+            Class::Transient { .. } if answer.outcome == Outcome::Timeout && !cx.course.call.hurried => {
                 self.overloaded(sample);
             }
             _ => {}

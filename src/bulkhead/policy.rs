@@ -94,26 +94,26 @@ impl<I, K> BulkheadPolicy<I, K> {
         self.places.clone().map(BulkheadHandle::new)
     }
 
-    /// Gets the call all permits that it needs, noted in `held`, and says how long it had to wait, or refuses it.
+    /// Gets the call all permits that it needs, noted in `held`, or refuses it.
     fn admit(
         &self,
         places: &Places,
         wait: &mut Option<Wait>,
         held: &mut Held,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Result<Duration, Reason>> {
+    ) -> Poll<Result<(), Reason>> {
         while let Some(door) = held.door(places) {
             ready!(self.wait_at(door, cx.course.call, wait, cx))?;
             held.enter();
         }
         // First the facts, then the telling: a sink may look at the bulkhead.
-        let Some(waited) = wait.take() else { return Poll::Ready(Ok(Duration::ZERO)) };
+        let Some(waited) = wait.take() else { return Poll::Ready(Ok(())) };
         let now = cx.now();
         let elapsed = now.saturating_duration_since(waited.since);
         // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
         cx.course.call.started = now;
         self.observer.emit(Event::BulkheadWaited { elapsed });
-        Poll::Ready(Ok(elapsed))
+        Poll::Ready(Ok(()))
     }
 
     /// Which percentage of the places the call may fill; `None` for all of them.
@@ -287,7 +287,6 @@ pin_project! {
         held: Held,
         wait: Option<Wait>,
         sample: Option<Sample>,
-        queued: Duration,
         #[pin]
         inner: P,
     }
@@ -310,7 +309,7 @@ where
 
     fn pass(&self) -> Self::Pass {
         let (stage, held, inner) = (Stage::Outside, Held::default(), self.inner.pass());
-        BulkheadPass { stage, held, wait: None, sample: None, queued: Duration::ZERO, inner }
+        BulkheadPass { stage, held, wait: None, sample: None, inner }
     }
 
     /// What is inside begins when the call gets there.
@@ -378,22 +377,18 @@ impl<I, K> BulkheadPolicy<I, K> {
                     pass.held.compartment = places.compartment(|| self.key.key_of(parcel.request()));
                 }
                 match ready!(self.admit(places, pass.wait, pass.held, cx)) {
-                    Ok(queued) => {
-                        *pass.queued = queued;
-                        *pass.sample = places.sample(&cx.course.call);
-                    }
+                    Ok(()) => *pass.sample = places.sample(&cx.course.call),
                     Err(reason) => return Poll::Ready(Answer::rejected(self.refuse(reason))),
                 }
             }
             *pass.stage = Stage::Inside;
             self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let mut poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
-        if let Poll::Ready(answer) = &mut poll {
+        let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
+        if let Poll::Ready(answer) = &poll {
             if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
                 places.learn(sample, answer, cx);
             }
-            answer.queued += *pass.queued;
         }
         poll
     }

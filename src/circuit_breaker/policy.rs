@@ -159,8 +159,8 @@ pin_project! {
 enum Stage {
     /// The breaker has not been asked.
     Outside,
-    /// It waits to hear how the call ends that began then.
-    Admitted(Admission, Instant),
+    /// It waits to hear how the call ends.
+    Admitted(Admission),
     /// It knows, or nobody asked it.
     Left,
 }
@@ -188,7 +188,7 @@ where
         let pass = pass.project();
         // What is dropped in there is somebody else's code: its panic goes on, and costs no probe.
         let inner = catch_unwind(AssertUnwindSafe(|| self.inner.abandon(pass.inner, course, ending, now)));
-        if let (Some(breaker), Some(held), Stage::Admitted(admission, _)) =
+        if let (Some(breaker), Some(held), Stage::Admitted(admission)) =
             (&self.breaker, &*pass.held, mem::replace(pass.stage, Stage::Left))
         {
             let machine = breaker.choice.machine(held);
@@ -222,7 +222,7 @@ where
             let (admission, transition) = machine.admit(|| cx.now());
             match admission {
                 Ok(admission) => {
-                    *pass.stage = Stage::Admitted(admission, cx.course.call.started);
+                    *pass.stage = Stage::Admitted(admission);
                     tell(&breaker.observer, machine, transition);
                 }
                 Err(denied) => {
@@ -234,12 +234,14 @@ where
         }
         let poll = self.inner.poll(pass.inner, parcel, seat, cx);
         if let Poll::Ready(answer) = &poll {
-            if let Stage::Admitted(admission, started) = mem::replace(pass.stage, Stage::Left) {
+            if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
                 let now = cx.now();
-                let counted = if answer.hurried {
+                let call = cx.course.call;
+                let counted = if call.hurried {
                     machine.abandon(admission, Ending::Cancelled, now)
                 } else {
-                    let elapsed = || cx.since(started).saturating_sub(answer.queued);
+                    // As it left the last queue of this side: what it waited there says nothing about the dependency.
+                    let elapsed = || cx.since(call.started);
                     machine.record(admission, answer.class, elapsed, now)
                 };
                 count(&breaker.observer, machine, counted);

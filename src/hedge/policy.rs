@@ -335,12 +335,14 @@ impl<I> HedgePolicy<Hedging, I> {
         };
         self.drop_first(pass, course, Ending::Cancelled, now);
         self.drop_second(pass, Ending::Cancelled, now);
+        if let Stage::Hedged { .. } = pass.stage {
+            // The number of the second copy is used up.
+            course.call.attempt += 1;
+        }
         self.observer.emit(Event::HedgeFinished { result });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
         let hidden = if answer.class == Class::Neutral { pass.failed.take() } else { None };
-        let mut answer = hidden.map_or(answer, of_error);
-        answer.hedges = u32::from(matches!(pass.stage, Stage::Hedged { .. }));
-        answer
+        hidden.map_or(answer, of_error)
     }
 
     fn drop_first<S, Req>(

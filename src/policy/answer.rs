@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use crate::{
     class::Class,
     error::{BoxError, Reason, Rejected},
@@ -16,23 +14,17 @@ pub struct Answer<T> {
     pub class: Class,
     /// How it is told to observers.
     pub outcome: Outcome,
-    /// What of its time the call spent in queues of this side, which says nothing about the dependency.
-    pub(crate) queued: Duration,
-    /// Whether the call was cut short by a caller in a hurry, before it could say anything about the dependency.
-    pub(crate) hurried: bool,
-    /// How many further copies of the call were sent meanwhile, each an attempt with a number of its own.
-    pub(crate) hedges: u32,
 }
 
 impl<T> Answer<T> {
     pub(crate) fn new(result: Result<T, BoxError>, class: Class, outcome: Outcome) -> Self {
-        Self { result, class, outcome, queued: Duration::ZERO, hurried: false, hedges: 0 }
+        Self { result, class, outcome }
     }
 
     /// The same verdict on a response that was made into another.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        let Self { result, class, outcome, queued, hurried, hedges } = self;
-        Answer { result: result.map(change), class, outcome, queued, hurried, hedges }
+        let Self { result, class, outcome } = self;
+        Answer { result: result.map(change), class, outcome }
     }
 
     /// A result of the service, as the classifier judged it.

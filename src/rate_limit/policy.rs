@@ -177,7 +177,6 @@ pin_project! {
         key: Option<u64>,
         inside: bool,
         wait: Option<Wait>,
-        queued: Duration,
         #[pin]
         inner: P,
     }
@@ -193,13 +192,7 @@ where
     type Pass = RateLimitPass<I::Pass>;
 
     fn pass(&self) -> Self::Pass {
-        RateLimitPass {
-            key: None,
-            inside: false,
-            wait: None,
-            queued: Duration::ZERO,
-            inner: self.inner.pass(),
-        }
+        RateLimitPass { key: None, inside: false, wait: None, inner: self.inner.pass() }
     }
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
@@ -239,7 +232,6 @@ where
         if let (Some(state), false) = (&self.state, *pass.inside) {
             match ready!(self.admit(state, *pass.key, pass.wait, cx)) {
                 Ok(queued) => {
-                    *pass.queued = queued;
                     let waited = !queued.is_zero();
                     self.tell(if waited { RateLimitResult::Waited } else { RateLimitResult::Admitted });
                 }
@@ -251,13 +243,7 @@ where
             *pass.inside = true;
             self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let mut poll = self.inner.poll(pass.inner, parcel, seat, cx);
-        if self.state.is_some() {
-            if let Poll::Ready(answer) = &mut poll {
-                answer.queued += *pass.queued;
-            }
-        }
-        poll
+        self.inner.poll(pass.inner, parcel, seat, cx)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -300,7 +300,8 @@ where
                 Ok(delay) => delay,
                 Err(why) => return self.give_up(answer, why, made, pass.again),
             };
-            let attempt = call.attempt + answer.hedges + 1;
+            // After the copy that a hedge has sent meanwhile, if it did.
+            let attempt = cx.course.call.attempt + 1;
             // All that the failed attempt holds goes before the wait: its response, its future, its service.
             let again = pass.again.get_or_insert_with(|| Box::pin(Again::new()));
             let again = again.as_mut().project();

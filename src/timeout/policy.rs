@@ -44,9 +44,7 @@ impl<I, L> TimeoutPolicy<I, L> {
     fn cut<T>(&self, hurried: bool) -> Answer<T> {
         let reason = if hurried { Reason::DeadlineExceeded } else { self.reason };
         self.observer.emit(Event::TimedOut { reason });
-        let mut answer = Answer::rejected(Rejected::new(self.observer.name(), reason));
-        answer.hurried = hurried;
-        answer
+        Answer::rejected(Rejected::new(self.observer.name(), reason))
     }
 }
 
@@ -129,6 +127,7 @@ where
         let now = cx.now();
         self.inner.abandon(pass.inner.as_mut(), cx.course, Ending::Cancelled, now);
         pass.inner.set(self.inner.pass());
+        cx.course.call.hurried = *pass.hurried;
         Poll::Ready(self.cut(*pass.hurried))
     }
 
