@@ -46,6 +46,8 @@ mod prometheus;
 #[path = "no_prometheus.rs"]
 mod prometheus;
 mod shutdown;
+#[cfg(feature = "otlp")]
+mod watched;
 
 use std::{
     fmt,

@@ -10,6 +10,7 @@ use super::{
     SetupError,
     environment::{Environment, Exporter},
     shutdown::Shutdown,
+    watched::Watched,
 };
 #[cfg(feature = "logs")]
 use crate::record::log::LogRecords;
@@ -53,17 +54,19 @@ impl Otlp {
     pub(super) fn start(self, resource: &Resource, shutdown: &mut Shutdown) -> Logs {
         if let Some(exporter) = self.spans {
             let builder = SdkTracerProvider::builder().with_resource(resource.clone());
+            let (exporter, failures) = Watched::new(exporter);
             let tracers = builder.with_batch_exporter(exporter).build();
             global::set_tracer_provider(tracers.clone());
-            shutdown.add(move |within| tracers.shutdown_with_timeout(within).is_ok());
+            shutdown.add(move |within| failures.none_during(|| tracers.shutdown_with_timeout(within)));
         }
         let logs = self.logs.map(|exporter| {
             let builder = SdkLoggerProvider::builder().with_resource(resource.clone());
-            builder.with_batch_exporter(exporter).build()
+            let (exporter, failures) = Watched::new(exporter);
+            let loggers = builder.with_batch_exporter(exporter).build();
+            let ending = loggers.clone();
+            shutdown.add(move |within| failures.none_during(|| ending.shutdown_with_timeout(within)));
+            loggers
         });
-        if let Some(loggers) = logs.clone() {
-            shutdown.add(move |within| loggers.shutdown_with_timeout(within).is_ok());
-        }
         Logs(logs)
     }
 }

@@ -29,15 +29,20 @@ pub(crate) struct Collector {
 impl Collector {
     /// One that answers.
     pub(crate) fn new() -> Self {
-        Self::start(true)
+        Self::start(Some("200 OK"))
+    }
+
+    /// One that takes what comes and wants none of it.
+    pub(crate) fn refusing() -> Self {
+        Self::start(Some("401 Unauthorized"))
     }
 
     /// One that takes what comes and never answers.
     pub(crate) fn black_hole() -> Self {
-        Self::start(false)
+        Self::start(None)
     }
 
-    fn start(answers: bool) -> Self {
+    fn start(answer: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let arrived = Arc::<Arrived>::default();
@@ -45,7 +50,7 @@ impl Collector {
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let arrived = Arc::clone(&arrived);
-                thread::spawn(move || serve(connection.unwrap(), &arrived, answers));
+                thread::spawn(move || serve(connection.unwrap(), &arrived, answer));
             }
         });
         collector
@@ -74,7 +79,7 @@ pub(crate) fn wait_for_an_export(endpoint: &str) {
 }
 
 /// Serves the requests of one connection, until its end.
-fn serve(mut connection: TcpStream, arrived: &Arrived, answers: bool) {
+fn serve(mut connection: TcpStream, arrived: &Arrived, answer: Option<&str>) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     loop {
         let mut lines = Vec::new();
@@ -89,20 +94,20 @@ fn serve(mut connection: TcpStream, arrived: &Arrived, answers: bool) {
             }
         }
         let path = lines.remove(0).split(' ').nth(1).unwrap().to_owned();
-        if path == "/wait" {
+        let answer = if path == "/wait" {
             let exports = arrived.exports.lock().unwrap();
             drop(arrived.more.wait_while(exports, |exports| exports.is_empty()).unwrap());
+            "200 OK"
         } else {
             let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
             let mut body = vec![0; length.parse().unwrap()];
             reader.read_exact(&mut body).unwrap();
             arrived.exports.lock().unwrap().push(Export { path, headers: lines, body });
             arrived.more.notify_all();
-            if !answers {
-                continue;
-            }
-        }
+            let Some(answer) = answer else { continue };
+            answer
+        };
         // Whoever asked may be gone.
-        let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let _ = write!(connection, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
     }
 }

@@ -98,6 +98,36 @@ fn a_collector_that_is_not_there_holds_up_neither_a_call_nor_the_end() {
 }
 
 #[test]
+fn the_end_says_that_the_collector_did_not_take_the_spans() {
+    let collector = Collector::refusing();
+    let variables = [&[(ENDPOINT, collector.endpoint())], &ONLY_TRACES[..]].concat();
+    process("otlp::the_end_says_that_the_collector_did_not_take_the_spans", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        call("ledger");
+        assert!(!telemetry.shutdown(), "they arrived, and were refused");
+    });
+}
+
+#[cfg(feature = "logs")]
+#[test]
+fn the_end_says_that_the_collector_did_not_take_the_log() {
+    use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt};
+
+    let collector = Collector::refusing();
+    let variables = [
+        (ENDPOINT, collector.endpoint()),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ];
+    process("otlp::the_end_says_that_the_collector_did_not_take_the_log", &variables, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        let subscriber = Registry::default().with(LevelFilter::INFO).with(telemetry.log_records());
+        tracing::subscriber::with_default(subscriber, || tracing::info!("booked"));
+        assert!(!telemetry.shutdown(), "it arrived, and was refused");
+    });
+}
+
+#[test]
 fn metrics_arrive_with_the_names_of_opentelemetry() {
     let collector = Collector::new();
     let variables = [(ENDPOINT, collector.endpoint()), ("OTEL_TRACES_EXPORTER", "none")];
