@@ -83,6 +83,9 @@ fn watch(service: &str) -> Result<(Telemetry, LogGuard)> {
     let telemetry = Telemetry::init(service)?;
     let (lines, guard) = JsonLines::new(service).write_to(io::stderr())?;
     tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).with(telemetry.log_records()).init();
+    for ignored in telemetry.ignored() {
+        tracing::warn!("{ignored}");
+    }
     Ok((telemetry, guard))
 }
 

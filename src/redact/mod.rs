@@ -40,6 +40,8 @@ use std::borrow::Cow;
 
 pub use fields::is_sensitive;
 pub use sensitive::{Kind, Sensitive, kind};
+#[cfg(feature = "setup")]
+pub(crate) use url::decode;
 pub use url::{path, query};
 
 /// The text without what the [module](self) finds in it.

@@ -36,8 +36,8 @@ pub fn path(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// Bytes that are no UTF-8 become U+FFFD: nothing can be found in them.
-fn decode(path: &str) -> String {
+/// What is percent-encoded as it is meant. Bytes that are no UTF-8 become U+FFFD: nothing can be found in them.
+pub(crate) fn decode(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

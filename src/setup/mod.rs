@@ -13,7 +13,8 @@
 //!
 //! The features say what there is: with `prometheus` the metrics can be scraped (`Telemetry::scraper`), with `otlp` spans,
 //! metrics and logs go to a collector. The environment says the rest, as it does for every service that uses
-//! OpenTelemetry: `docs/telemetry.md` lists the variables.
+//! OpenTelemetry: `docs/telemetry.md` lists the variables. What of them means nothing is ignored, and told by
+//! [`Telemetry::ignored`].
 //!
 //! A service that has OpenTelemetry set up by other means needs none of this: the global providers are used.
 //!
@@ -59,10 +60,12 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, global};
-use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, resource::TelemetryResourceDetector};
+
+use tracing::warn;
 
 use self::{
-    environment::Environment,
+    environment::{Environment, Variables},
     otlp::{Logs, Otlp},
     prometheus::Prometheus,
     shutdown::Shutdown,
@@ -87,6 +90,7 @@ pub struct Telemetry {
     prometheus: Prometheus,
     #[cfg_attr(not(all(feature = "otlp", feature = "logs")), expect(dead_code, reason = "there are none"))]
     logs: Logs,
+    ignored: Vec<Ignored>,
     shutdown: Shutdown,
     /// Whether everything was handed over in the end.
     flushed: OnceLock<bool>,
@@ -115,9 +119,16 @@ pub enum SetupError {
     #[error("{variable} asks for `{protocol}`: this build speaks `http/protobuf`")]
     Protocol {
         /// The variable that asks for it.
-        variable: &'static str,
+        variable: String,
         /// What it asks for.
         protocol: String,
+    },
+    /// The environment sends a signal somewhere where nothing can be sent. What it says is not shown, because there may be a
+    /// password in it.
+    #[error("{variable} is no URL of a collector, such as `http://collector:4318`")]
+    Endpoint {
+        /// The variable that says so.
+        variable: String,
     },
     /// An exporter cannot be made of what the environment says.
     #[error("the {signal} cannot be exported")]
@@ -127,6 +138,22 @@ pub enum SetupError {
         /// Why not.
         source: BoxError,
     },
+}
+
+/// Something that a variable says and that means nothing: it is as if it had not been said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ignored {
+    /// The name of the variable.
+    pub variable: String,
+    /// What is wrong with it. It holds no header, and nothing else that may be a secret.
+    pub why: String,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is ignored: {}", self.variable, self.why)
+    }
 }
 
 impl Telemetry {
@@ -151,6 +178,22 @@ impl Telemetry {
             body_sizes: false,
             shutdown_deadline: TelemetryBuilder::SHUTDOWN_DEADLINE,
         }
+    }
+
+    /// What of the environment was ignored. It was told through `tracing` as well, which nobody heard if the subscriber was
+    /// set up afterwards: log it then.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let telemetry = moneta_resilience::Telemetry::init("payments")?;
+    /// // ... the subscriber ...
+    /// for ignored in telemetry.ignored() {
+    ///     tracing::warn!("{ignored}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
     }
 
     /// Exports what is not exported yet, and ends: what is measured afterwards goes nowhere. Gives whether all of it was
@@ -218,24 +261,30 @@ impl TelemetryBuilder {
     /// See [`SetupError`].
     pub fn init(self) -> Result<Telemetry, SetupError> {
         let only = Only::one()?;
-        let environment = Environment::read(|name| std::env::var(name).ok());
+        let mut variables = Variables::new(&|name| std::env::var(name).ok());
+        let environment = Environment::read(&mut variables);
         let mut shutdown = Shutdown::within(self.shutdown_deadline);
         let (prometheus, logs) = if environment.disabled {
             (Prometheus::none(), Logs::none())
         } else {
-            self.start(&environment, &mut shutdown)?
+            self.start(&environment, &mut variables, &mut shutdown)?
         };
         global::set_text_map_propagator(environment.propagator());
-        Ok(Telemetry { prometheus, logs, shutdown, flushed: OnceLock::new(), _only: only })
+        let ignored = variables.ignored;
+        for ignored in &ignored {
+            warn!(variable = ignored.variable, "{ignored}");
+        }
+        Ok(Telemetry { prometheus, logs, ignored, shutdown, flushed: OnceLock::new(), _only: only })
     }
 
     fn start(
         &self,
         environment: &Environment,
+        variables: &mut Variables<'_>,
         shutdown: &mut Shutdown,
     ) -> Result<(Prometheus, Logs), SetupError> {
         let resource = self.resource(environment);
-        let mut otlp = Otlp::new(environment)?;
+        let mut otlp = Otlp::new(environment, variables)?;
         let prometheus = if environment.metrics.is_empty() {
             Prometheus::none()
         } else {
@@ -260,13 +309,13 @@ impl TelemetryBuilder {
 
     /// Who it is that tells. What the environment says goes before what the code does.
     fn resource(&self, environment: &Environment) -> Resource {
-        let said = Resource::builder().build();
         let version = self.version.clone().map(|version| KeyValue::new("service.version", version));
         let instance = KeyValue::new("service.instance.id", format!("{:032x}", random::unique()));
-        let unsaid =
-            version.into_iter().chain([instance]).filter(|attribute| said.get(&attribute.key).is_none());
-        let resource = Resource::builder().with_attributes(unsaid);
-        if environment.names_service { resource } else { resource.with_service_name(self.service.clone()) }
+        Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
+            .with_service_name(self.service.clone())
+            .with_attributes(version.into_iter().chain([instance]))
+            .with_attributes(environment.resource())
             .build()
     }
 }

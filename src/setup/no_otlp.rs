@@ -2,13 +2,17 @@
 
 use opentelemetry_sdk::{Resource, metrics::MeterProviderBuilder};
 
-use super::{SetupError, environment::Environment, shutdown::Shutdown};
+use super::{
+    SetupError,
+    environment::{Environment, Variables},
+    shutdown::Shutdown,
+};
 
 pub(super) struct Otlp;
 
 impl Otlp {
     #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
-    pub(super) fn new(_: &Environment) -> Result<Self, SetupError> {
+    pub(super) fn new(_: &Environment, _: &mut Variables<'_>) -> Result<Self, SetupError> {
         Ok(Self)
     }
 

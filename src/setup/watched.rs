@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,6 @@ use opentelemetry_sdk::{
 };
 
 /// An exporter, and whether it failed: the SDK's queues of spans and of logs end well also where the last of it was refused.
-#[derive(Debug)]
 pub(super) struct Watched<E> {
     exporter: E,
     failures: Failures,
@@ -45,6 +45,13 @@ impl Failures {
             self.0.store(true, Ordering::Relaxed);
         }
         result
+    }
+}
+
+/// Without the exporter, which would show the headers that it sends.
+impl<E> fmt::Debug for Watched<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("failures", &self.failures).finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,12 @@
 //! `Telemetry::init`, with what is really installed: each test has a process of its own, because the global providers and
 //! the environment are the process's.
-#![cfg(feature = "setup")]
+#![cfg(any(feature = "otlp", feature = "prometheus"))]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(feature = "otlp")]
 mod collector;
+#[cfg(feature = "otlp")]
+mod environment;
 #[cfg(all(feature = "prometheus", feature = "http"))]
 mod order;
 #[cfg(feature = "otlp")]

@@ -74,6 +74,28 @@ fn the_environment_goes_before_the_code() {
 }
 
 #[test]
+fn attributes_are_decoded_and_what_is_empty_says_nothing() {
+    let environment = [
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_LOGS_EXPORTER", "none"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "=nobody,bank.team=core%20banking%2C%20Z%C3%BCrich, share = 50%,service.name=",
+        ),
+    ];
+    process("scrape::attributes_are_decoded_and_what_is_empty_says_nothing", &environment, || {
+        let text = Telemetry::init("payments").unwrap().scrape();
+        let info = text.lines().find(|line| line.starts_with("target_info{")).unwrap();
+        for label in [r#"service_name="payments""#, r#"bank_team="core banking, Zürich""#, r#"share="50%""#]
+        {
+            assert!(info.contains(label), "no {label} in {info}");
+        }
+        assert!(!info.contains("nobody"), "a label without a name spoils the whole page: {info}");
+    });
+}
+
+#[test]
 fn disabled_telemetry_exports_nothing_and_still_propagates() {
     let environment = [("OTEL_SDK_DISABLED", "true"), ("OTEL_PROPAGATORS", "baggage")];
     process("scrape::disabled_telemetry_exports_nothing_and_still_propagates", &environment, || {
