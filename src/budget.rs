@@ -108,6 +108,11 @@ impl RetryBudget {
         self.account.as_ref().map(|account| account.remaining(account.slice(now)))
     }
 
+    /// Whether it refuses any.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.account.is_some()
+    }
+
     /// Counts a first attempt, at its admission.
     #[inline]
     pub(crate) fn deposit(&self, now: Instant) {

@@ -8,7 +8,6 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    mem,
     num::NonZeroU32,
     pin::pin,
     time::Duration,
@@ -47,7 +46,10 @@ impl Carried {
     #[inline]
     pub(crate) fn polled_in(self, here: Self) -> Self {
         Self {
-            deadline: [self.deadline, here.deadline].into_iter().flatten().min(),
+            deadline: match (self.deadline, here.deadline) {
+                (Some(made), Some(here)) => Some(made.min(here)),
+                (made, here) => made.or(here),
+            },
             priority: self.priority.or(here.priority),
             lot: self.lot.or(here.lot),
             synthetic: self.synthetic || here.synthetic,
@@ -60,6 +62,7 @@ impl Carried {
         /// Also when the work panics.
         struct Back(Carried);
         impl Drop for Back {
+            #[inline]
             fn drop(&mut self) {
                 CARRIED.set(self.0);
             }
@@ -189,20 +192,19 @@ pub(crate) fn later(start: Instant, limit: Duration) -> Instant {
     start.checked_add(limit).unwrap_or_else(|| start + FAR)
 }
 
-/// One call on its way through a stack. Each policy hands the next one its own copy.
+/// One call on its way through a stack.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Call {
-    /// When it started, as far as the policy that gets it is concerned: the call, or the attempt.
-    pub started: Instant,
+pub(crate) struct Call {
+    /// See [`Call::started`]; `None` until somebody asks.
+    started: Option<Instant>,
     /// When it must be done.
-    pub deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
     /// Which attempt it is, counted from 1. No other of the same call has the same number.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// Why that attempt is made.
-    pub kind: AttemptKind,
+    pub(crate) kind: AttemptKind,
     /// How much it matters; `None` where nobody said.
-    pub priority: Option<Priority>,
+    pub(crate) priority: Option<Priority>,
     /// Whether it is nobody's: a probe, a test in production.
     pub(crate) synthetic: bool,
     /// The deadline of the work that the call was made in: somebody else's patience, not a limit of this stack.
@@ -219,11 +221,11 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call that begins now, with what the work that it was made in carries.
+    /// A call with what the work that it is made in carries.
     #[inline]
-    pub(crate) fn begin(Carried { deadline: inherited, priority, lot, synthetic }: Carried) -> Self {
+    pub(crate) fn new(Carried { deadline: inherited, priority, lot, synthetic }: Carried) -> Self {
         Self {
-            started: Instant::now(),
+            started: None,
             deadline: inherited,
             attempt: 1,
             kind: AttemptKind::First,
@@ -237,39 +239,77 @@ impl Call {
         }
     }
 
+    /// It is polled for the first time, where `here` is carried.
+    #[inline]
+    pub(crate) fn begin_in(&mut self, here: Carried) {
+        let Carried { deadline, priority, lot, synthetic } = self.carried().polled_in(here);
+        (self.deadline, self.inherited) = (deadline, deadline);
+        (self.priority, self.lot, self.synthetic) = (priority, lot, synthetic);
+    }
+
+    /// When it started, as far as the policy that asks is concerned: the call, or the attempt, or what is left of it behind the
+    /// queue that it left last. A stack in which nobody wants to know does not look at the clock: whoever will asks when the
+    /// call begins.
+    #[inline]
+    pub(crate) fn started(&mut self) -> Instant {
+        *self.started.get_or_insert_with(Instant::now)
+    }
+
+    /// The same, if somebody has asked.
+    #[inline]
+    pub(crate) fn known_start(&self) -> Option<Instant> {
+        self.started
+    }
+
+    /// What is further in starts then.
+    pub(crate) fn start_at(&mut self, now: Instant) {
+        self.started = Some(now);
+    }
+
     /// What the work that is done for it carries.
     #[inline]
-    pub(crate) fn carried(self) -> Carried {
+    pub(crate) fn carried(&self) -> Carried {
         Carried { deadline: self.deadline, priority: self.priority, lot: self.lot, synthetic: self.synthetic }
     }
 
-    /// The same call for a caller that says from outside how long it will wait.
+    /// What the service carries, to which the time is not granted that is kept.
+    #[inline]
+    pub(crate) fn carried_to_service(&self) -> Carried {
+        let deadline = if self.reserve { self.shortened() } else { self.deadline };
+        Carried { deadline, priority: self.priority, lot: None, synthetic: self.synthetic }
+    }
+
+    /// Its caller says from outside how long it will wait.
     #[cfg(feature = "http")]
-    pub(crate) fn inheriting(mut self, patience: Instant) -> Self {
+    pub(crate) fn inherit(&mut self, patience: Instant) {
         self.inherited = Some(self.inherited.map_or(patience, |inherited| inherited.min(patience)));
-        self.no_later_than(patience)
+        self.end_by(patience);
     }
 
-    /// The same call with its deadline no later than `limit`.
+    /// Its deadline is no later than `limit`.
     #[inline]
-    pub(crate) fn no_later_than(mut self, limit: Instant) -> Self {
+    pub(crate) fn end_by(&mut self, limit: Instant) {
         self.deadline = Some(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
-        self
     }
 
-    /// The same call with some of its time kept for a fallback.
-    #[inline]
-    pub(crate) fn keeping_reserve(self) -> Self {
-        Self { reserve: true, ..self }
+    /// Some of its time is kept for a fallback: a quarter of what there is, and at most 100 ms.
+    pub(crate) fn keep_reserve(&mut self) {
+        self.started();
+        self.reserve = true;
     }
 
-    /// The same call without the time that is kept: it ends a quarter of what there is, and at most 100 ms, sooner.
+    /// Its deadline ends before the time that is kept.
     #[inline]
-    pub(crate) fn without_reserve(mut self) -> Self {
-        if mem::take(&mut self.reserve) {
-            self.deadline = self.deadline.map(|deadline| shortened(self.started, deadline));
+    pub(crate) fn set_reserve_aside(&mut self) {
+        if self.reserve {
+            (self.deadline, self.reserve) = (self.shortened(), false);
         }
-        self
+    }
+
+    #[cold]
+    fn shortened(&self) -> Option<Instant> {
+        let started = self.started.expect("whoever keeps some of the time has asked");
+        self.deadline.map(|deadline| shortened(started, deadline))
     }
 }
 

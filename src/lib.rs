@@ -81,7 +81,7 @@ mod window;
 mod words;
 
 pub use budget::RetryBudget;
-pub use call::{Call, Deadline, synthetic};
+pub use call::{Deadline, synthetic};
 pub use cells::Cells;
 pub use class::{Class, Ending};
 pub use dial::Dial;

@@ -57,6 +57,12 @@ impl Places {
         key().map(|key| compartments.of(key))
     }
 
+    /// Whether it learns from how long calls take.
+    #[inline]
+    pub(super) fn adapts(&self) -> bool {
+        self.adaptive.is_some()
+    }
+
     /// A call is let in.
     #[inline]
     pub(super) fn sample(&self, call: &Call) -> Option<Sample> {
@@ -73,7 +79,8 @@ impl Places {
         match answer.class {
             Class::Success => {
                 // As it left the last queue of this side: what it waited there says nothing about the dependency.
-                self.succeeded(sample, cx.since(cx.course.call.started));
+                let started = cx.course.call.started();
+                self.succeeded(sample, cx.since(started));
             }
             Class::Throttled { .. } | Class::Transient { retry_after: Some(_) } => self.overloaded(sample),
             Class::Transient { .. } if answer.outcome == Outcome::Timeout && !cx.course.call.hurried => {

@@ -98,7 +98,7 @@ impl<I, K> BulkheadPolicy<I, K> {
     fn admit(
         &self,
         places: &Places,
-        wait: &mut Option<Wait>,
+        wait: &mut Option<Pin<Box<Wait>>>,
         held: &mut Held,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<(), Reason>> {
@@ -111,7 +111,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         let now = cx.now();
         let elapsed = now.saturating_duration_since(waited.since);
         // What is inside the bulkhead begins only now: an attempt's time does not run while it queues.
-        cx.course.call.started = now;
+        cx.course.call.start_at(now);
         self.observer.emit(Event::BulkheadWaited { elapsed });
         Poll::Ready(Ok(()))
     }
@@ -149,7 +149,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         &self,
         door: &Machine,
         call: Call,
-        wait: &mut Option<Wait>,
+        wait: &mut Option<Pin<Box<Wait>>>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<(), Reason>> {
         if wait.as_ref().is_none_or(|wait| wait.waiter.is_none()) {
@@ -162,19 +162,20 @@ impl<I, K> BulkheadPolicy<I, K> {
                 return Poll::Ready(Ok(()));
             }
             let waiter = door.enqueue().map_err(|_full| Reason::BulkheadFull)?;
-            wait.get_or_insert_with(|| self.begin_waiting(call, cx.now())).waiter = Some(waiter);
+            let wait = wait.get_or_insert_with(|| Box::pin(self.begin_waiting(call, cx.now())));
+            *wait.as_mut().project().waiter = Some(waiter);
         }
-        let queued = wait.as_mut().expect("it was set in the lines above");
+        let queued = wait.as_mut().expect("it was set in the lines above").as_mut().project();
         let waiter = queued.waiter.as_mut().expect("it was set in the lines above");
         if door.poll_waiter(waiter, cx.task).is_ready() {
-            queued.waiter = None;
+            *queued.waiter = None;
             return Poll::Ready(Ok(()));
         }
-        ready!(queued.timer.as_mut().poll_until(queued.until, cx.task));
+        ready!(queued.timer.poll_until(*queued.until, cx.task));
         if let Some(waiter) = queued.waiter.take() {
             door.give_up(waiter);
         }
-        Poll::Ready(Err(queued.reason))
+        Poll::Ready(Err(*queued.reason))
     }
 
     fn begin_waiting(&self, call: Call, now: Instant) -> Wait {
@@ -183,14 +184,23 @@ impl<I, K> BulkheadPolicy<I, K> {
             Some(deadline) if deadline <= own => (deadline, Reason::DeadlineExceeded),
             _ => (own, Reason::BulkheadWait),
         };
-        // The timer in a box, for only a call that queues pays for it.
-        Wait { waiter: None, since: now, until, reason, timer: Box::pin(Timer::new()) }
+        Wait { waiter: None, since: now, until, reason, timer: Timer::new() }
+    }
+
+    /// Gives back what the call holds.
+    #[inline]
+    fn give_back(&self, held: &mut Held, wait: &mut Option<Pin<Box<Wait>>>) {
+        if wait.is_some() || held.compartment.is_some() {
+            drop(self.leave(held, wait));
+        } else if let (Some(places), true) = (&self.places, mem::take(&mut held.inside)) {
+            places.machine.release();
+        }
     }
 
     /// Takes from the call what it holds. It is given back when that is dropped, and that may be no sooner than the work is
     /// gone: as long as it exists it has its permits.
     #[inline]
-    fn leave(&self, held: &mut Held, wait: &mut Option<Wait>) -> Option<Left<'_>> {
+    fn leave(&self, held: &mut Held, wait: &mut Option<Pin<Box<Wait>>>) -> Option<Left<'_>> {
         let places = self.places.as_ref()?;
         if wait.is_some() {
             give_up(wait, held, places);
@@ -202,8 +212,8 @@ impl<I, K> BulkheadPolicy<I, K> {
 
 /// Leaves the queue, if the call is in one.
 #[cold]
-fn give_up(wait: &mut Option<Wait>, held: &Held, places: &Places) {
-    let waiter = wait.take().and_then(|wait| wait.waiter);
+fn give_up(wait: &mut Option<Pin<Box<Wait>>>, held: &Held, places: &Places) {
+    let waiter = wait.take().and_then(|mut wait| wait.as_mut().project().waiter.take());
     if let (Some(waiter), Some(door)) = (waiter, held.door(places)) {
         door.give_up(waiter);
     }
@@ -226,6 +236,7 @@ impl Held {
     }
 
     /// The call has got a permit there.
+    #[inline]
     fn enter(&mut self) {
         match &mut self.compartment {
             Some(compartment) if compartment.door().is_some() => compartment.enter(),
@@ -238,6 +249,7 @@ impl Held {
 struct Permit<'a>(&'a Machine);
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.release();
     }
@@ -249,16 +261,19 @@ struct Left<'a> {
     _compartment: Option<Compartment>,
 }
 
-/// A call that had to queue.
-#[derive(Debug)]
-struct Wait {
-    /// `None` between two doors.
-    waiter: Option<Waiter>,
-    since: Instant,
-    until: Instant,
-    /// Why the call is refused when `until` has passed.
-    reason: Reason,
-    timer: Pin<Box<Timer>>,
+pin_project! {
+    /// A call that had to queue.
+    #[derive(Debug)]
+    struct Wait {
+        // `None` between two doors.
+        waiter: Option<Waiter>,
+        since: Instant,
+        until: Instant,
+        // Why the call is refused when `until` has passed.
+        reason: Reason,
+        #[pin]
+        timer: Timer,
+    }
 }
 
 /// A place in a bulkhead that its call has left behind, with what it gave out; free again when this is dropped.
@@ -285,7 +300,8 @@ pin_project! {
     pub struct BulkheadPass<P> {
         stage: Stage,
         held: Held,
-        wait: Option<Wait>,
+        // In a box, for only a call that queues pays for it.
+        wait: Option<Pin<Box<Wait>>>,
         sample: Option<Sample>,
         #[pin]
         inner: P,
@@ -313,7 +329,11 @@ where
     }
 
     /// What is inside begins when the call gets there.
-    fn begin(&self, _pass: Pin<&mut Self::Pass>, _parcel: &mut Parcel<Req>, _course: &mut Course) {}
+    fn begin(&self, _pass: Pin<&mut Self::Pass>, _parcel: &mut Parcel<Req>, course: &mut Course) {
+        if self.places.as_ref().is_some_and(|places| places.adapts()) {
+            course.call.started();
+        }
+    }
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let mut pass = pass.project();
@@ -355,7 +375,7 @@ impl<I, K> BulkheadPolicy<I, K> {
             }
             _ => None,
         };
-        drop(self.leave(pass.held, pass.wait));
+        self.give_back(pass.held, pass.wait);
         Poll::Ready((answer, kept))
     }
 
@@ -374,7 +394,9 @@ impl<I, K> BulkheadPolicy<I, K> {
         if *pass.stage == Stage::Outside {
             if let Some(places) = &self.places {
                 if pass.wait.is_none() {
-                    pass.held.compartment = places.compartment(|| self.key.key_of(parcel.request()));
+                    if let Some(compartment) = places.compartment(|| self.key.key_of(parcel.request())) {
+                        pass.held.compartment = Some(compartment);
+                    }
                 }
                 match ready!(self.admit(places, pass.wait, pass.held, cx)) {
                     Ok(()) => *pass.sample = places.sample(&cx.course.call),
@@ -412,7 +434,7 @@ where
         let poll = self.poll_inside(&mut pass, parcel, seat, cx);
         if poll.is_ready() {
             *pass.stage = Stage::Left;
-            drop(self.leave(pass.held, pass.wait));
+            self.give_back(pass.held, pass.wait);
         }
         poll
     }

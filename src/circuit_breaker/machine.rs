@@ -237,6 +237,7 @@ impl Machine {
         }
     }
 
+    #[inline]
     pub(super) fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }

@@ -180,7 +180,10 @@ where
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
         let pass = pass.project();
-        *pass.held = self.breaker.as_ref().map(|breaker| breaker.choice.hold(parcel.request()));
+        if let Some(breaker) = &self.breaker {
+            *pass.held = Some(breaker.choice.hold(parcel.request()));
+            course.call.started();
+        }
         self.inner.begin(pass.inner, parcel, course);
     }
 
@@ -236,12 +239,13 @@ where
         if let Poll::Ready(answer) = &poll {
             if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
                 let now = cx.now();
-                let call = cx.course.call;
+                let call = &mut cx.course.call;
                 let counted = if call.hurried {
                     machine.abandon(admission, Ending::Cancelled, now)
                 } else {
                     // As it left the last queue of this side: what it waited there says nothing about the dependency.
-                    let elapsed = || cx.since(call.started);
+                    let started = call.started();
+                    let elapsed = || cx.since(started);
                     machine.record(admission, answer.class, elapsed, now)
                 };
                 count(&breaker.observer, machine, counted);

@@ -12,6 +12,7 @@ impl Word {
     /// Closed, for the first time.
     pub(super) const FIRST: Self = Self(CircuitState::Closed as u64);
 
+    #[inline]
     pub(super) fn state(self) -> CircuitState {
         let state = self.0 & ((1 << Self::STATE_BITS) - 1);
         let known = CircuitState::ALL.into_iter().find(|&known| known as u64 == state);

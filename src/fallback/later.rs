@@ -113,9 +113,9 @@ impl<P, Fut> AsyncPass<P, Fut> {
 
     /// A call begins that has this limit, the fallback included, or only that of the work in hand.
     pub(super) fn begin(self: Pin<&mut Self>, limit: Option<Duration>, course: &mut Course) {
-        let own = limit.map(|limit| later(course.call.started, limit));
+        let own = limit.map(|limit| later(course.call.started(), limit));
         *self.project().deadline = own.into_iter().chain(course.call.deadline).min();
-        course.call = course.call.keeping_reserve();
+        course.call.keep_reserve();
     }
 
     pub(super) fn inner(self: Pin<&mut Self>) -> Option<Pin<&mut P>> {

@@ -225,7 +225,7 @@ impl<I, L> DuplicatePolicy<I, L> {
         let Stage::Copying(copying, injected) = pass.stage else { return Poll::Ready(()) };
         let (request, copy) = ready!(copying.as_mut().poll(cx.task));
         let now = cx.now();
-        cx.course.call.started = now;
+        cx.course.call.start_at(now);
         if let Some((copy, suffering)) = copy.and_then(|copy| Some((copy, injected.take()?.take(now)?))) {
             let injected = suffering.from();
             injected.tell(&self.observer, cx.course);
@@ -277,7 +277,7 @@ impl<I, L> DuplicatePolicy<I, L> {
                 return Poll::Pending;
             }
             Progress::Waiting | Progress::Due => {
-                course.call.started = cx.now();
+                course.call.start_at(cx.now());
                 self.inner.begin(inner.as_mut(), parcel, course);
             }
             Progress::Begun | Progress::Polling => {}

@@ -146,9 +146,10 @@ mod tests {
     #[test]
     fn a_first_attempt_says_nothing_of_attempts_before_it_whatever_it_was_made_of() {
         for (attempt, expected) in [(1, None), (3, Some("2"))] {
-            let call = Call { attempt, ..Call::begin(Carried::default()) };
+            let mut call = Call::new(Carried::default());
+            call.attempt = attempt;
             let mut headers = HeaderMap::from_iter([(PREVIOUS_ATTEMPTS, HeaderValue::from_static("7"))]);
-            wire_headers(&GRPC_TIMEOUT, &call, call.started, &mut headers);
+            wire_headers(&GRPC_TIMEOUT, &call, Instant::now(), &mut headers);
             let said = headers.get(PREVIOUS_ATTEMPTS).map(|said| said.to_str().expect("digits"));
             assert_eq!(said, expected);
         }

@@ -300,9 +300,11 @@ impl<I> HedgePolicy<Hedging, I> {
             *pass.stage = Stage::Refused { since };
             return false;
         }
-        let call = pass.call();
+        let mut call = pass.call();
         let attempt = call.attempt + 1;
-        let course = Course::new(Call { started: now, attempt, kind: AttemptKind::Hedge, ..call });
+        (call.attempt, call.kind) = (attempt, AttemptKind::Hedge);
+        call.start_at(now);
+        let course = Course::new(call);
         let (seat, parcel) = (seat.another(), Parcel::new(request));
         // A box, for only a call that is hedged pays for it: the others carry one pointer.
         let second = pass.second.insert(Box::pin(Second { seat, parcel, course, pass: self.inner.pass() }));

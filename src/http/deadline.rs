@@ -68,7 +68,8 @@ where
         let (pass, call) = (pass.project(), &mut course.call);
         let Patience { limit, malformed } = (self.read)(parcel.request().headers(), &self.header);
         if let Some(limit) = limit {
-            *call = call.inheriting(later(call.started, limit));
+            let patience = later(call.started(), limit);
+            call.inherit(patience);
         }
         *pass.malformed = malformed;
         self.inner.begin(pass.inner, parcel, course);

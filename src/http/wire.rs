@@ -202,7 +202,7 @@ mod tests {
 
     fn written(attempt: u32, left: Option<Duration>, already: &[&'static str]) -> HeaderMap {
         let now = Instant::now();
-        let mut call = Call::begin(Carried::default());
+        let mut call = Call::new(Carried::default());
         call.attempt = attempt;
         call.deadline = left.map(|left| now + left);
         let mut headers = HeaderMap::new();
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_priority_is_written_where_there_is_one_and_one_of_the_requests_own_stays() {
-        let mut call = Call::begin(Carried::default());
+        let mut call = Call::new(Carried::default());
         let mut headers = HeaderMap::new();
         WireHeaders::default().write(&call, Instant::now(), &mut headers);
         assert_eq!(headers.get(REQUEST_PRIORITY), None);

@@ -80,8 +80,9 @@ where
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<M>, course: &mut Course) {
         let pass = pass.project();
-        *pass.began = Some(course.call.started);
-        *pass.prepared = trace::prepare(&self.spans, &self.told, &course.call, parcel.request());
+        let started = course.call.started();
+        *pass.began = Some(started);
+        *pass.prepared = trace::prepare(&self.spans, &self.told, started, parcel.request());
         self.inner.begin(pass.inner, parcel, course);
     }
 

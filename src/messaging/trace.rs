@@ -1,19 +1,22 @@
 //! The span of a delivery, and how the trace of the producer goes on.
 
 use opentelemetry::{Context, global, propagation::Extractor, trace::TraceContextExt};
+use tokio::time::Instant;
 
 use super::told::{Headers, Told};
-use crate::{
-    call::Call,
-    telemetry::{Prepared, Spans, has_tracer, names},
-};
+use crate::telemetry::{Prepared, Spans, has_tracer, names};
 
 /// What a consumer does with a message, by the conventions.
 const PROCESS: &str = "process";
 
 /// The span of a delivery, unless nobody would see it.
-pub(super) fn prepare<M>(spans: &Spans, told: &Told<M>, call: &Call, message: &M) -> Option<Box<Prepared>> {
-    if !has_tracer(call.started) {
+pub(super) fn prepare<M>(
+    spans: &Spans,
+    told: &Told<M>,
+    started: Instant,
+    message: &M,
+) -> Option<Box<Prepared>> {
+    if !has_tracer(started) {
         return None;
     }
     let mut span = match told.source {

@@ -11,7 +11,6 @@ use tower::Service;
 
 use super::{Answer, Course, Lend, Parcel, Policy, Poller, sealed::Sealed};
 use crate::{
-    call::Carried,
     class::Ending,
     classify::{ByError, Classify},
     error::BoxError,
@@ -126,7 +125,7 @@ where
         let mut future = pass.project().future;
         cx.reach();
         let task = &mut *cx.task;
-        let carried = Carried { lot: None, ..cx.course.call.without_reserve().carried() };
+        let carried = cx.course.call.carried_to_service();
         let step = || {
             if future.is_none() {
                 ready!(seat.poll_ready(task))?;

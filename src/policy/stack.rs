@@ -80,16 +80,11 @@ where
     }
 }
 
-/// How far a call is.
-enum Way {
-    /// It was not polled, and nothing has happened. What the work carries that it was made in.
-    Made(Carried),
-    Begun(Course),
-}
-
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Called, or between two polls.
+    /// It was not polled, and nothing has happened.
+    Made,
+    /// Between two polls.
     Waiting,
     /// Inside a poll; found by the drop only when that poll unwinds.
     Polling,
@@ -104,7 +99,7 @@ pin_project! {
         policy: Arc<P>,
         seat: Seat<S>,
         state: State,
-        way: Way,
+        course: Course,
         parcel: Parcel<Req>,
         #[pin]
         pass: P::Pass,
@@ -116,11 +111,9 @@ pin_project! {
             let ending = match this.state {
                 State::Waiting => Ending::Cancelled,
                 State::Polling => Ending::Panicked,
-                State::Done => return,
+                State::Made | State::Done => return,
             };
-            if let Way::Begun(course) = this.way {
-                this.policy.abandon(this.pass, course, ending, Instant::now());
-            }
+            this.policy.abandon(this.pass, this.course, ending, Instant::now());
         }
     }
 }
@@ -128,14 +121,14 @@ pin_project! {
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     pub(crate) fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
         let pass = policy.pass();
-        let (parcel, way) = (Parcel::new(request), Way::Made(Carried::current()));
-        Self { policy, seat, state: State::Waiting, way, parcel, pass }
+        let (parcel, course) = (Parcel::new(request), Course::new(Call::new(Carried::current())));
+        Self { policy, seat, state: State::Made, course, parcel, pass }
     }
 
     /// Whether a fault hook has done something to the call by now.
     #[cfg(feature = "idempotency")]
     pub(crate) fn is_injected(&self) -> bool {
-        matches!(&self.way, Way::Begun(course) if course.injected)
+        self.course.injected
     }
 
     /// Drives the call to its answer. `reached` becomes true when it gets as far as the service; while it never did, it had no
@@ -148,19 +141,14 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     ) -> Poll<Answer<P::Response>> {
         let mut this = self.project();
         assert!(!matches!(this.state, State::Done), "a future is not polled again once it is ready");
-        *this.state = State::Polling;
         let mut now = None;
-        if let Way::Made(made_in) = *this.way {
+        if let State::Made = mem::replace(this.state, State::Polling) {
             // A call begins here: the time that its future lay around is neither its own nor the dependency's.
-            let call = Call::begin(made_in.polled_in(Carried::current()));
-            now = Some(call.started);
-            *this.way = Way::Begun(Course::new(call));
-            if let Way::Begun(course) = this.way {
-                this.policy.begin(this.pass.as_mut(), this.parcel, course);
-            }
+            this.course.call.begin_in(Carried::current());
+            this.policy.begin(this.pass.as_mut(), this.parcel, this.course);
+            now = this.course.call.known_start();
         }
-        let Way::Begun(course) = this.way else { unreachable!("it begins in the first poll") };
-        let mut poller = Poller::new(task, course, now);
+        let mut poller = Poller::new(task, this.course, now);
         let poll = this.policy.poll(this.pass, this.parcel, this.seat, &mut poller);
         *reached |= poller.reached();
         *this.state = if poll.is_ready() { State::Done } else { State::Waiting };

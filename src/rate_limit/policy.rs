@@ -98,7 +98,7 @@ impl<I, K> RateLimitPolicy<I, K> {
         &self,
         state: &State,
         key: Option<u64>,
-        wait: &mut Option<Wait>,
+        wait: &mut Option<Pin<Box<Wait>>>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Result<Duration, Rejected>> {
         if wait.is_none() {
@@ -113,20 +113,20 @@ impl<I, K> RateLimitPolicy<I, K> {
                         .refusal(Reason::RateLimited)
                         .over_quota(buckets.quota, wait)));
                 }
-                Entry::InLine(place) => *wait = Some(Wait::new(place, now, until.unwrap_or(now))),
+                Entry::InLine(place) => *wait = Some(Box::pin(Wait::new(place, now, until.unwrap_or(now)))),
             }
         }
-        let waiting = wait.as_mut().expect("it was set in the lines above");
+        let waiting = wait.as_mut().expect("it was set in the lines above").as_mut().project();
         if waiting.served.as_mut().poll(cx.task).is_ready() {
             let now = cx.now();
-            let elapsed = now.saturating_duration_since(waiting.since);
+            let elapsed = now.saturating_duration_since(*waiting.since);
             *wait = None;
             // What is inside begins only now: an attempt's time does not run while it waits.
-            cx.course.call.started = now;
+            cx.course.call.start_at(now);
             return Poll::Ready(Ok(elapsed));
         }
         // A call is let into the line when its turn comes in time, so this passes only when the clock was wrong about that.
-        ready!(waiting.timer.as_mut().poll_until(waiting.until, cx.task));
+        ready!(waiting.timer.poll_until(*waiting.until, cx.task));
         *wait = None;
         let now = cx.now();
         let expired = cx.course.call.deadline.is_some_and(|deadline| deadline <= now);
@@ -149,18 +149,21 @@ impl<I, K> RateLimitPolicy<I, K> {
     }
 }
 
-/// A call in the line.
-struct Wait {
-    /// In a box, as the timer is: only a call that waits pays for it.
-    served: Pin<Box<dyn Future<Output = ()> + Send>>,
-    timer: Pin<Box<Timer>>,
-    since: Instant,
-    until: Instant,
+pin_project! {
+    /// A call in the line.
+    struct Wait {
+        // Of a type that has no name.
+        served: Pin<Box<dyn Future<Output = ()> + Send>>,
+        #[pin]
+        timer: Timer,
+        since: Instant,
+        until: Instant,
+    }
 }
 
 impl Wait {
     fn new(place: Place, since: Instant, until: Instant) -> Self {
-        Self { served: Box::pin(place.wait()), timer: Box::pin(Timer::new()), since, until }
+        Self { served: Box::pin(place.wait()), timer: Timer::new(), since, until }
     }
 }
 
@@ -176,7 +179,8 @@ pin_project! {
     pub struct RateLimitPass<P> {
         key: Option<u64>,
         inside: bool,
-        wait: Option<Wait>,
+        // In a box, for only a call that waits pays for it.
+        wait: Option<Pin<Box<Wait>>>,
         #[pin]
         inner: P,
     }

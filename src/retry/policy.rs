@@ -215,6 +215,10 @@ where
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
         let pass = pass.project();
+        if course.call.deadline.is_some() {
+            // What an attempt may have of the time is learned from those before it.
+            course.call.started();
+        }
         *pass.call = Some(course.call);
         *pass.spare = self.spare(1, parcel.request());
         self.inner.begin(pass.inner, parcel, course);
@@ -261,7 +265,7 @@ where
                     *pass.made += 1;
                     *pass.spare = self.spare(*pass.made, &request);
                     parcel.put(request);
-                    call.started = cx.now();
+                    call.start_at(cx.now());
                     cx.course.call = *call;
                     self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
                     *pass.stage = Stage::Trying;
@@ -269,18 +273,21 @@ where
             }
 
             let made = *pass.made;
-            let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
+            let placed = matches!(pass.stage, Stage::Placed);
+            let earns = (placed && self.budget.is_limited()).then(|| cx.now());
             let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
-            if let (Some(now), true) = (placed, cx.reached()) {
+            if placed && cx.reached() {
                 // Calls that are refused on this side earn nothing: the first seconds after an outage would be paid from
                 // what an open circuit has turned away.
-                self.budget.deposit(now);
+                if let Some(now) = earns {
+                    self.budget.deposit(now);
+                }
                 *pass.stage = Stage::Trying;
             }
             if let Poll::Ready(Answer { class: Class::Success, .. }) = &poll {
                 // Asked for only where there is a deadline, and a look at the clock.
                 if call.deadline.is_some() {
-                    self.learn(cx.since(call.started));
+                    self.learn(cx.since(call.started()));
                 }
                 let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });

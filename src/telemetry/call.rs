@@ -72,7 +72,7 @@ where
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
         let pass = pass.project();
-        *pass.began = Some(course.call.started);
+        *pass.began = Some(course.call.started());
         self.inner.begin(pass.inner, parcel, course);
     }
 

@@ -10,7 +10,7 @@ use http::Request;
 use tokio::time::Instant;
 
 use crate::{
-    call::{Call, later},
+    call::later,
     class::Ending,
     error::BoxError,
     head::Head,
@@ -61,8 +61,9 @@ where
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
         if let Some(LimitByHead(limit)) = &self.limit {
-            let limit = later(course.call.started, limit(Head::of(parcel.request())));
-            course.call = Call { limit: Some(limit), ..course.call.no_later_than(limit) };
+            let limit = later(course.call.started(), limit(Head::of(parcel.request())));
+            course.call.end_by(limit);
+            course.call.limit = Some(limit);
         }
         self.inner.begin(pass, parcel, course);
     }

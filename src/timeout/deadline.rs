@@ -56,9 +56,11 @@ where
     }
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
-        let (pass, call) = (pass.project(), course.call);
-        *pass.expired = call.deadline.is_some_and(|deadline| deadline <= call.started);
-        course.call = call.no_later_than(later(call.started, self.limit)).without_reserve();
+        let (pass, call) = (pass.project(), &mut course.call);
+        let started = call.started();
+        *pass.expired = call.deadline.is_some_and(|deadline| deadline <= started);
+        call.end_by(later(started, self.limit));
+        call.set_reserve_aside();
         self.inner.begin(pass.inner, parcel, course);
     }
 

@@ -79,16 +79,17 @@ where
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
         let (pass, call) = (pass.project(), &mut course.call);
+        let started = call.started();
         let limit = self.limit.limit_of(parcel.request());
         // Further out, the request may have been given one of its own.
-        let given = call.limit.map(|given| given.saturating_duration_since(call.started));
+        let given = call.limit.map(|given| given.saturating_duration_since(started));
         let limit = given.map_or(limit, |given| given.min(limit));
-        let own = later(call.started, limit);
+        let own = later(started, limit);
         let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
-        *pass.expired = deadline <= call.started;
+        *pass.expired = deadline <= started;
         // Cut before half of the limit, a call says more about its caller than about the dependency. Callers in a hurry,
         // whom a header from outside may make, must not open a breaker for the others.
-        *pass.hurried = call.inherited.is_some_and(|inherited| inherited < later(call.started, limit / 2));
+        *pass.hurried = call.inherited.is_some_and(|inherited| inherited < later(started, limit / 2));
         *pass.deadline = Some(deadline);
         call.deadline = Some(deadline);
         call.limit = (!*pass.hurried).then_some(deadline);

@@ -28,7 +28,7 @@ fn transfer() -> Request<()> {
 }
 
 fn matches(target: &Target, request: &Request<()>) -> bool {
-    let mut call = Call::begin(Carried { priority: Some(Priority::Sheddable), ..Carried::default() });
+    let mut call = Call::new(Carried { priority: Some(Priority::Sheddable), ..Carried::default() });
     (call.attempt, call.kind) = (2, AttemptKind::Retry);
     let pipeline = Name::literal("ledger");
     let route_of =

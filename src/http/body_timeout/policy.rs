@@ -54,8 +54,8 @@ where
     }
 
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Req>, course: &mut Course) {
-        let (pass, call) = (pass.project(), &course.call);
-        let own = self.rules.limits.total.map(|total| later(call.started, total));
+        let (pass, call) = (pass.project(), &mut course.call);
+        let own = self.rules.limits.total.map(|total| later(call.started(), total));
         *pass.deadline = [call.deadline, own].into_iter().flatten().min();
         self.inner.begin(pass.inner, parcel, course);
     }

@@ -192,7 +192,7 @@ where
 
     fn begin<P>(&self, pass: Pin<&mut Self::Pass<P>>, request: &Request<B>, course: &mut Course) {
         let pass = pass.project();
-        *pass.asked = self.asked(Head::of(request), course.call.started);
+        *pass.asked = self.asked(Head::of(request), course.call.started());
         self.fallback.begin(pass.inner, request, course);
     }
 

@@ -1,6 +1,7 @@
 //! What stands in for the spans of HTTP in a build without OpenTelemetry: nothing, at no cost.
 
 use http::{HeaderMap, Request};
+use tokio::time::Instant;
 
 use super::{judge::Verdict, open::Seen, teller::Teller};
 use crate::{
@@ -9,7 +10,13 @@ use crate::{
     telemetry::{Prepared, Span},
 };
 
-pub(super) fn prepare<B>(_: &Teller, _: &Seen, _: &Call, _: &Request<B>) -> Option<Box<Prepared>> {
+pub(super) fn prepare<B>(
+    _: &Teller,
+    _: &Seen,
+    _: Instant,
+    _: &Call,
+    _: &Request<B>,
+) -> Option<Box<Prepared>> {
     None
 }
 

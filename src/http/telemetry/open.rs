@@ -123,7 +123,7 @@ impl Open {
     #[inline]
     pub(super) fn see<B>(&mut self, call: &Call, request: &Request<B>) {
         self.seen.look(&self.teller, call, request);
-        self.prepared = trace::prepare(&self.teller, &self.seen, call, request);
+        self.prepared = trace::prepare(&self.teller, &self.seen, self.started, call, request);
     }
 
     pub(super) fn has_begun(&self) -> bool {

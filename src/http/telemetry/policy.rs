@@ -64,7 +64,7 @@ where
     fn begin(&self, pass: Pin<&mut Self::Pass>, parcel: &mut Parcel<Request<B>>, course: &mut Course) {
         let pass = pass.project();
         // Functions of the user are asked about the request, here and further in. One that panics ends a call.
-        let open = pass.open.insert(Held::new(&self.teller, course.call.started));
+        let open = pass.open.insert(Held::new(&self.teller, course.call.started()));
         open.see(&course.call, parcel.request());
         // What is done for nobody's request is nobody's.
         course.call.synthetic = open.seen.synthetic;
@@ -77,7 +77,7 @@ where
         if self.teller.part.is_call() {
             if !open.has_begun() {
                 // A function of the user panicked over the request.
-                open.begin(course.call.started);
+                open.begin(course.call.started());
             }
             open.enrolled = mem::take(&mut course.enrolled);
         }

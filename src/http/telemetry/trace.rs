@@ -6,6 +6,7 @@ use opentelemetry::{
     propagation::{Extractor, Injector},
     trace::TraceContextExt,
 };
+use tokio::time::Instant;
 
 use super::{
     judge::Verdict,
@@ -33,10 +34,11 @@ const MAX_LEN: usize = 1_024;
 pub(super) fn prepare<B>(
     teller: &Teller,
     seen: &Seen,
+    started: Instant,
     call: &Call,
     request: &Request<B>,
 ) -> Option<Box<Prepared>> {
-    let spans = teller.spans.as_ref().filter(|_| has_tracer(call.started))?;
+    let spans = teller.spans.as_ref().filter(|_| has_tracer(started))?;
     let Some(Kind { exchange, .. }) = seen.kind else { return Some(Box::new(spans.plain(1))) };
     let mut span = match exchange.protocol {
         Protocol::Http => over_http(spans, exchange, teller.part, call, request),
