@@ -60,7 +60,11 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, global};
-use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, resource::TelemetryResourceDetector};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{Instrument, SdkMeterProvider, Stream},
+    resource::TelemetryResourceDetector,
+};
 
 use tracing::warn;
 
@@ -74,6 +78,8 @@ use crate::{
     error::BoxError,
     random,
     record::{self, Binding, OtelSettings},
+    registry::Registry,
+    telemetry,
 };
 
 #[cfg(feature = "prometheus")]
@@ -288,7 +294,7 @@ impl TelemetryBuilder {
         let prometheus = if environment.metrics.is_empty() {
             Prometheus::none()
         } else {
-            let meters = SdkMeterProvider::builder().with_resource(resource.clone());
+            let meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_view(room);
             let (meters, prometheus) = prometheus::read(otlp.read(meters), environment)?;
             self.measure(meters.build(), shutdown);
             prometheus
@@ -318,6 +324,17 @@ impl TelemetryBuilder {
             .with_attributes(environment.resource())
             .build()
     }
+}
+
+/// Room for the series of all pipelines: the SDK has room for 2000 of a metric, which are those of 180 pipelines, and of totals
+/// that have none it keeps the last alone.
+fn room(instrument: &Instrument) -> Option<Stream> {
+    /// A call of a pipeline has ten outcomes, and its fault hook eleven faults.
+    const OF_A_NAME: usize = 14;
+
+    let of_names = instrument.scope() == &telemetry::scope() && instrument.name().starts_with("resilience.");
+    let stream = Stream::builder().with_cardinality_limit((Registry::MAX_NAMES + 1) * OF_A_NAME);
+    of_names.then(|| stream.build().ok()).flatten()
 }
 
 /// The number nearest to a duration in seconds. `as_secs_f64` makes 1.1179999999999999 of 1118 ms, being a sum of two that

@@ -113,6 +113,20 @@ fn disabled_telemetry_exports_nothing_and_still_propagates() {
 }
 
 #[test]
+fn every_pipeline_of_many_has_its_totals() {
+    process("scrape::every_pipeline_of_many_has_its_totals", &SCRAPED, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        (0..300).for_each(|n| call(&format!("bank-{n}")));
+        let text = telemetry.scrape();
+        for name in ["resilience_calls_total{", "resilience_call_duration_seconds_count{"] {
+            let told = text.lines().filter(|line| line.starts_with(name) && line.ends_with("} 1"));
+            assert_eq!(told.filter(|line| line.contains("bank-")).count(), 300, "{name}");
+        }
+        assert!(!text.contains("otel_metric_overflow"));
+    });
+}
+
+#[test]
 fn there_is_one_at_a_time() {
     process("scrape::there_is_one_at_a_time", &SCRAPED, || {
         let first = Telemetry::init("payments").unwrap();
