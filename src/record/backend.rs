@@ -45,6 +45,18 @@ pub fn choose(backend: Backend) -> Result<(), BackendInUse> {
     if chosen == backend { Ok(()) } else { Err(BackendInUse(chosen)) }
 }
 
+/// Whether OpenTelemetry is told, as far as that was chosen.
+#[cfg(feature = "setup")]
+pub(crate) fn tells_otel() -> bool {
+    match CHOSEN.get().copied().unwrap_or(DEFAULT) {
+        Backend::Otel => true,
+        #[cfg(feature = "metrics")]
+        Backend::Metrics => false,
+        #[cfg(feature = "metrics")]
+        Backend::Both => true,
+    }
+}
+
 /// The error of [`choose`]: the process tells this backend already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the metrics backend of the process is {0:?} already: choose it before the first stack is built")]

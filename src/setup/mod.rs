@@ -308,8 +308,10 @@ impl TelemetryBuilder {
             body_sizes: self.body_sizes,
         });
         global::set_meter_provider(Binding(meters.clone()));
-        // Its instruments are made before the first call, so that states show up without one.
-        record::otel();
+        if record::tells_otel() {
+            // Its instruments are made before the first call, so that states show up without one.
+            record::otel();
+        }
         shutdown.add(move |within| meters.shutdown_with_timeout(within).is_ok());
     }
 

@@ -126,6 +126,22 @@ fn every_pipeline_of_many_has_its_totals() {
     });
 }
 
+#[cfg(feature = "metrics")]
+#[test]
+fn what_another_backend_is_told_is_not_told_by_halves() {
+    use moneta_resilience::record::{Backend, choose};
+
+    process("scrape::what_another_backend_is_told_is_not_told_by_halves", &SCRAPED, || {
+        choose(Backend::Metrics).unwrap();
+        let telemetry = Telemetry::init("payments").unwrap();
+        call("ledger");
+        global::meter("of the service").u64_counter("bookings").build().add(1, &[]);
+        let text = telemetry.scrape();
+        assert!(!text.contains("resilience_"), "totals without durations: {text}");
+        assert!(text.contains("bookings_total"), "what the service measures itself is there");
+    });
+}
+
 #[test]
 fn there_is_one_at_a_time() {
     process("scrape::there_is_one_at_a_time", &SCRAPED, || {
