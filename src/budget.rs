@@ -200,6 +200,7 @@ impl Account {
 
     /// The number of the second that `now` lies in. They last for 136 years. A cell of zeros belongs to slice 0, and says
     /// what is true of it: nothing counted, nothing spent before.
+    #[inline]
     fn slice(&self, now: Instant) -> u32 {
         u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX)
     }

@@ -133,6 +133,7 @@ impl Window {
     }
 
     /// The number of the newest slice.
+    #[inline]
     pub(crate) fn slice_at(&self, now: Instant) -> u64 {
         match &self.pace {
             Pace::Time { origin, slice } => nanos(now.saturating_duration_since(*origin)) / slice,

@@ -120,9 +120,14 @@ pin_project! {
 
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     pub(crate) fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
-        let pass = policy.pass();
-        let (parcel, course) = (Parcel::new(request), Course::new(Call::new(Carried::current())));
-        Self { policy, seat, state: State::Made, course, parcel, pass }
+        Self {
+            pass: policy.pass(),
+            policy,
+            seat,
+            state: State::Made,
+            course: Course::new(Call::new(Carried::current())),
+            parcel: Parcel::new(request),
+        }
     }
 
     /// Whether a fault hook has done something to the call by now.

@@ -23,13 +23,20 @@ use crate::{
 pub struct TimeoutPolicy<I, L = Duration> {
     pub(super) limit: L,
     pub(super) reason: Reason,
+    /// Whether a deadline that a call comes with is within the limit anyway.
+    within: bool,
     pub(super) observer: Observer,
     inner: I,
 }
 
 impl<I, L> TimeoutPolicy<I, L> {
     pub(crate) fn new(limit: L, reason: Reason, observer: Observer, inner: I) -> Self {
-        Self { limit, reason, observer, inner }
+        Self { limit, reason, within: false, observer, inner }
+    }
+
+    /// The same for calls whose deadlines are within the limit: each has as long as it has.
+    pub(crate) fn within_deadline(self) -> Self {
+        Self { within: true, ..self }
     }
 
     /// The answer to a call that had no time left when it came.
@@ -84,8 +91,11 @@ where
         // Further out, the request may have been given one of its own.
         let given = call.limit.map(|given| given.saturating_duration_since(started));
         let limit = given.map_or(limit, |given| given.min(limit));
-        let own = later(started, limit);
-        let deadline = call.deadline.map_or(own, |deadline| deadline.min(own));
+        let deadline = match call.deadline {
+            Some(deadline) if self.within => deadline,
+            Some(deadline) => deadline.min(later(started, limit)),
+            None => later(started, limit),
+        };
         *pass.expired = deadline <= started;
         // Cut before half of the limit, a call says more about its caller than about the dependency. Callers in a hurry,
         // whom a header from outside may make, must not open a breaker for the others.

@@ -225,6 +225,7 @@ impl Settings {
         let policy = wire(policy);
         let attempt = self.attempt_timeout.unwrap_or(limit);
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
+        let policy = if attempt < limit { policy } else { policy.within_deadline() };
         let policy = tell(observer.clone(), policy);
         let policy = match self.bulkhead {
             Some(layer) => layer.over(observer.clone(), policy),
