@@ -120,14 +120,10 @@ pin_project! {
 
 impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
     pub(crate) fn new(policy: Arc<P>, seat: Seat<S>, request: Req) -> Self {
-        Self {
-            pass: policy.pass(),
-            policy,
-            seat,
-            state: State::Made,
-            course: Course::new(Call::new(Carried::current())),
-            parcel: Parcel::new(request),
-        }
+        let (parcel, course) = (Parcel::new(request), Course::new(Call::new(Carried::current())));
+        // Last: nothing that could panic comes between, so that it is put together where it stays.
+        let pass = policy.pass();
+        Self { policy, seat, state: State::Made, course, parcel, pass }
     }
 
     /// Whether a fault hook has done something to the call by now.
