@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{event::AttemptKind, priority::Priority};
+use crate::{event::AttemptKind, local, priority::Priority};
 
 thread_local! {
     /// What the work that this thread polls carries. A cell, and no task-local of tokio's: it is read twice in each call.
@@ -39,7 +39,7 @@ impl Carried {
     /// What is carried here; nothing outside of any scope.
     #[inline]
     pub(crate) fn current() -> Self {
-        CARRIED.get()
+        local::get(&CARRIED)
     }
 
     /// What a call carries that was made in work that carries this, and is polled where `here` is carried.
@@ -71,7 +71,7 @@ impl Carried {
         // `work` stands here once, so that it is compiled into whoever calls this.
         let carries =
             self.deadline.is_some() || self.priority.is_some() || self.lot.is_some() || self.synthetic;
-        let _back = carries.then(|| Back(CARRIED.replace(self)));
+        let _back = carries.then(|| Back(local::replace(&CARRIED, self)));
         work()
     }
 

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     error::Reason,
     event::{BreakerResult, Event, RateLimitResult},
+    local,
     sync::{Mutex, lock},
 };
 
@@ -132,7 +133,7 @@ impl fmt::Debug for Record {
 /// Whether the work in hand has a record.
 #[inline]
 pub(crate) fn are_noted() -> bool {
-    LISTENS.get()
+    local::get(&LISTENS)
 }
 
 /// Tells the record of the work in hand.

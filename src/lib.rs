@@ -37,6 +37,7 @@ mod keyed;
 mod lane;
 mod latency;
 pub mod load_shed;
+mod local;
 pub mod messaging;
 #[cfg(any(feature = "http", feature = "metrics", feature = "otel"))]
 mod mix;

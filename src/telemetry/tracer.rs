@@ -18,7 +18,7 @@ use opentelemetry::{
 use tokio::time::Instant;
 
 use super::span::Prepared;
-use crate::clock;
+use crate::{clock, local};
 
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -79,8 +79,8 @@ pub(crate) fn scope() -> InstrumentationScope {
 
 #[inline]
 fn tracer(now: Instant) -> Option<Rc<BoxedTracer>> {
-    let good = GOOD.get().is_some_and(|good| good.has(now));
-    if good && !MAKES_SPANS.get() { None } else { kept(good, now) }
+    let good = local::get(&GOOD).is_some_and(|good| good.has(now));
+    if good && !local::get(&MAKES_SPANS) { None } else { kept(good, now) }
 }
 
 /// The tracer that this thread keeps, or, where that is not good any more, a new one.

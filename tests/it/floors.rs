@@ -26,6 +26,7 @@ const FLOORS: [&[&str]; 6] = [
         "facts",
         "fnv",
         "lane",
+        "local",
         "mix",
         "name",
         "observer",
