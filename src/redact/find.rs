@@ -1,5 +1,7 @@
 //! The search itself, over bytes: all that it looks for begins and ends between characters.
 
+use super::url::hex;
+
 /// A stretch of a text, and what is shown in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -64,9 +66,22 @@ fn first(text: &[u8], past: &mut Past) -> Option<Found> {
     })
 }
 
-/// The byte before, or one that belongs to no word.
+/// The byte before, or one that belongs to no word: at the beginning, and behind a character that was escaped.
 fn before(text: &[u8], at: usize) -> u8 {
-    at.checked_sub(1).map_or(b' ', |at| text[at])
+    match text[..at].last() {
+        Some(&byte) if !(byte.is_ascii_alphanumeric() && ends_escape(&text[..at])) => byte,
+        _ => b' ',
+    }
+}
+
+/// Whether that ends as a URL writes a character, or `Debug` or JSON one that does not print.
+fn ends_escape(text: &[u8]) -> bool {
+    match *text {
+        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., b'%', a, b] if [a, b].iter().all(u8::is_ascii_hexdigit) => true,
+        [.., b'\\', b'u', a, b, c, d] => [a, b, c, d].iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    }
 }
 
 /// How many bytes from `at` on are of a kind.
@@ -132,8 +147,8 @@ fn email(text: &[u8], at: usize, past: &mut usize) -> Option<Found> {
     let plain = (text.get(end) == Some(&b'@')).then(|| domain(end + 1)).flatten();
     // As a URL has it, which is a part of the run.
     plain.or_else(|| {
-        let sign = text[at..end].windows(3).rposition(|three| three == b"%40").filter(|&name| name > 0)?;
-        domain(at + sign + 3)
+        let signs = text[at..end].windows(3).enumerate().rev().filter(|(_, three)| three == b"%40");
+        signs.filter(|&(name, _)| name > 0).find_map(|(name, _)| domain(at + name + 3))
     })
 }
 
@@ -211,25 +226,54 @@ fn longest(
     }
 }
 
-/// How many bytes there are of what parts the groups of a number: up to three spaces or dashes, of whatever kind and width, or
-/// as a URL has them, or as `Debug` writes those that do not print.
+/// How many bytes there are of what parts the groups of a number: up to three spaces or dashes, of whatever kind and width, as
+/// they are or as a URL, `Debug` or JSON writes them.
 fn separators(text: &[u8]) -> usize {
     let mut at = 0;
     for _ in 0..3 {
-        let rest = &text[at..];
-        at += match *rest {
-            [b' ' | b'-' | b'+', ..] => 1,
-            // No-break space; and soft hyphen.
-            [0xc2, 0xa0 | 0xad, ..] => 2,
-            // U+2000 to U+2015, spaces and dashes; U+202F and U+2212, another of each.
-            [b'%', b'2', b'0' | b'D' | b'd', ..]
-            | [0xe2, 0x80, 0x80..=0x95 | 0xaf, ..]
-            | [0xe2, 0x88, 0x92, ..] => 3,
-            [b'\\', b'u', b'{', b'a', b'0' | b'd', b'}', ..] => 6,
-            [b'\\', b'u', b'{', b'2', b'0', b'0' | b'1', _, b'}', ..]
-            | [b'\\', b'u', b'{', b'2', b'0', b'2', b'f', b'}', ..] => 8,
+        match character(&text[at..]) {
+            Some((character, length)) if parts(character) => at += length,
             _ => break,
-        };
+        }
     }
     at
+}
+
+/// Whether it is a space, one that takes no room too, or a dash.
+fn parts(character: char) -> bool {
+    let plain = matches!(character, ' ' | '-' | '+' | '\u{a0}' | '\u{ad}');
+    let wide = matches!(
+        character,
+        '\u{1680}' | '\u{2000}'..='\u{2015}' | '\u{202f}' | '\u{205f}' | '\u{2060}' | '\u{2212}'
+    );
+    plain || wide || matches!(character, '\u{3000}' | '\u{fe58}' | '\u{fe63}' | '\u{feff}' | '\u{ff0d}')
+}
+
+/// The character that a text begins with, however it is written, and how many bytes that takes.
+fn character(text: &[u8]) -> Option<(char, usize)> {
+    match text {
+        [b'%', ..] => encoded(text),
+        [b'\\', b'u', b'{', rest @ ..] => {
+            let digits = rest.iter().take(7).position(|&byte| byte == b'}')?;
+            Some((hexadecimal(&rest[..digits])?, digits + 4))
+        }
+        [b'\\', b'u', rest @ ..] => Some((hexadecimal(rest.get(..4)?)?, 6)),
+        _ => first_of(text).map(|character| (character, character.len_utf8())),
+    }
+}
+
+fn encoded(text: &[u8]) -> Option<(char, usize)> {
+    let mut bytes = [0; 4];
+    let escapes = text.chunks_exact(3).map_while(|escape| hex(escape.strip_prefix(b"%")?));
+    let count = bytes.iter_mut().zip(escapes).map(|(byte, escape)| *byte = escape).count();
+    first_of(&bytes[..count]).map(|character| (character, 3 * character.len_utf8()))
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<char> {
+    let digit = |&byte: &u8| char::from(byte).to_digit(16);
+    char::from_u32(digits.iter().try_fold(0, |number, byte| Some(number * 16 + digit(byte)?))?)
+}
+
+fn first_of(text: &[u8]) -> Option<char> {
+    text[..text.len().min(4)].utf8_chunks().next()?.valid().chars().next()
 }

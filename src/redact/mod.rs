@@ -9,13 +9,14 @@
 //!
 //! | what | how it is told apart | what stands there instead |
 //! |---|---|---|
-//! | card number | 13 to 19 digits, in one or in groups with up to three spaces or dashes between, of whatever width or as a URL has them, with a valid check digit (ISO/IEC 7812-1, Luhn) | `[card]` |
+//! | card number | 13 to 19 digits, in one or in groups with up to three spaces or dashes between, of whatever width, as they are or as a URL, `Debug` or JSON writes them, with a valid check digit (ISO/IEC 7812-1, Luhn) | `[card]` |
 //! | IBAN | two letters, two digits, 11 to 30 letters or digits, in one or in such groups, with remainder 1 modulo 97 (ISO 13616) | `[iban]` |
 //! | e-mail address | a name, `@` or `%40`, a domain with a dot | `[email]` |
 //! | bearer token | `Bearer` and a token, up to a space, a quote, a comma or a bracket (RFC 6750) | `Bearer [token]` |
 //! | JSON web token | `eyJ…`, two or three parts (RFC 7519) | `[token]` |
 //!
-//! They are found wherever they begin a word; a card number also inside of one, unless there is a digit beside it.
+//! They are found wherever they begin a word, which is also behind a character that was escaped (`%3D`, `\n`, `\u00a0`); a card
+//! number also inside of one, unless there is a digit beside it.
 //!
 //! An order number that looks like a card number and has no valid check digit survives; one in ten has one by chance and
 //! does not. A text in which nothing can be found is given back as it is, after one look at its bytes.

@@ -138,6 +138,43 @@ fn numbers_are_found_also_where_debug_has_written_what_parts_them() {
     }
 }
 
+/// A character that was escaped, by a URL, by `Debug` or by JSON, is no part of the word behind it.
+#[test]
+fn what_was_escaped_before_a_secret_does_not_hide_it() {
+    for escape in ["%20", "%3D", "%3d", "%22", "\\n", "\\r\\n", "\\t", "\\u{a0}", "\\u00a0", "\\u003d"] {
+        for (secret, instead) in [(CARDS[0], "[card]"), (IBANS[0], "[iban]"), (JWT, "[token]")] {
+            let redacted = text(&format!("to{escape}{secret}{escape}")).into_owned();
+            // Where the escape ends with a zero, that may count as the first digit.
+            assert!(redacted.ends_with(&format!("{instead}{escape}")), "{redacted}");
+        }
+        let redacted = text(&format!("as{escape}Bearer abcdef")).into_owned();
+        assert_eq!(redacted, format!("as{escape}Bearer [token]"));
+    }
+}
+
+#[test]
+fn numbers_are_found_whatever_parts_them_and_however_that_is_written() {
+    let gaps = [
+        ' ', '-', '\u{a0}', '\u{ad}', '\u{1680}', '\u{2003}', '\u{200b}', '\u{2011}', '\u{2014}', '\u{202f}',
+        '\u{205f}', '\u{2060}', '\u{2212}', '\u{3000}', '\u{feff}', '\u{ff0d}',
+    ];
+    for gap in gaps {
+        let encoded = gap.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+        let json = format!("\\u{:04x}", u32::from(gap));
+        for written in [gap.to_string(), encoded, json, gap.escape_unicode().to_string()] {
+            for (secret, instead) in [(CARDS[1], "[card]"), (IBANS[1], "[iban]")] {
+                assert_eq!(text(&secret.replace(' ', &written)), instead, "{written}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_is_found_also_before_another_sign() {
+    assert_eq!(text("ada%40example.com%40"), "[email]%40");
+    assert_eq!(text("ada%40example.com%40x"), "[email]%40x");
+}
+
 #[test]
 fn a_query_keeps_its_keys_and_loses_its_values() {
     assert_eq!(query("a=1&b=2&a="), "a=[redacted]&b=[redacted]&a=[redacted]");

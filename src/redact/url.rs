@@ -49,7 +49,8 @@ pub(crate) fn decode(path: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-fn hex(digits: &[u8]) -> Option<u8> {
+/// The byte that two digits are.
+pub(super) fn hex(digits: &[u8]) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(digits[0])? << 4 | digit(digits[1])?)
 }
