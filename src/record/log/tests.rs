@@ -501,6 +501,42 @@ fn a_writer_that_fails_or_panics_costs_its_line_and_no_other() {
     assert_eq!(out.0.lines().iter().map(|line| line["n"].clone()).collect::<Vec<_>>(), [2, 3]);
 }
 
+/// A disk that was full for a moment.
+#[test]
+fn a_line_of_which_a_part_was_written_spoils_no_other() {
+    #[derive(Clone, Default)]
+    struct Full(Page, Arc<AtomicU64>);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.1.fetch_add(1, Ordering::Relaxed) {
+                1 => self.0.write(&bytes[..9]),
+                2 => Err(io::ErrorKind::StorageFull.into()),
+                3 => Err(io::ErrorKind::Interrupted.into()),
+                _ => self.0.write(bytes),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let out = Full::default();
+    let (json, guard) = JsonLines::new("payments").write_to(out.clone()).expect("a thread");
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(json), || {
+        (1..=4).for_each(|n| tracing::info!("line {n}"));
+    });
+    assert!(guard.flush(LONG));
+    assert_eq!(guard.dropped(), 1);
+    let text = out.0.text();
+    let whole: Vec<_> = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
+    assert_eq!(
+        whole.iter().map(|line| &line["body"]).collect::<Vec<_>>(),
+        ["line 1", "line 3", "line 4"],
+        "{text}"
+    );
+}
+
 #[test]
 fn lines_after_the_guard_is_gone_are_still_written() {
     let page = Page::default();

@@ -75,9 +75,46 @@ pub(super) fn start(out: impl io::Write + Send + 'static, capacity: usize) -> io
     Ok((Queue { lines, counts }, guard))
 }
 
-fn write(lines: &Receiver<Message>, mut out: impl io::Write, counts: &Counts) {
-    // Whatever `out` does, the thread goes on: it may be well again with the next line.
-    let mut attempt = |work: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>| {
+/// What lines are written to.
+struct Out<W> {
+    out: W,
+    /// Whether what was written last was no end of a line.
+    torn: bool,
+}
+
+impl<W: io::Write> Out<W> {
+    /// Writes a line, which does not go on with one that broke off.
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        if self.torn {
+            self.write(b"\n")?;
+        }
+        self.write(line.as_bytes())
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.out.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.torn = bytes[written - 1] != b'\n';
+                    bytes = &bytes[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn write<W: io::Write>(lines: &Receiver<Message>, out: W, counts: &Counts) {
+    let mut out = Out { out, torn: false };
+    // Whatever it does, the thread goes on: it may be well again with the next line.
+    let mut attempt = |work: &mut dyn FnMut(&mut Out<W>) -> io::Result<()>| {
         matches!(catch_unwind(AssertUnwindSafe(|| work(&mut out))), Ok(Ok(())))
     };
     let mut next = lines.recv().ok();
@@ -85,12 +122,12 @@ fn write(lines: &Receiver<Message>, mut out: impl io::Write, counts: &Counts) {
         match message {
             Message::Line(line) => {
                 counts.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
-                if !attempt(&mut |out| out.write_all(line.as_bytes())) {
+                if !attempt(&mut |out| out.line(&line)) {
                     counts.drop_one();
                 }
             }
             Message::Flush(done) => {
-                attempt(&mut |out| out.flush());
+                attempt(&mut Out::flush);
                 // Whoever asked may have lost patience.
                 let _ = done.send(());
             }
@@ -99,12 +136,12 @@ fn write(lines: &Receiver<Message>, mut out: impl io::Write, counts: &Counts) {
             Ok(message) => Some(message),
             Err(TryRecvError::Disconnected) => None,
             Err(TryRecvError::Empty) => {
-                attempt(&mut |out| out.flush());
+                attempt(&mut Out::flush);
                 lines.recv().ok()
             }
         };
     }
-    attempt(&mut |out| out.flush());
+    attempt(&mut Out::flush);
 }
 
 /// Writes what is left when it is dropped, for a second at most. Keep it until the end of `main`.
