@@ -284,6 +284,37 @@ fn logs_belong_to_their_request_where_there_are_no_spans() {
     }
 }
 
+/// At the level of TRACE the HTTP client that exports tells of each frame, in a thread that knows nothing of the SDK.
+#[cfg(feature = "logs")]
+#[test]
+fn what_exports_does_not_export_what_it_tells_of_that() {
+    use tracing_subscriber::{Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+    let collector = Collector::new();
+    let variables = [
+        (ENDPOINT, collector.endpoint()),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "1"),
+    ];
+    let asked = process("otlp::what_exports_does_not_export_what_it_tells_of_that", &variables, || {
+        let endpoint = env::var(ENDPOINT).unwrap();
+        let telemetry = Telemetry::init("payments").unwrap();
+        Registry::default().with(telemetry.log_records()).init();
+        for _ in 0..10 {
+            tracing::info!("at it");
+            call("ledger");
+            wait_for_an_export(&endpoint);
+        }
+        assert!(telemetry.shutdown());
+    });
+    if asked {
+        let records = records(&collector.take("/v1/logs"));
+        let bodies: Vec<_> = records.iter().map(|record| text(record.body.as_ref())).collect();
+        assert_eq!(bodies.iter().filter(|body| *body == "at it").count(), 10, "{bodies:?}");
+        assert!(!bodies.iter().any(|body| body.contains("connection")), "{bodies:?}");
+    }
+}
+
 #[cfg(feature = "logs")]
 #[test]
 fn logs_arrive_redacted_and_belong_to_their_spans() {

@@ -1,4 +1,4 @@
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, thread};
 
 use opentelemetry::{
     Context as Telling,
@@ -20,7 +20,8 @@ use crate::{clock, correlation::Trace, redact};
 /// what [`Telemetry::log_records`](crate::Telemetry::log_records) exports to a collector.
 ///
 /// A record belongs to the span in which it was told, or to the trace that its request came in where there is none, and has the
-/// `request_id`. A call never waits: what there is no room for is dropped.
+/// `request_id`. A call never waits: what there is no room for is dropped. What the threads that export log of that is not
+/// exported, which below `INFO` would go on for ever; that is so for whatever uses `reqwest`'s blocking client.
 #[derive(Debug)]
 pub struct LogRecords {
     logger: SdkLogger,
@@ -34,8 +35,7 @@ impl LogRecords {
 
 impl<S: Subscriber> Layer<S> for LogRecords {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // What exports must not export what it tells of that itself.
-        if Telling::map_current(Telling::is_telemetry_suppressed) {
+        if exports() {
             return;
         }
         let about = event.metadata();
@@ -57,6 +57,16 @@ impl<S: Subscriber> Layer<S> for LogRecords {
         }
         self.logger.emit(record);
     }
+}
+
+/// Whether this thread is one that exports: what it tells of that is not to be exported in turn, for ever. The HTTP client of the
+/// exporters has a thread of its own, which knows nothing of the SDK and is found by its name.
+fn exports() -> bool {
+    thread_local! {
+        static OF_THE_CLIENT: bool = thread::current().name() == Some("reqwest-internal-sync-runtime");
+    }
+    Telling::map_current(Telling::is_telemetry_suppressed)
+        || OF_THE_CLIENT.try_with(|is| *is).unwrap_or(false)
 }
 
 const fn severity(level: Level) -> Severity {
