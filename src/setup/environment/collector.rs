@@ -7,10 +7,10 @@ use opentelemetry_sdk::{metrics::Temporality, trace::Sampler};
 
 use super::{super::SetupError, Variables};
 
-/// How a signal reaches the collector. Where that is, the exporter reads by itself. It does not print: there are passwords in
-/// headers.
+/// How a signal reaches the collector. It does not print: there are passwords in headers and in URLs.
 #[derive(PartialEq, Eq)]
 pub(in super::super) struct Way {
+    pub(super) endpoint: String,
     pub(super) headers: HashMap<String, String>,
     pub(super) timeout: Duration,
     pub(super) compression: Option<Compression>,
@@ -37,9 +37,7 @@ impl Way {
         if let Some((variable, protocol)) = variables.first(names("PROTOCOL")).filter(|(_, it)| foreign(it)) {
             return Err(SetupError::Protocol { variable, protocol });
         }
-        if let Some((variable, _)) = variables.first(names("ENDPOINT")).filter(|(_, it)| !is_url(it)) {
-            return Err(SetupError::Endpoint { variable });
-        }
+        let endpoint = endpoint(variables, names("ENDPOINT"), signal)?;
         for what in ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
             if let Some((variable, _)) = variables.first(names(what)) {
                 variables.ignore(&variable, "TLS is as the features of `reqwest` have it".to_owned());
@@ -50,6 +48,7 @@ impl Way {
         let compression =
             names("COMPRESSION").iter().find_map(|name| variables.word(name, &["gzip", "none"]));
         Ok(Self {
+            endpoint,
             headers: headers.into_iter().flatten().collect(),
             timeout: Duration::from_millis(timeout.unwrap_or(10_000)),
             compression: (compression == Some("gzip")).then_some(Compression::Gzip),
@@ -58,7 +57,8 @@ impl Way {
 
     /// Has an exporter take it.
     pub(in super::super) fn of<B: WithExportConfig + WithHttpConfig>(self, exporter: B) -> B {
-        let exporter = exporter.with_timeout(self.timeout).with_headers(self.headers);
+        let exporter = exporter.with_endpoint(self.endpoint).with_timeout(self.timeout);
+        let exporter = exporter.with_headers(self.headers);
         match self.compression {
             Some(compression) => exporter.with_compression(compression),
             None => exporter,
@@ -66,13 +66,36 @@ impl Way {
     }
 }
 
-/// Whether it has a scheme that the exporter speaks, and a host. Anything else would fail at each export, hours later, as a
-/// "network error".
+/// Where a signal goes: its own URL as it is, or its path behind that of all.
+fn endpoint(variables: &Variables<'_>, names: [String; 2], signal: &str) -> Result<String, SetupError> {
+    let own = names[0].clone();
+    let said = variables.first(names);
+    if let Some((variable, _)) = said.as_ref().filter(|(_, endpoint)| !is_url(endpoint)) {
+        return Err(SetupError::Endpoint { variable: variable.clone() });
+    }
+    Ok(match said {
+        Some((variable, endpoint)) if variable == own => endpoint,
+        all => {
+            let base = all.map_or_else(|| "http://localhost:4318".to_owned(), |(_, endpoint)| endpoint);
+            format!("{}/v1/{}", base.trim_end_matches('/'), signal.to_ascii_lowercase())
+        }
+    })
+}
+
+/// Whether it has a scheme that the exporter speaks, a host, and a port that can be one, if any. Anything else would fail at each
+/// export, hours later, as a "network error".
 fn is_url(endpoint: &str) -> bool {
     let (scheme, rest) = endpoint.split_once("://").unwrap_or_default();
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    // The colons in the brackets of an IPv6 address are no port's.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, ""),
+    };
     ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme))
         && !host.is_empty()
+        && (port.is_empty() || port.parse::<u16>().is_ok())
         && endpoint.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -166,7 +166,8 @@ mod of_the_collector {
         });
         let (none, nothing) = way(&[]);
         assert_eq!((none.timeout, nothing), (Duration::from_secs(10), vec![]));
-        assert!(ways.iter().all(|way| *way == none));
+        let [metrics, traces] = ways;
+        assert!(traces == none && metrics.timeout == none.timeout && metrics.compression.is_none());
         let expected = [
             "OTEL_EXPORTER_OTLP_CERTIFICATE is ignored: TLS is as the features of `reqwest` have it",
             "OTEL_EXPORTER_OTLP_TIMEOUT is ignored: `10s` is no whole number from 1 to 4294967295",
@@ -191,13 +192,44 @@ mod of_the_collector {
     }
 
     #[test]
+    fn the_path_of_a_signal_is_added_to_the_endpoint_of_all_alone() {
+        let (all, own) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        for (said, expected) in [
+            (&[][..], "http://localhost:4318/v1/traces"),
+            (&[(all, " "), (own, "")], "http://localhost:4318/v1/traces"),
+            (&[(all, "http://c:4318")], "http://c:4318/v1/traces"),
+            (&[(all, " https://c/otlp/ ")], "https://c/otlp/v1/traces"),
+            (&[(all, "http://c:4318"), (own, "http://d:9/x/")], "http://d:9/x/"),
+            (&[(own, "http://d:9")], "http://d:9"),
+        ] {
+            assert_eq!(way(said).0.endpoint, expected, "{said:?}");
+        }
+    }
+
+    #[test]
     fn an_endpoint_is_a_url_with_a_host() {
         let endpoint = |endpoint| refused(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
-        for good in ["http://collector:4318", "HTTPS://collector/otlp/", "http://[::1]:4318/?a=b", " "] {
+        for good in [
+            "http://collector:4318",
+            "HTTPS://collector/otlp/",
+            "http://[::1]:4318/?a=b",
+            "http://[::1]",
+            "http://a:b@c:1",
+            " ",
+        ] {
             assert_eq!(endpoint(good), None, "{good}");
         }
-        for bad in ["collector:4318", "/v1/traces", "http://", "http:///v1", "grpc://collector", "http://a b"]
-        {
+        for bad in [
+            "collector:4318",
+            "/v1/traces",
+            "http://",
+            "http:///v1",
+            "grpc://collector",
+            "http://a b",
+            "http://a:b@c:port",
+            "http://c:65536",
+            "http://:1",
+        ] {
             let why = endpoint(bad).expect("nothing can be sent there");
             assert!(why.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT is no URL"), "{bad}: {why}");
         }
