@@ -11,7 +11,7 @@ use tower::Service;
 
 use super::{Answer, Course, Lend, Parcel, Policy, Poller, sealed::Sealed};
 use crate::{
-    class::Ending,
+    class::{Class, Ending},
     classify::{ByError, Classify},
     error::BoxError,
 };
@@ -29,13 +29,12 @@ impl<S> Seat<S> {
     }
 
     /// Asks the service whether it is ready, and remembers that it was.
-    pub(crate) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
+    fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where
         S: Service<Req>,
-        S::Error: Into<BoxError>,
     {
         if !self.ready {
-            ready!(self.service.poll_ready(cx)).map_err(Into::into)?;
+            ready!(self.service.poll_ready(cx))?;
             self.ready = true;
         }
         Poll::Ready(Ok(()))
@@ -132,17 +131,33 @@ where
                 future.set(Some(seat.call(parcel.take())));
             }
             let called = future.as_mut().as_pin_mut().expect("the service was called above or before");
-            let result = ready!(called.poll(task)).map_err(Into::into);
-            future.set(None);
-            Poll::Ready(result)
+            let poll = called.poll(task);
+            if poll.is_ready() {
+                future.set(None);
+            }
+            poll
         };
-        let result = ready!(carried.enter(step));
-        cx.answered();
-        let class = self.classifier.classify(result.as_ref());
-        Poll::Ready(Answer::judged(result, class))
+        let poll = carried.enter(step);
+        if poll.is_ready() {
+            cx.answered();
+        }
+        // A response is judged where it lies: it may be large, and is moved once.
+        let class = match &poll {
+            Poll::Ready(Ok(response)) => self.classifier.classify(Ok(response)),
+            Poll::Ready(Err(_)) | Poll::Pending => Class::Success,
+        };
+        match poll {
+            Poll::Ready(Ok(response)) => Poll::Ready(Answer::new(Ok(response), class, class.into())),
+            Poll::Ready(Err(error)) => {
+                let error = Err(error.into());
+                let class = self.classifier.classify(error.as_ref());
+                Poll::Ready(Answer::judged(error, class))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        seat.poll_ready(cx)
+        seat.poll_ready(cx).map_err(Into::into)
     }
 }
