@@ -55,11 +55,17 @@ impl Lane {
     /// Adds 1 to a counter that lies in this lane, and that nobody writes but through it.
     #[inline]
     pub(crate) fn count(self, counter: &AtomicU64) {
+        self.add(counter, 1);
+    }
+
+    /// Adds a number to such a counter, which wraps round.
+    #[inline]
+    pub(crate) fn add(self, counter: &AtomicU64, number: u64) {
         // Relaxed: nothing but the number itself is read.
         if self.is_own() {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
         } else {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(number, Ordering::Relaxed);
         }
     }
 

@@ -3,7 +3,7 @@
 //! They are counted in one place of the process, whether or not there is a backend yet: it may come before they end. Who
 //! shows them reads them there.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::{
     capped::Capped,
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     event::{End, Exchange, Protocol},
-    sync::{AtomicU64, Ordering, STRIPES, stripe},
+    lane::{LANES, Lane},
+    sync::{AtomicU64, Ordering},
 };
 
 static ACTIVE: LazyLock<Active> = LazyLock::new(Active::default);
@@ -68,29 +69,32 @@ impl Active {
     }
 }
 
-/// A number that goes up and down, striped like the cells of pipelines.
+/// A number that goes up and down, in [lanes](crate::lane) like the cells of pipelines.
 #[derive(Debug, Default)]
-pub(super) struct Gauge([Stripe; STRIPES]);
+pub(super) struct Gauge([OnceLock<Box<Part>>; LANES]);
 
+/// What of it was counted in a lane.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Stripe(AtomicU64);
+struct Part(AtomicU64);
 
 impl Gauge {
     fn leaked() -> &'static Self {
         Box::leak(Box::default())
     }
 
-    /// Adds what wraps round: what goes up in one stripe may come down in another.
+    /// Adds what wraps round: what goes up in one lane may come down in another.
     #[inline]
     fn add(&self, change: u64) {
-        // Relaxed: nothing but the number itself is read.
-        self.0[stripe()].0.fetch_add(change, Ordering::Relaxed);
+        let lane = Lane::here();
+        let Part(part) = &**self.0[lane.index()].get_or_init(Box::default);
+        lane.add(part, change);
     }
 
     fn value(&self) -> i64 {
-        let sum = self.0.iter().fold(0_u64, |sum, stripe| sum.wrapping_add(stripe.0.load(Ordering::Relaxed)));
-        // Below 0 when a request moved on, from a stripe that was read to one that was not yet.
+        let parts = self.0.iter().filter_map(OnceLock::get);
+        let sum = parts.fold(0_u64, |sum, part| sum.wrapping_add(part.0.load(Ordering::Relaxed)));
+        // Below 0 when a request moved on, from a lane that was read to one that was not yet.
         i64::try_from(sum).unwrap_or(0)
     }
 }
