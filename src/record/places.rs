@@ -18,7 +18,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     numbers: u64,
-    texts: [[usize; 2]; 3],
+    texts: [Text; 3],
+}
+
+/// Where a text lies, and how long it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Text {
+    at: usize,
+    len: usize,
 }
 
 impl Place {
@@ -34,13 +41,13 @@ impl Place {
     /// That of such an end of a request of this kind.
     #[inline]
     pub(super) fn finished(exchange: &'static Exchange, ended: &Ended) -> Self {
-        let kind = [ptr::from_ref(exchange).addr(), 0];
+        let kind = Text { at: ptr::from_ref(exchange).addr(), len: 0 };
         Self { numbers: number(ended.status), texts: [kind, at(ended.error), at(ended.version)] }
     }
 }
 
-fn at(text: Option<&'static str>) -> [usize; 2] {
-    text.map_or([0; 2], |text| [text.as_ptr().addr(), text.len()])
+fn at(text: Option<&'static str>) -> Text {
+    text.map_or_else(Text::default, |text| Text { at: text.as_ptr().addr(), len: text.len() })
 }
 
 fn number(number: Option<u16>) -> u64 {
@@ -51,7 +58,7 @@ impl Hash for Place {
     /// By what tells most of them apart.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [[first, _], [second, _], _] = self.texts;
+        let [first, second, _] = self.texts.map(|text| text.at);
         // Mixed once, by the hasher: a step for each would wait for the one before.
         let all = [first, second].into_iter();
         state.write_u64(all.fold(self.numbers, |all, at| all.rotate_left(21) ^ at as u64));

@@ -21,6 +21,7 @@ mod totals;
 use std::{
     cell::RefCell,
     collections::HashMap,
+    slice,
     sync::{Arc, OnceLock, Weak},
 };
 
@@ -264,11 +265,15 @@ impl Sink for Otel {
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
-        self.with_local(|local| local.record(pipeline, event));
+        self.record_all(pipeline, slice::from_ref(event));
     }
 
     fn record_all(&self, pipeline: &Name, events: &[Event]) {
-        self.with_local(|local| events.iter().for_each(|event| local.record(pipeline, event)));
+        self.with_local(|local| {
+            for event in events {
+                local.record(pipeline, event);
+            }
+        });
     }
 }
 
