@@ -60,13 +60,13 @@ impl Judge for Grpc {
         Verdict { class: Class::Neutral, outcome, error, status, version: None, recognised: false }
     }
 
-    fn on_end(&self, part: Part, head: Verdict, trailers: Option<&HeaderMap>) -> Verdict {
+    fn on_end(&self, part: Part, head: &Verdict, trailers: Option<&HeaderMap>) -> Option<Verdict> {
         if head.status.is_some() {
-            return head;
+            return None;
         }
         let code = code_of_end(trailers);
         let class = class_of(code);
-        answered(part, class, class.into(), code)
+        Some(answered(part, class, class.into(), code))
     }
 
     fn on_break(&self, part: Part, head: Verdict, error: &BoxError) -> Verdict {

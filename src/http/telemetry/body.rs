@@ -58,30 +58,34 @@ impl Open {
     /// The body has ended, with these trailers.
     pub(super) fn ended(&mut self, trailers: Option<&HeaderMap>, now: Instant) {
         let Teller { judge, part, .. } = *self.teller;
-        self.judged(judge.on_end(part, self.answer.verdict, trailers), now);
+        if let Some(verdict) = judge.on_end(part, &self.answer.verdict, trailers) {
+            self.turned_out(verdict);
+        }
+        self.end(now);
     }
 
-    fn failed(&mut self, error: &BoxError, now: Instant) {
+    fn broken(&mut self, error: &BoxError, now: Instant) {
         let Teller { judge, part, .. } = *self.teller;
-        self.judged(judge.on_break(part, self.answer.verdict, error), now);
+        self.turned_out(judge.on_break(part, self.answer.verdict, error));
+        self.end(now);
     }
 
-    fn judged(&mut self, verdict: Verdict, now: Instant) {
+    fn turned_out(&mut self, verdict: Verdict) {
         let late = self.answer.late.take();
         self.enter(|| self.teller.turned_out(&self.answer.verdict, late, &verdict));
-        self.end(verdict, now);
+        self.answer.verdict = verdict;
     }
 
     fn dropped(&mut self) {
         let Teller { judge, part, .. } = *self.teller;
         let Answered { verdict: head, polling, passed, promised, .. } = self.answer;
-        let verdict = if polling {
+        self.answer.verdict = if polling {
             let panicked = judge.on_drop(part, Outcome::Panicked);
             Verdict { status: head.status.or(panicked.status), ..panicked }
         } else {
             judge.on_leave(part, head, passed >= promised)
         };
-        self.end(verdict, Instant::now());
+        self.end(Instant::now());
     }
 }
 
@@ -128,7 +132,7 @@ where
             let now = Instant::now();
             match &frame {
                 Some(Ok(frame)) => open.ended(frame.trailers_ref(), now),
-                Some(Err(error)) => open.failed(error, now),
+                Some(Err(error)) => open.broken(error, now),
                 None => open.ended(None, now),
             }
             *this.open = None;

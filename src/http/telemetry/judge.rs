@@ -9,7 +9,7 @@ use crate::{
     class::Class,
     error::BoxError,
     event::{Outcome, Protocol},
-    policy::{Answer, outcome_of},
+    policy::outcome_of,
     respond,
 };
 
@@ -42,9 +42,14 @@ impl Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Said<'a> {
     pub(crate) status: StatusCode,
-    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "HTTP has its status and nothing else"))]
     pub(crate) headers: &'a HeaderMap,
     version: Version,
+}
+
+impl<'a> Said<'a> {
+    pub(super) fn by<B>(answer: &'a Response<B>) -> Self {
+        Self { status: answer.status(), headers: answer.headers(), version: answer.version() }
+    }
 }
 
 /// How a protocol over HTTP says what became of a call, and what of that is an error to which part.
@@ -61,28 +66,14 @@ pub(crate) trait Judge: fmt::Debug + Send + Sync {
     /// By how it ended without an answer.
     fn on_drop(&self, part: Part, outcome: Outcome) -> Verdict;
 
-    /// By the end of the body, after such a head.
-    fn on_end(&self, part: Part, head: Verdict, trailers: Option<&HeaderMap>) -> Verdict;
+    /// By the end of the body, after such a head; `None` where the head has said all.
+    fn on_end(&self, part: Part, head: &Verdict, trailers: Option<&HeaderMap>) -> Option<Verdict>;
 
     /// By the error of the body, after such a head.
     fn on_break(&self, part: Part, head: Verdict, error: &BoxError) -> Verdict;
 
     /// By the drop of the body, after such a head. `whole`: all that it promised has passed.
     fn on_leave(&self, part: Part, head: Verdict, whole: bool) -> Verdict;
-}
-
-impl dyn Judge {
-    /// By the head of an answer, or what came instead.
-    pub(super) fn on_answer<B>(&self, part: Part, answer: &Answer<Response<B>>) -> Verdict {
-        match &answer.result {
-            Ok(response) => {
-                let (status, headers) = (response.status(), response.headers());
-                let said = Said { status, headers, version: response.version() };
-                self.on_head(part, answer.class, answer.outcome, said)
-            }
-            Err(error) => self.on_error(part, answer.outcome, error),
-        }
-    }
 }
 
 /// Judges by the status of HTTP.
@@ -137,8 +128,8 @@ impl Judge for Http {
         Verdict { class: Class::Neutral, outcome, error, status, version: None, recognised: false }
     }
 
-    fn on_end(&self, _: Part, head: Verdict, _: Option<&HeaderMap>) -> Verdict {
-        head
+    fn on_end(&self, _: Part, _: &Verdict, _: Option<&HeaderMap>) -> Option<Verdict> {
+        None
     }
 
     fn on_break(&self, part: Part, head: Verdict, error: &BoxError) -> Verdict {

@@ -1,22 +1,17 @@
 //! What stands in for the spans of HTTP in a build without OpenTelemetry: nothing, at no cost.
 
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::{judge::Verdict, open::Seen, teller::Teller};
 use crate::{
     call::Call,
     event::Exchange,
+    head::Head,
     telemetry::{Prepared, Span},
 };
 
-pub(super) fn prepare<B>(
-    _: &Teller,
-    _: &Seen,
-    _: Instant,
-    _: &Call,
-    _: &Request<B>,
-) -> Option<Box<Prepared>> {
+pub(super) fn prepare(_: &Teller, _: &Seen, _: Instant, _: &Call, _: Head<'_>) -> Option<Box<Prepared>> {
     None
 }
 

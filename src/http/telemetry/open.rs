@@ -2,12 +2,11 @@
 
 use std::{mem, sync::Arc};
 
-use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_LENGTH};
-use http_body::Body;
+use http::{HeaderMap, StatusCode, Version, header::CONTENT_LENGTH};
 use tokio::time::Instant;
 
 use super::{
-    judge::Verdict,
+    judge::{Said, Verdict},
     methods,
     teller::{Part, Teller},
     trace,
@@ -15,8 +14,10 @@ use super::{
 use crate::{
     call::Call,
     circuit_breaker::Late,
+    class::Class,
     correlation::Correlation,
-    event::{Ended, Event},
+    error::BoxError,
+    event::{Ended, Event, Outcome},
     head::Head,
     record::{Kind, UnderWay},
     telemetry::{Prepared, Span, SpanEnd},
@@ -51,7 +52,7 @@ pub(super) struct Seen {
     pub(super) asked: Option<Box<str>>,
     request_size: Option<u64>,
     /// On a server.
-    version: Option<&'static str>,
+    pub(super) version: Option<&'static str>,
     /// Whether its answer has no body, whatever its head says of one.
     head_alone: bool,
     /// Which request it is part of.
@@ -61,24 +62,23 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    #[inline]
-    fn look<B>(&mut self, teller: &Teller, call: &Call, request: &Request<B>) {
-        (self.kind, self.asked) = teller.kind(Head::of(request));
-        self.request_size = length(request.headers());
-        self.version = teller.version(request.version());
-        self.head_alone = request.method() == http::Method::HEAD;
+    fn look(&mut self, teller: &Teller, call: &Call, head: Head<'_>, version: Version) {
+        (self.kind, self.asked) = teller.kind(head);
+        self.request_size = length(head.headers);
+        self.version = teller.version(version);
+        self.head_alone = *head.method == http::Method::HEAD;
         self.correlation = match teller.part {
-            Part::Server => Correlation::of(request.headers(), !teller.trust.edge),
+            Part::Server => Correlation::of(head.headers, !teller.trust.edge),
             _ => Correlation::current(),
         };
-        self.synthetic = call.synthetic || teller.trust.says_synthetic(Head::of(request));
+        self.synthetic = call.synthetic || teller.trust.says_synthetic(head);
     }
 }
 
 /// What is known of its answer before the body has ended.
 #[derive(Debug)]
 pub(super) struct Answered {
-    /// By its head; that it was cancelled before there is one.
+    /// By its head, and by its end; that it was cancelled before there is one.
     pub(super) verdict: Verdict,
     pub(super) late: Option<Late>,
     /// How long the head says that the body is, or longer than any where it does not say.
@@ -120,25 +120,32 @@ impl Open {
     }
 
     /// Looks at the request, before it begins.
-    #[inline]
-    pub(super) fn see<B>(&mut self, call: &Call, request: &Request<B>) {
-        self.seen.look(&self.teller, call, request);
-        self.prepared = trace::prepare(&self.teller, &self.seen, self.started, call, request);
+    pub(super) fn see(&mut self, call: &Call, head: Head<'_>, version: Version) {
+        self.seen.look(&self.teller, call, head, version);
+        self.prepared = trace::prepare(&self.teller, &self.seen, self.started, call, head);
     }
 
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// Looks at the head of its answer, and says whether there is more to come.
-    #[inline]
-    pub(super) fn answered<B: Body>(&mut self, verdict: Verdict, answer: &Response<B>) -> bool {
-        let bodiless = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let goes_on = !self.seen.head_alone && !bodiless && !answer.body().is_end_stream();
+    /// Looks at the head of its answer, which the layers further in have judged so, and says whether there is more to come.
+    pub(super) fn answered(&mut self, class: Class, outcome: Outcome, said: Said<'_>, ends: bool) -> bool {
+        let Teller { judge, part, .. } = *self.teller;
+        let verdict = judge.on_head(part, class, outcome, said);
+        let bodiless = matches!(said.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let goes_on = !self.seen.head_alone && !bodiless && !ends;
         self.answer.verdict = verdict;
         self.answer.late = self.teller.late(&verdict);
-        self.answer.promised = length(answer.headers()).filter(|_| goes_on).unwrap_or(u64::MAX);
+        self.answer.promised = length(said.headers).filter(|_| goes_on).unwrap_or(u64::MAX);
         goes_on
+    }
+
+    /// There is an error in the place of an answer.
+    pub(super) fn failed(&mut self, outcome: Outcome, error: &BoxError, now: Instant) {
+        let Teller { judge, part, .. } = *self.teller;
+        self.answer.verdict = judge.on_error(part, outcome, error);
+        self.end(now);
     }
 
     pub(super) fn begin(&mut self, now: Instant) {
@@ -163,13 +170,13 @@ impl Open {
         self.seen.correlation.enter(|| self.span.enter(work))
     }
 
-    /// Tells how it ended, unless that was told.
-    pub(super) fn end(&mut self, verdict: Verdict, now: Instant) {
+    /// Tells that it has ended, as its verdict says, unless that was told.
+    pub(super) fn end(&mut self, now: Instant) {
         if mem::replace(&mut self.told, true) {
             return;
         }
-        let Verdict { outcome, error, status, .. } = verdict;
-        let response_size = self.answer.passed;
+        let Answered { ref verdict, passed: response_size, .. } = self.answer;
+        let Verdict { outcome, error, status, .. } = *verdict;
         // Whatever became of it: who has answered with something is there.
         let recognised = verdict.recognised || response_size > 0;
         let elapsed = now.saturating_duration_since(self.started);
@@ -209,7 +216,7 @@ impl Open {
             }
         });
         if let Some(Kind { exchange, .. }) = seen.kind {
-            trace::note_end(&self.span, exchange, seen.asked.as_deref(), &verdict);
+            trace::note_end(&self.span, exchange, seen.asked.as_deref(), verdict);
         }
         self.span.end(|| SpanEnd { outcome, error, now });
     }

@@ -3,7 +3,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use http::{Request, Response};
@@ -11,10 +11,11 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{body::ToldBody, held::Held, teller::Teller};
+use super::{body::ToldBody, held::Held, judge::Said, teller::Teller};
 use crate::{
     class::Ending,
     error::BoxError,
+    head::Head,
     policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
     telemetry::outcome_of,
 };
@@ -65,7 +66,8 @@ where
         let pass = pass.project();
         // Functions of the user are asked about the request, here and further in. One that panics ends a call.
         let open = pass.open.insert(Held::new(&self.teller, course.call.started()));
-        open.see(&course.call, parcel.request());
+        let request = parcel.request();
+        open.see(&course.call, Head::of(request), request.version());
         // What is done for nobody's request is nobody's.
         course.call.synthetic = open.seen.synthetic;
         self.inner.begin(pass.inner, parcel, course);
@@ -87,7 +89,8 @@ where
         }));
         open.injected = course.injected;
         if open.has_begun() {
-            open.end(self.teller.judge.on_drop(self.teller.part, outcome_of(ending)), now);
+            open.answer.verdict = self.teller.judge.on_drop(self.teller.part, outcome_of(ending));
+            open.end(now);
         }
         inner.unwrap_or_else(|panic| resume_unwind(panic));
     }
@@ -111,7 +114,7 @@ where
         let teller = &self.teller;
         let inner = |cx: &mut Poller<'_, '_>| self.inner.poll(pass.inner, parcel, seat, cx);
         let open = pass.open.as_mut().expect("a call is not polled again once it was answered");
-        let answer = if teller.awaits_attempt() && !open.has_begun() {
+        let poll = if teller.awaits_attempt() && !open.has_begun() {
             let mut entered = None;
             let mut begin = |now| {
                 // Whatever follows in this poll is inside.
@@ -127,25 +130,29 @@ where
             }
             open.enter(|| inner(cx))
         };
-        let answer = ready!(answer);
+        let Poll::Ready(answer) = &poll else { return Poll::Pending };
         if teller.part.is_call() {
-            open.enrolled = mem::take(&mut cx.course.enrolled);
+            mem::swap(&mut open.enrolled, &mut cx.course.enrolled);
         }
         open.injected = cx.course.injected;
-        let verdict = teller.judge.on_answer(teller.part, &answer);
-        match &answer.result {
+        let goes_on = match &answer.result {
             // If no attempt was let in, there is nothing to tell.
-            _ if !open.has_begun() => *pass.open = None,
-            Ok(response) if open.answered(verdict, response) => {}
-            result => {
-                let mut open = pass.open.take().expect("it was there above");
-                match result {
-                    Ok(_) => open.ended(None, cx.now()),
-                    Err(_) => open.end(verdict, cx.now()),
+            _ if !open.has_begun() => false,
+            Ok(response) => {
+                let (said, ends) = (Said::by(response), response.body().is_end_stream());
+                let goes_on = open.answered(answer.class, answer.outcome, said, ends);
+                if !goes_on {
+                    open.ended(None, cx.now());
                 }
+                goes_on
             }
-        }
-        Poll::Ready(answer.map(|response| response.map(|body| ToldBody::new(body, pass.open.take()))))
+            Err(error) => {
+                open.failed(answer.outcome, error, cx.now());
+                false
+            }
+        };
+        let open = pass.open.take().filter(|_| goes_on);
+        poll.map(|answer| answer.map(|response| response.map(|body| ToldBody::new(body, open))))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

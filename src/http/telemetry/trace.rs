@@ -1,6 +1,6 @@
 //! The spans of HTTP and gRPC, and how a trace goes on over the wire.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use opentelemetry::{
     Context, global,
     propagation::{Extractor, Injector},
@@ -12,12 +12,12 @@ use super::{
     judge::Verdict,
     open::Seen,
     teller::{Part, Teller},
-    words,
 };
 use crate::{
     call::Call,
     correlation::Trace,
     event::{Exchange, Protocol},
+    head::Head,
     record::Kind,
     redact,
     telemetry::{Prepared, Span, Spans, has_tracer, names},
@@ -31,18 +31,18 @@ const GRPC: &str = "grpc";
 const MAX_LEN: usize = 1_024;
 
 /// The span of a request that is to be answered or sent, unless nobody would see it.
-pub(super) fn prepare<B>(
+pub(super) fn prepare(
     teller: &Teller,
     seen: &Seen,
     started: Instant,
     call: &Call,
-    request: &Request<B>,
+    head: Head<'_>,
 ) -> Option<Box<Prepared>> {
     let spans = teller.spans.as_ref().filter(|_| has_tracer(started))?;
     let Some(Kind { exchange, .. }) = seen.kind else { return Some(Box::new(spans.plain(1))) };
     let mut span = match exchange.protocol {
-        Protocol::Http => over_http(spans, exchange, teller.part, call, request),
-        Protocol::Grpc => over_grpc(spans, exchange, seen.asked.is_some(), request.uri()),
+        Protocol::Http => over_http(spans, exchange, seen.version, teller.part, call, head),
+        Protocol::Grpc => over_grpc(spans, exchange, seen.asked.is_some(), head.uri),
     };
     if let Some(address) = exchange.address {
         span.note(names::SERVER_ADDRESS, address);
@@ -51,17 +51,18 @@ pub(super) fn prepare<B>(
         span.note(names::SERVER_PORT, i64::from(port));
     }
     if teller.part == Part::Server {
-        go_on(&mut span, teller, request);
+        go_on(&mut span, teller, head.headers);
     }
     Some(Box::new(span))
 }
 
-fn over_http<B>(
+fn over_http(
     spans: &Spans,
     exchange: &Exchange,
+    version: Option<&'static str>,
     part: Part,
     call: &Call,
-    request: &Request<B>,
+    head: Head<'_>,
 ) -> Prepared {
     let method = if exchange.method == OTHER { "HTTP" } else { exchange.method };
     let mut span = match exchange.route {
@@ -70,11 +71,11 @@ fn over_http<B>(
     };
     span.note(names::HTTP_METHOD, exchange.method);
     if exchange.method == OTHER {
-        span.note(names::HTTP_METHOD_ORIGINAL, cut(redact::text(request.method().as_str()).into_owned()));
+        span.note(names::HTTP_METHOD_ORIGINAL, cut(redact::text(head.method.as_str()).into_owned()));
     }
     match part {
-        Part::Server => serve(&mut span, request),
-        _ => send(&mut span, call, request.uri()),
+        Part::Server => serve(&mut span, head.uri, version),
+        _ => send(&mut span, call, head.uri),
     }
     for (key, value) in [(names::URL_SCHEME, exchange.scheme), (names::HTTP_ROUTE, exchange.route)] {
         if let Some(value) = value {
@@ -102,25 +103,25 @@ fn original(path: &str) -> String {
     cut(redact::path(path.strip_prefix('/').unwrap_or(path)).into_owned())
 }
 
-fn serve<B>(span: &mut Prepared, request: &Request<B>) {
-    span.note(names::URL_PATH, cut(redact::path(request.uri().path()).into_owned()));
-    if let Some(query) = request.uri().query() {
+fn serve(span: &mut Prepared, uri: &Uri, version: Option<&'static str>) {
+    span.note(names::URL_PATH, cut(redact::path(uri.path()).into_owned()));
+    if let Some(query) = uri.query() {
         span.note(names::URL_QUERY, cut(redact::query(query)));
     }
-    if let Some(version) = words::version(request.version()) {
+    if let Some(version) = version {
         span.note(names::PROTOCOL_VERSION, version);
     }
 }
 
 /// Goes on with the trace of the caller, or begins one beside it.
-fn go_on<B>(span: &mut Prepared, teller: &Teller, request: &Request<B>) {
+fn go_on(span: &mut Prepared, teller: &Teller, headers: &HeaderMap) {
     let here = Context::current();
     if here.has_active_span() {
         // Somebody further out, in this process, went on with the caller's trace already.
         return;
     }
     let caller = global::get_text_map_propagator(|propagator| {
-        propagator.extract_with_context(&here, &Headers(request.headers()))
+        propagator.extract_with_context(&here, &Headers(headers))
     });
     if teller.trust.edge {
         let theirs = caller.span().span_context().clone();
