@@ -350,7 +350,7 @@ where
 }
 
 impl<I, K> BulkheadPolicy<I, K> {
-    /// Drives the call, and gives its place out with the answer where `keep` says so and it went well.
+    /// Drives the call, and gives its place out beside the answer where `keep` says so and it went well.
     #[cfg(feature = "http")]
     pub(crate) fn poll_keeping<S, Req>(
         &self,
@@ -359,24 +359,25 @@ impl<I, K> BulkheadPolicy<I, K> {
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
         keep: bool,
-    ) -> Poll<(Answer<I::Response>, Option<BulkheadPermit>)>
+        kept: &mut Option<BulkheadPermit>,
+    ) -> Poll<Answer<I::Response>>
     where
         I: Policy<S, Req>,
         K: KeyOf<Req>,
     {
         let mut pass = pass.project();
-        let answer = ready!(self.poll_inside(&mut pass, parcel, seat, cx));
-        let kept = match &self.places {
-            Some(places) if keep && answer.result.is_ok() && mem::take(&mut pass.held.inside) => {
-                Some(BulkheadPermit {
-                    places: Arc::clone(places),
-                    _compartment: pass.held.compartment.take(),
-                })
+        let poll = self.poll_inside(&mut pass, parcel, seat, cx);
+        if let Poll::Ready(answer) = &poll {
+            match &self.places {
+                Some(places) if keep && answer.result.is_ok() && mem::take(&mut pass.held.inside) => {
+                    let (places, compartment) = (Arc::clone(places), pass.held.compartment.take());
+                    *kept = Some(BulkheadPermit { places, _compartment: compartment });
+                }
+                _ => {}
             }
-            _ => None,
-        };
-        self.give_back(pass.held, pass.wait);
-        Poll::Ready((answer, kept))
+            self.give_back(pass.held, pass.wait);
+        }
+        poll
     }
 
     /// Drives the call to its answer, when it still has its place.

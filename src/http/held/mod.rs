@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use http::Response;
@@ -152,8 +152,9 @@ where
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
     ) -> Poll<Answer<Self::Response>> {
-        let (answer, permit) = ready!(self.bulkhead.poll_keeping(pass, parcel, seat, cx, self.held));
-        Poll::Ready(answer.map(|response| response.map(|body| HeldBody { body, permit })))
+        let mut permit = None;
+        let poll = self.bulkhead.poll_keeping(pass, parcel, seat, cx, self.held, &mut permit);
+        poll.map(|answer| answer.map(|response| response.map(|body| HeldBody { body, permit })))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -180,13 +181,17 @@ impl<B: Body> Body for HeldBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.body.as_mut().poll_frame(cx));
-        // Whoever was told that this is the end need not ask again.
-        let goes_on = matches!(&frame, Some(Ok(frame)) if !frame.is_trailers()) && !this.body.is_end_stream();
+        let poll = this.body.as_mut().poll_frame(cx);
+        let goes_on = match &poll {
+            Poll::Pending => true,
+            // Whoever was told that this is the end need not ask again.
+            Poll::Ready(Some(Ok(frame))) => !frame.is_trailers() && !this.body.is_end_stream(),
+            Poll::Ready(Some(Err(_)) | None) => false,
+        };
         if !goes_on {
             *this.permit = None;
         }
-        Poll::Ready(frame)
+        poll
     }
 
     fn is_end_stream(&self) -> bool {
