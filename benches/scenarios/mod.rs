@@ -85,6 +85,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     {
         use moneta_resilience::http::ServerTelemetryLayer;
 
+        all.stack("http_bare", |service| http::spoken(http::served(service)));
         all.stack("http_telemetry", |service| {
             http::spoken(ServerTelemetryLayer::new("scenario").layer(http::served(service)))
         });
