@@ -258,6 +258,7 @@ fn character(text: &[u8]) -> Option<(char, usize)> {
             Some((hexadecimal(&rest[..digits])?, digits + 4))
         }
         [b'\\', b'u', rest @ ..] => Some((hexadecimal(rest.get(..4)?)?, 6)),
+        [first, ..] if first.is_ascii() => Some((char::from(*first), 1)),
         _ => first_of(text).map(|character| (character, character.len_utf8())),
     }
 }
