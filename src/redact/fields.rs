@@ -25,7 +25,7 @@ const DENIED: [&str; 19] = [
 ///
 /// The name is taken apart into its words, at capitals and at whatever is no letter: `accountNumber`, `ACCOUNT-NUMBER` and
 /// `customer.account_number` are sensitive as `account_number` is, and `shipping` is not for its `pin`. A name that is
-/// written together (`apikey`) is known as well, and so is one behind an abbreviation (`DBPassword`).
+/// written together (`apikey`) is known as well, and so is one behind an abbreviation (`DBPassword`), or of several (`tokens`).
 pub fn is_sensitive(name: &str) -> bool {
     [words(name, false), words(name, true)].iter().any(|words| {
         let mut ends = (0..words.len()).map(|first| &words[first..]);
@@ -37,6 +37,9 @@ pub fn is_sensitive(name: &str) -> bool {
 fn begin_with(words: &[&str], denied: &str) -> bool {
     let mut rest = denied.as_bytes();
     for word in words {
+        // One `s` more, as of several.
+        let several = word.len() == rest.len() + 1 && word.ends_with(['s', 'S']);
+        let word = if several { &word[..rest.len()] } else { word };
         match rest.split_at_checked(word.len()) {
             Some((begin, end)) if begin.eq_ignore_ascii_case(word.as_bytes()) => rest = end,
             _ => break,

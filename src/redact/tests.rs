@@ -118,12 +118,16 @@ fn sensitive_fields_are_known_however_they_are_written() {
         "PASSword",
         "pass_word",
         "P.I.N.",
+        "passwords",
+        "refreshTokens",
+        "ACCOUNT_NUMBERS",
+        "e-mails",
     ] {
         assert!(is_sensitive(name), "{name}");
     }
     for name in [
         "shipping", "spin", "amount", "panel", "keyboard", "number", "account", "company", "status", "",
-        "größe", "toPInt", "card",
+        "größe", "toPInt", "card", "pinss", "pass", "pinś",
     ] {
         assert!(!is_sensitive(name), "{name}");
     }
