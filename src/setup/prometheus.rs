@@ -41,7 +41,8 @@ impl Scraper {
     pub fn scrape(&self) -> String {
         let mut text = String::new();
         if let Some(registry) = &self.registry {
-            // What is refused is a family without a name or a metric: the rest of them is worth having.
+            // What would be refused is a family without a name or a metric, and there is none: the SDK makes no such instrument,
+            // and the registry leaves out what has no metric.
             let _ = TextEncoder::new().encode_utf8(&registry.gather(), &mut text);
         }
         text

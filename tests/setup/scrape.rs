@@ -126,6 +126,29 @@ fn every_pipeline_of_many_has_its_totals() {
     });
 }
 
+#[test]
+fn it_ends_while_it_is_scraped_and_while_others_end_it() {
+    process("scrape::it_ends_while_it_is_scraped_and_while_others_end_it", &SCRAPED, || {
+        let telemetry = Telemetry::init("payments").unwrap();
+        call("ledger");
+        let (begun, wait) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let (scraper, begun) = (telemetry.scraper(), begun.clone());
+                scope.spawn(move || {
+                    assert!(scraper.scrape().contains("ledger"));
+                    begun.send(()).unwrap();
+                    while !scraper.scrape().is_empty() {}
+                });
+            }
+            (0..3).for_each(|_| wait.recv().unwrap());
+            for _ in 0..2 {
+                scope.spawn(|| assert!(telemetry.shutdown()));
+            }
+        });
+    });
+}
+
 #[cfg(feature = "metrics")]
 #[test]
 fn what_another_backend_is_told_is_not_told_by_halves() {
