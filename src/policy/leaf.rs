@@ -11,7 +11,7 @@ use tower::Service;
 
 use super::{Answer, Course, Lend, Parcel, Policy, Poller, sealed::Sealed};
 use crate::{
-    class::{Class, Ending},
+    class::Ending,
     classify::{ByError, Classify},
     error::BoxError,
 };
@@ -141,18 +141,17 @@ where
         if poll.is_ready() {
             cx.answered();
         }
-        // A response is judged where it lies: it may be large, and is moved once.
-        let class = match &poll {
-            Poll::Ready(Ok(response)) => self.classifier.classify(Ok(response)),
-            Poll::Ready(Err(_)) | Poll::Pending => Class::Success,
-        };
-        match poll {
-            Poll::Ready(Ok(response)) => Poll::Ready(Answer::new(Ok(response), class, class.into())),
-            Poll::Ready(Err(error)) => {
-                let error = Err(error.into());
-                let class = self.classifier.classify(error.as_ref());
-                Poll::Ready(Answer::judged(error, class))
+        match &poll {
+            // A response is judged where it lies: it may be large, and is moved once.
+            Poll::Ready(Ok(response)) => {
+                let class = self.classifier.classify(Ok(response));
+                poll.map(|result| Answer::new(result.map_err(Into::into), class, class.into()))
             }
+            Poll::Ready(Err(_)) => poll.map(|result| {
+                let result = result.map_err(Into::into);
+                let class = self.classifier.classify(result.as_ref());
+                Answer::judged(result, class)
+            }),
             Poll::Pending => Poll::Pending,
         }
     }
