@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Compared with one tower service around the other, this gives a stack of any depth *one* future with *one* shared
-//! pointer, whose drop is seen in exactly one place, one clock reading at each end of a call, and one verdict on each
+//! pointer, whose drop is seen in exactly one place, one clock reading at most at each end of a call, and one verdict on each
 //! result. Seen from outside it is an ordinary tower service: `poll_ready` is passed on, the instance that was made
 //! ready is the one that is called.
 //!
