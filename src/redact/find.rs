@@ -159,17 +159,20 @@ fn iban(text: &[u8], at: usize) -> Option<Found> {
     if !begins || before(text, at).is_ascii_alphanumeric() {
         return None;
     }
-    let end = longest(
-        text,
-        at,
-        |byte| byte.is_ascii_alphanumeric(),
-        |iban| {
-            // Country and check digits count as if they stood at the end (ISO 7064, MOD 97-10).
-            let (country, account) = iban.split_at(4);
-            let remainder = account.iter().chain(country).copied().fold(0, append);
-            IBAN.contains(&iban.len()) && remainder == 1
-        },
-    )?;
+    let is_valid = |iban: &[u8]| {
+        // Country and check digits count as if they stood at the end (ISO 7064, MOD 97-10).
+        let (country, account) = iban.split_at(4);
+        let remainder = || account.iter().chain(country).copied().fold(0, append);
+        IBAN.contains(&iban.len()) && remainder() == 1
+    };
+    // Statements of accounts have the currency behind it, without a gap.
+    let before_currency = || {
+        let word = &text[at..at + run(text, at, |byte| byte.is_ascii_alphanumeric())];
+        let (iban, currency) = word.split_last_chunk::<3>()?;
+        let is_iban = currency.iter().all(u8::is_ascii_uppercase) && iban.len() > 4 && is_valid(iban);
+        is_iban.then_some(at + iban.len())
+    };
+    let end = longest(text, at, |byte| byte.is_ascii_alphanumeric(), is_valid).or_else(before_currency)?;
     Some(Found { begin: at, end, instead: "[iban]" })
 }
 

@@ -10,7 +10,7 @@
 //! | what | how it is told apart | what stands there instead |
 //! |---|---|---|
 //! | card number | 13 to 19 digits, in one or in groups with up to three spaces or dashes between, of whatever width, as they are or as a URL, `Debug` or JSON writes them, with a valid check digit (ISO/IEC 7812-1, Luhn) | `[card]` |
-//! | IBAN | two letters, two digits, 11 to 30 letters or digits, in one or in such groups, with remainder 1 modulo 97 (ISO 13616) | `[iban]` |
+//! | IBAN | two letters, two digits, 11 to 30 letters or digits, in one or in such groups, with remainder 1 modulo 97 (ISO 13616), also with the currency behind it (`…EUR`) | `[iban]` |
 //! | e-mail address | a name, `@` or `%40`, a domain with a dot | `[email]` |
 //! | bearer token | `Bearer` and a token, up to a space, a quote, a comma or a bracket (RFC 6750) | `Bearer [token]` |
 //! | JSON web token | `eyJ…`, two or three parts (RFC 7519) | `[token]` |

@@ -85,6 +85,15 @@ fn a_number_is_found_among_other_numbers() {
     assert_eq!(text("IBAN DE89 3704 0044 0532 0130 00 and more"), "IBAN [iban] and more");
 }
 
+/// As statements of accounts have it: field 25 of SWIFT's MT940.
+#[test]
+fn an_iban_is_found_with_its_currency_at_its_heels() {
+    assert_eq!(text(":25:DE89370400440532013000EUR\n"), ":25:[iban]EUR\n");
+    for other in ["DE89370400440532013000eur", "DE89370400440532013000EURO", "DE88370400440532013000EUR"] {
+        assert_eq!(text(other), other);
+    }
+}
+
 #[test]
 fn sensitive_fields_are_known_however_they_are_written() {
     for name in [
