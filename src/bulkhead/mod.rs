@@ -82,6 +82,7 @@ mod adaptive;
 mod compartments;
 mod config;
 mod handle;
+mod held;
 mod layer;
 mod limit;
 mod machine;
@@ -92,10 +93,10 @@ mod tests;
 
 pub use adaptive::{Aimd, Gradient};
 pub use handle::BulkheadHandle;
+#[cfg(feature = "http")]
+pub(crate) use held::BulkheadPermit;
 pub use layer::{Bulkhead, BulkheadFuture, BulkheadLayer};
 pub use limit::ConcurrencyLimit;
-#[cfg(feature = "http")]
-pub(crate) use policy::BulkheadPermit;
 pub use policy::{BulkheadPass, BulkheadPolicy};
 
 #[cfg(feature = "http")]

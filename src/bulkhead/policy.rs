@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{
     BulkheadHandle, KeyOf, Unkeyed,
-    compartments::Compartment,
     config::BulkheadConfig,
-    machine::{Machine, Waiter},
+    held::{Held, Wait},
+    machine::Machine,
     places::{Places, Sample},
 };
 use crate::{
@@ -186,111 +186,6 @@ impl<I, K> BulkheadPolicy<I, K> {
         };
         Wait { waiter: None, since: now, until, reason, timer: Timer::new() }
     }
-
-    /// Gives back what the call holds.
-    #[inline]
-    fn give_back(&self, held: &mut Held, wait: &mut Option<Pin<Box<Wait>>>) {
-        if wait.is_some() || held.compartment.is_some() {
-            drop(self.leave(held, wait));
-        } else if let (Some(places), true) = (&self.places, mem::take(&mut held.inside)) {
-            places.machine.release();
-        }
-    }
-
-    /// Takes from the call what it holds. It is given back when that is dropped, and that may be no sooner than the work is
-    /// gone: as long as it exists it has its permits.
-    #[inline]
-    fn leave(&self, held: &mut Held, wait: &mut Option<Pin<Box<Wait>>>) -> Option<Left<'_>> {
-        let places = self.places.as_ref()?;
-        if wait.is_some() {
-            give_up(wait, held, places);
-        }
-        let permit = mem::take(&mut held.inside).then(|| Permit(&places.machine));
-        Some(Left { _permit: permit, _compartment: held.compartment.take() })
-    }
-}
-
-/// Leaves the queue, if the call is in one.
-#[cold]
-fn give_up(wait: &mut Option<Pin<Box<Wait>>>, held: &Held, places: &Places) {
-    let waiter = wait.take().and_then(|mut wait| wait.as_mut().project().waiter.take());
-    if let (Some(waiter), Some(door)) = (waiter, held.door(places)) {
-        door.give_up(waiter);
-    }
-}
-
-/// How far a call has come.
-#[derive(Debug, Default)]
-struct Held {
-    compartment: Option<Compartment>,
-    /// Whether it has a place in the whole bulkhead.
-    inside: bool,
-}
-
-impl Held {
-    /// Where the call has to get a permit next; `None` when it has all.
-    #[inline]
-    fn door<'a>(&'a self, places: &'a Places) -> Option<&'a Machine> {
-        let compartment = self.compartment.as_ref().and_then(Compartment::door);
-        compartment.or_else(|| (!self.inside).then_some(&places.machine))
-    }
-
-    /// The call has got a permit there.
-    #[inline]
-    fn enter(&mut self) {
-        match &mut self.compartment {
-            Some(compartment) if compartment.door().is_some() => compartment.enter(),
-            _ => self.inside = true,
-        }
-    }
-}
-
-/// Returns the permit when it goes, also when the work that is dropped under it panics.
-struct Permit<'a>(&'a Machine);
-
-impl Drop for Permit<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
-
-/// What a call held. Dropped from the first to the last: who is let into the compartment finds a place in the whole.
-struct Left<'a> {
-    _permit: Option<Permit<'a>>,
-    _compartment: Option<Compartment>,
-}
-
-pin_project! {
-    /// A call that had to queue.
-    #[derive(Debug)]
-    struct Wait {
-        // `None` between two doors.
-        waiter: Option<Waiter>,
-        since: Instant,
-        until: Instant,
-        // Why the call is refused when `until` has passed.
-        reason: Reason,
-        #[pin]
-        timer: Timer,
-    }
-}
-
-/// A place in a bulkhead that its call has left behind, with what it gave out; free again when this is dropped.
-#[cfg(feature = "http")]
-#[derive(Debug)]
-#[must_use = "dropped, it gives the place back"]
-pub(crate) struct BulkheadPermit {
-    places: Arc<Places>,
-    /// Left after the whole.
-    _compartment: Option<Compartment>,
-}
-
-#[cfg(feature = "http")]
-impl Drop for BulkheadPermit {
-    fn drop(&mut self) {
-        self.places.machine.release();
-    }
 }
 
 pin_project! {
@@ -337,7 +232,7 @@ where
 
     fn abandon(&self, pass: Pin<&mut Self::Pass>, course: &mut Course, ending: Ending, now: Instant) {
         let mut pass = pass.project();
-        let left = self.leave(pass.held, pass.wait);
+        let left = self.places.as_deref().map(|places| pass.held.leave(pass.wait, places));
         if let Stage::Inside = mem::replace(pass.stage, Stage::Left) {
             self.inner.abandon(pass.inner.as_mut(), course, ending, now);
             if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
@@ -359,7 +254,7 @@ impl<I, K> BulkheadPolicy<I, K> {
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
         keep: bool,
-        kept: &mut Option<BulkheadPermit>,
+        kept: &mut Option<super::BulkheadPermit>,
     ) -> Poll<Answer<I::Response>>
     where
         I: Policy<S, Req>,
@@ -368,14 +263,12 @@ impl<I, K> BulkheadPolicy<I, K> {
         let mut pass = pass.project();
         let poll = self.poll_inside(&mut pass, parcel, seat, cx);
         if let Poll::Ready(answer) = &poll {
-            match &self.places {
-                Some(places) if keep && answer.result.is_ok() && mem::take(&mut pass.held.inside) => {
-                    let (places, compartment) = (Arc::clone(places), pass.held.compartment.take());
-                    *kept = Some(BulkheadPermit { places, _compartment: compartment });
+            if let Some(places) = &self.places {
+                if keep && answer.result.is_ok() {
+                    *kept = pass.held.keep(places);
                 }
-                _ => {}
+                pass.held.give_back(pass.wait, places);
             }
-            self.give_back(pass.held, pass.wait);
         }
         poll
     }
@@ -396,7 +289,7 @@ impl<I, K> BulkheadPolicy<I, K> {
             if let Some(places) = &self.places {
                 if pass.wait.is_none() {
                     if let Some(compartment) = places.compartment(|| self.key.key_of(parcel.request())) {
-                        pass.held.compartment = Some(compartment);
+                        pass.held.go_by(compartment);
                     }
                 }
                 match ready!(self.admit(places, pass.wait, pass.held, cx)) {
@@ -435,7 +328,9 @@ where
         let poll = self.poll_inside(&mut pass, parcel, seat, cx);
         if poll.is_ready() {
             *pass.stage = Stage::Left;
-            self.give_back(pass.held, pass.wait);
+            if let Some(places) = &self.places {
+                pass.held.give_back(pass.wait, places);
+            }
         }
         poll
     }
