@@ -4,12 +4,13 @@ use std::{convert::Infallible, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use moneta_resilience::{
-    Quota, Reason, Registry, Repeatable,
+    Quota, Ratio, Reason, Registry, Repeatable,
+    circuit_breaker::CircuitBreakerLayer,
     event::{BreakerResult, RateLimitResult},
     golden,
     rate_limit::RateLimitLayer,
 };
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -71,6 +72,29 @@ async fn a_clients_attempts_keep_to_what_the_dependency_grants() {
     let calls = futures::future::join_all((0..5).map(|_| client.send(Repeatable(())))).await;
     let after: Vec<_> = calls.into_iter().map(|at| (at.unwrap() - began).as_millis()).collect();
     assert_eq!(after, [0, 100, 200, 300, 400]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_the_quota_does_not_make_the_dependency_slow() {
+    let registry = Registry::new();
+    let slow = Duration::from_millis(60);
+    let client = golden::client("quotes")
+        .timeout(LIMIT)
+        .no_fallback()
+        .circuit_breaker(CircuitBreakerLayer::new().slow_calls(slow, Ratio::ONE))
+        .rate_limit(RateLimitLayer::new(Quota::per_second(10).burst(1)).max_wait(LIMIT))
+        .registry(&registry)
+        .service(service_fn(async |takes: Repeatable<Duration>| {
+            sleep(takes.into_inner()).await;
+            Ok::<_, std::io::Error>(())
+        }));
+    let calls = (0..3).map(|_| client.send(Repeatable(slow / 2)));
+    assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
+    let counts = client.handle().counts();
+    assert_eq!(counts.rate_limiter(RateLimitResult::Waited), 2);
+    assert_eq!(counts.breaker(BreakerResult::Slow), 0);
+    client.send(Repeatable(slow)).await.unwrap();
+    assert_eq!(counts.breaker(BreakerResult::Slow), 1);
 }
 
 #[tokio::test(start_paused = true)]
