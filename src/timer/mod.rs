@@ -35,7 +35,11 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use self::{alarm::Tokio, queue::Place, stripe::Stripe};
+use self::{
+    alarm::Tokio,
+    queue::Place,
+    stripe::{Standing, Stripe},
+};
 use crate::sync::{STRIPES, stripe};
 
 /// All that waits in the process. A thread enters the stripe that it shares with few others.
@@ -66,7 +70,8 @@ pin_project! {
 
 /// A place in a stripe, which is left when this is dropped.
 struct Ticket {
-    stripe: &'static Stripe<Tokio>,
+    /// `None` once the time is over, and nothing is there to be left.
+    stripe: Option<&'static Stripe<Tokio>>,
     place: Place,
 }
 
@@ -78,18 +83,30 @@ impl Ticket {
         let stripe = &*ALL[stripe()];
         let (place, broom) = stripe.join(runtime, deadline, cx.waker())?;
         // From here on a panic leaves the place.
-        let ticket = Self { stripe, place };
+        let ticket = Self { stripe: Some(stripe), place };
         if let Some(broom) = broom {
             broom.sweep(None);
         }
         Some(ticket)
+    }
+
+    /// Whether the deadline has passed, as far as is known without a look at the clock.
+    #[inline]
+    fn look(&mut self, cx: &Context<'_>) -> Standing {
+        let standing = self.stripe.map_or(Standing::Rung, |stripe| stripe.look_at(self.place, cx.waker()));
+        if let Standing::Rung = standing {
+            self.stripe = None;
+        }
+        standing
     }
 }
 
 impl Drop for Ticket {
     #[inline]
     fn drop(&mut self) {
-        self.stripe.leave(self.place);
+        if let Some(stripe) = self.stripe {
+            stripe.leave(self.place);
+        }
     }
 }
 
@@ -116,8 +133,10 @@ impl Timer {
     pub(crate) fn poll_later(self: Pin<&mut Self>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.project().state;
         if let StateProjection::Queued { ticket, deadline } = state.as_mut().project() {
-            if ticket.stripe.waits(ticket.place, cx.waker()) {
-                return Poll::Pending;
+            match ticket.look(cx) {
+                Standing::Waits => return Poll::Pending,
+                Standing::Rung => return Poll::Ready(()),
+                Standing::Gone => {}
             }
             let deadline = *deadline;
             if deadline <= Instant::now() {

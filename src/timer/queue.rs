@@ -29,6 +29,8 @@ struct Entry<W> {
     deadline: Instant,
     id: u64,
     lane: u8,
+    /// Whether it was taken out because its deadline had passed.
+    rung: bool,
     prev: u32,
     /// In a free place, the next one.
     next: u32,
@@ -74,7 +76,8 @@ impl<W> Queue<W> {
         let id = self.last_id;
         let prev = self.lists[lane].last;
         #[expect(clippy::cast_possible_truncation, reason = "there are four")]
-        let entry = Entry { waker: Some(waker), deadline, id, lane: lane as u8, prev, next: NONE };
+        let entry =
+            Entry { waker: Some(waker), deadline, id, lane: lane as u8, rung: false, prev, next: NONE };
         let mut slot = self.free;
         if let Some(place) = self.entries.get_mut(slot as usize) {
             self.free = mem::replace(place, entry).next;
@@ -115,12 +118,22 @@ impl<W> Queue<W> {
         Some(waker)
     }
 
-    /// Takes out the first one of a list, if it fits.
-    pub(super) fn pop_if(&mut self, lane: usize, fits: impl FnOnce(Instant) -> bool) -> Option<W> {
+    /// Takes out the first one of a list, if its deadline has passed by `now`; without that, whichever it is.
+    pub(super) fn pop(&mut self, lane: usize, now: Option<Instant>) -> Option<W> {
         let slot = self.lists[lane].first;
-        let entry = self.at(slot).filter(|entry| fits(entry.deadline))?;
+        let entry = self.entries.get_mut(slot as usize)?;
+        if now.is_some_and(|now| now < entry.deadline) {
+            return None;
+        }
+        entry.rung = now.is_some();
         let id = entry.id;
         self.remove(Place { slot, id })
+    }
+
+    /// Whether it is known of an entry that it was taken out because its deadline had passed. Where another one has its place
+    /// by now, nothing is known.
+    pub(super) fn has_rung(&self, Place { slot, id }: Place) -> bool {
+        self.at(slot).is_some_and(|entry| entry.id == id && entry.rung)
     }
 
     /// Gives memory back once nobody waits.
@@ -184,14 +197,17 @@ mod tests {
                         prop_assert_eq!(queue.waker(places[n]).copied(), waits);
                         prop_assert_eq!(queue.remove(places[n]), waits);
                         prop_assert_eq!(queue.remove(places[n]), None);
+                        prop_assert!(waits.is_none() || !queue.has_rung(places[n]));
                     }
                     Step::PopUntil { lane, at: millis } => {
                         while let Some(&(first, id)) = naive[lane].first().filter(|(first, _)| *first <= millis) {
                             prop_assert_eq!(queue.first(lane), Some(at(first)));
-                            prop_assert_eq!(queue.pop_if(lane, |deadline| deadline <= at(millis)), Some(id));
+                            prop_assert!(!queue.has_rung(places[id]));
+                            prop_assert_eq!(queue.pop(lane, Some(at(millis))), Some(id));
+                            prop_assert!(queue.has_rung(places[id]));
                             naive[lane].remove(0);
                         }
-                        prop_assert_eq!(queue.pop_if(lane, |deadline| deadline <= at(millis)), None);
+                        prop_assert_eq!(queue.pop(lane, Some(at(millis))), None);
                     }
                     Step::Rest | Step::Remove(_) => queue.rest(),
                 }
@@ -210,7 +226,7 @@ mod tests {
         for _ in 0..10_000 {
             let place = queue.push(0, now, ());
             queue.push(1, now, ());
-            assert_eq!((queue.remove(place), queue.pop_if(1, |_| true)), (Some(()), Some(())));
+            assert_eq!((queue.remove(place), queue.pop(1, None)), (Some(()), Some(())));
         }
         assert_eq!(queue.entries.len(), 2);
         let places: Vec<_> = (0..10_000).map(|_| queue.push(0, now, ())).collect();

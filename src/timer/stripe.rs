@@ -51,6 +51,17 @@ enum Phase<A> {
     On(A),
 }
 
+/// How it stands with somebody who joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It waits.
+    Waits,
+    /// It was woken because its deadline had passed.
+    Rung,
+    /// It was woken, and it is not known why.
+    Gone,
+}
+
 /// The right, and the duty, to sweep a lane: there is one for each.
 #[must_use = "those who wait in the lane wait for it"]
 pub(super) struct Broom<'a, A: Alarm> {
@@ -103,19 +114,27 @@ impl<A: Alarm> Stripe<A> {
         Some((place, broom))
     }
 
-    /// Whether who joined still waits; if so, this task is woken, and not the one of before.
+    /// How it stands with who joined. If it still waits, this task is woken, and not the one of before.
     #[inline]
-    pub(super) fn waits(&self, place: Place, task: &Waker) -> bool {
-        match lock(&self.inner).queue.waker(place) {
-            Some(waker) if waker.will_wake(task) => return true,
+    pub(super) fn look_at(&self, place: Place, task: &Waker) -> Standing {
+        let mut inner = lock(&self.inner);
+        match inner.queue.waker(place) {
+            Some(waker) if waker.will_wake(task) => return Standing::Waits,
             Some(_) => {}
-            None => return false,
+            None => return inner.gone(place),
         }
+        drop(inner);
         let mut waker = task.clone();
         let mut inner = lock(&self.inner);
-        let waits = inner.queue.waker(place).map(|old| mem::swap(old, &mut waker));
+        let standing = match inner.queue.waker(place) {
+            Some(old) => {
+                mem::swap(old, &mut waker);
+                Standing::Waits
+            }
+            None => inner.gone(place),
+        };
         drop(inner);
-        waits.is_some()
+        standing
     }
 
     /// Lets somebody go who joined, if it still waits.
@@ -163,6 +182,11 @@ impl<A: Alarm> Inner<A> {
         let is_off = |lane: &usize| matches!(self.lanes[*lane].phase, Phase::Off);
         (0..LANES).find(|&lane| fits(lane)).or_else(|| (0..LANES).find(is_off))
     }
+
+    /// Who waits no more.
+    fn gone(&self, place: Place) -> Standing {
+        if self.queue.has_rung(place) { Standing::Rung } else { Standing::Gone }
+    }
 }
 
 impl<A: Alarm> Broom<'_, A> {
@@ -171,7 +195,7 @@ impl<A: Alarm> Broom<'_, A> {
     pub(super) fn sweep(self, mut alarm: Option<A>) {
         loop {
             let now = Instant::now();
-            let next = match self.look(|deadline| deadline <= now) {
+            let next = match self.look(Some(now)) {
                 Left::Nobody => return mem::forget(self),
                 Left::Some => continue,
                 Left::Later(next) => next,
@@ -193,14 +217,14 @@ impl<A: Alarm> Broom<'_, A> {
         }
     }
 
-    /// Wakes some of those who wait, if their deadlines fit, and says who is left.
-    fn look(&self, fits: impl Fn(Instant) -> bool) -> Left {
+    /// Wakes some of those whose deadlines have passed by `now`, or without that of all, and says who is left.
+    fn look(&self, now: Option<Instant>) -> Left {
         const SOME: usize = 32;
 
         let mut wakers = [const { None }; SOME];
         let mut inner = lock(&self.stripe.inner);
         for waker in &mut wakers {
-            *waker = inner.queue.pop_if(self.lane, &fits);
+            *waker = inner.queue.pop(self.lane, now);
             if waker.is_none() {
                 break;
             }
@@ -232,7 +256,7 @@ impl<A: Alarm> Drop for Broom<'_, A> {
     /// Nobody will sweep: there was a panic, or the runtime shuts down. Everybody is woken, and finds out what is to be done
     /// where it is polled next.
     fn drop(&mut self) {
-        while !matches!(self.look(|_| true), Left::Nobody) {}
+        while !matches!(self.look(None), Left::Nobody) {}
     }
 }
 
@@ -314,6 +338,10 @@ mod tests {
         place
     }
 
+    fn waits(stripe: &Stripe<ByHand>, place: Place) -> bool {
+        stripe.look_at(place, Waker::noop()) == Standing::Waits
+    }
+
     #[test]
     fn loom_whoever_joins_while_the_alarm_is_set_or_rings_is_woken() {
         let far = Instant::now() + Duration::from_secs(3_600);
@@ -325,7 +353,7 @@ mod tests {
             let place = join(&stripe, far);
             let joined = joining.join().expect("no panic");
             ringing.join().expect("no panic");
-            assert!(!stripe.waits(place, Waker::noop()) && !stripe.waits(joined, Waker::noop()));
+            assert!(!waits(&stripe, place) && !waits(&stripe, joined));
             assert!(lock(&stripe.inner).lanes.iter().all(|lane| matches!(lane.phase, Phase::Off)));
         });
     }
@@ -339,7 +367,7 @@ mod tests {
             let (first, second) = (join(&stripe, far), join(&stripe, far));
             stripe.leave(first);
             ringing.join().expect("no panic");
-            assert!(!stripe.waits(second, Waker::noop()));
+            assert!(!waits(&stripe, second));
             assert!(lock(&stripe.inner).lanes.iter().all(|lane| matches!(lane.phase, Phase::Off)));
         });
     }
