@@ -31,7 +31,7 @@ const PENDING: Inner<()> = Inner::new(1);
 fn main() -> io::Result<()> {
     let _telemetry = telemetry();
     // Without the runtime that the others use: it has a thread of its own.
-    let timeouts = timeouts()?;
+    let timeouts = timeouts();
     let _inside = runtime().enter();
     let page = [in_flight(), stacks(), history(), timeouts, memory()].join("\n");
     writeln!(io::stdout(), "{page}")?;
@@ -271,45 +271,49 @@ fn history() -> String {
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// The processor time of one timeout of many that end at once, from the beginning of its call to its end.
-fn timeouts() -> io::Result<String> {
-    const LIMIT: Duration = Duration::from_secs(1);
+fn timeouts() -> String {
+    const LIMIT: Duration = Duration::from_millis(500);
+    const COUNTS: [usize; 3] = [1_000, 10_000, 100_000];
+    let hangs = service_fn(|_: Request| pending::<Result<u64, Failed>>());
+    let service = TimeoutLayer::new(LIMIT).layer(hangs);
+    let mut all = [
+        ("`tokio::time::sleep`", at_once(|| async { tokio::time::sleep(LIMIT).await })),
+        (
+            "`tokio::time::timeout`",
+            at_once(|| async { assert!(tokio::time::timeout(LIMIT, pending::<()>()).await.is_err()) }),
+        ),
+        (
+            "our timeout",
+            at_once(move || {
+                let service = service.clone();
+                async { assert!(service.oneshot(Request(7)).await.is_err()) }
+            }),
+        ),
+    ];
+    let costs = COUNTS.map(|count| in_rounds(&mut all, |(_, run)| run(count)));
     let mut page = heading("Timeouts at once", &["ns of a call", "1,000", "10,000", "100,000"]);
-    let hangs = || service_fn(|_: Request| pending::<Result<u64, Failed>>());
-    let bare = |_: usize| async { tokio::time::sleep(LIMIT).await };
-    let theirs = |_: usize| async {
-        assert!(tokio::time::timeout(LIMIT, pending::<()>()).await.is_err());
-    };
-    let layer = TimeoutLayer::new(LIMIT);
-    let ours = |_: usize| {
-        let service = layer.layer(hangs());
-        async move { assert!(service.oneshot(Request(7)).await.is_err()) }
-    };
-    page += &many("`tokio::time::sleep`", bare)?;
-    page += &many("`tokio::time::timeout`", theirs)?;
-    page += &many("our timeout", ours)?;
-    Ok(page)
+    for (n, (name, _)) in all.iter().enumerate() {
+        page += &row(name, costs.iter().map(|costs| format!("{:.0}", costs[n])));
+    }
+    page
 }
 
-fn many<F: Future<Output = ()> + Send + 'static>(
-    name: &str,
-    task: impl Fn(usize) -> F,
-) -> io::Result<String> {
-    let of = |count: usize| -> io::Result<String> {
-        let mut rounds = Vec::new();
-        for _ in 0..3 {
-            let runtime = tokio_runtime::Builder::new_current_thread().enable_time().build()?;
-            let start = ThreadTime::now();
-            runtime.block_on(async {
-                let mut tasks: JoinSet<()> = (0..count).map(&task).collect();
-                while let Some(ended) = tasks.join_next().await {
-                    ended.expect("no panic");
-                }
-            });
-            rounds.push(per_call(start.elapsed(), count));
-        }
-        Ok(format!("{:.0}", median(rounds)))
-    };
-    Ok(row(name, [of(1_000)?, of(10_000)?, of(100_000)?]))
+/// What one of so many tasks takes that all are spawned, wait and end.
+fn at_once<F: Future<Output = ()> + Send + 'static>(
+    task: impl Fn() -> F + 'static,
+) -> Box<dyn Fn(usize) -> f64> {
+    Box::new(move |count| {
+        let runtime = tokio_runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime without I/O asks for nothing");
+        let start = ThreadTime::now();
+        runtime.block_on(async {
+            let mut tasks: JoinSet<()> = (0..count).map(|_| task()).collect();
+            while let Some(ended) = tasks.join_next().await {
+                ended.expect("no panic");
+            }
+        });
+        nanos(start, count)
+    })
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
