@@ -277,6 +277,16 @@ async fn callers_in_a_hurry_do_not_open_the_breaker_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_may_take_longer_than_its_call_makes_nobody_hurry() {
+    let stack = client("long").timeout(LIMIT).attempt_timeout(20 * LIMIT).no_fallback();
+    let stack = stack.registry(&Registry::new()).calls();
+    let call = stack.run(pending::<Result<(), BoxError>>);
+    let error = Deadline::after(4 * LIMIT).scope(call).await.expect_err("it hangs");
+    assert_eq!(error.rejected().map(Rejected::reason), Some(Reason::Timeout));
+    assert_eq!(stack.handle().counts().breaker(BreakerResult::Failure), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dependency_that_hangs_opens_the_breaker_also_if_all_callers_are_in_a_hurry() {
     let stack = client("hurry").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
     for _ in 0..5 {

@@ -223,7 +223,8 @@ impl Settings {
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks, objectives);
         let policy = FaultPolicy::new(self.faults.clone(), look, observer.clone(), Leaf::new(classifier));
         let policy = wire(policy);
-        let attempt = self.attempt_timeout.unwrap_or(limit);
+        // One beyond the call's would make a hurry of every deadline from outside.
+        let attempt = self.attempt_timeout.map_or(limit, |attempt| attempt.min(limit));
         let policy = TimeoutPolicy::new(attempt, Reason::Timeout, observer.clone(), policy);
         let policy = if attempt < limit { policy } else { policy.within_deadline() };
         let policy = tell(observer.clone(), policy);
