@@ -22,7 +22,8 @@ pub(crate) struct CircuitBreakerConfig {
     pub(crate) open_time: (Duration, Duration),
     /// At least 1.
     pub(crate) probes: u32,
-    pub(crate) probe_timeout: Duration,
+    /// `None` for as long as the call of the probe has.
+    pub(crate) probe_timeout: Option<Duration>,
     /// How long a breaker whose probes succeeded lets only a share through; zero lets all through at once.
     pub(crate) ramp: Duration,
     pub(crate) abandoned: AbandonedPolicy,
@@ -53,7 +54,7 @@ impl Default for CircuitBreakerConfig {
             slow: None,
             open_time: (Duration::from_secs(1), Duration::from_secs(10)),
             probes: 3,
-            probe_timeout: Duration::from_secs(5),
+            probe_timeout: None,
             ramp: Duration::from_secs(5),
             abandoned: AbandonedPolicy::default(),
         }
@@ -137,6 +138,17 @@ impl CircuitBreakerConfig {
     /// How many successful probes settle that it has: as many as leave too few to reach the limit.
     pub(super) fn probes_to_close(&self) -> u32 {
         self.probes - self.probes_to_open() + 1
+    }
+
+    /// How long a probe may take whose call has so much time left, before nobody waits for it.
+    ///
+    /// By default no call is overtaken that is in time: a dependency that takes long whenever it is well would be found hanging at
+    /// each probe, and never come back. A limit without an end says nothing about that.
+    pub(super) fn patience(&self, left: Option<Duration>) -> Duration {
+        const LEAST: Duration = Duration::from_secs(5);
+        const MOST: Duration = Duration::from_secs(600);
+
+        self.probe_timeout.unwrap_or_else(|| left.unwrap_or_default().clamp(LEAST, MOST))
     }
 
     /// The open time before jitter when the breaker opens once more after having opened `times` without closing.

@@ -220,7 +220,10 @@ impl<C: Clone> CircuitBreakerLayer<C> {
         self.map(|config| config.probes = probes)
     }
 
-    /// How long a probe may take before nobody waits for it: the next call then opens the breaker again. Default 5 s.
+    /// How long a probe may take before nobody waits for it: the next call then opens the breaker again. By default as long as
+    /// its call has, by its [`Deadline`](crate::Deadline) or the timeout of a golden client, but 5 s to 10 min.
+    ///
+    /// Well above the time that calls take while all is well, or a slow dependency that is back is taken for one that hangs.
     ///
     /// # Panics
     ///
@@ -231,7 +234,7 @@ impl<C: Clone> CircuitBreakerLayer<C> {
             !timeout.is_zero(),
             "a probe timeout of zero would fail every probe; give it a limit above zero"
         );
-        self.map(|config| config.probe_timeout = timeout)
+        self.map(|config| config.probe_timeout = Some(timeout))
     }
 
     /// How long a breaker whose probes succeeded takes to let everything through again. Default 5 s; zero closes it at

@@ -14,6 +14,7 @@ use super::{
     word::Word,
 };
 use crate::{
+    call::later,
     class::{Class, Ending},
     event::{BreakerResult, CircuitState},
     random::Random,
@@ -63,7 +64,7 @@ struct Rare {
 #[must_use = "a probe that is not given back blocks others"]
 pub(crate) struct Admission {
     pub(super) word: Word,
-    /// When a probe began.
+    /// Of a probe, until when somebody waits for it.
     pub(super) probe: Option<Instant>,
 }
 
@@ -120,24 +121,29 @@ impl Machine {
         }
     }
 
-    /// Asks for leave to call. A closed breaker reads no clock.
+    /// Asks for leave to make a call: at which instant, and when it must be done. A closed breaker reads no clock.
     ///
     /// An open breaker whose time is over turns half-open here, a recovering one closes, and a half-open one whose probe
     /// hangs opens again, so either answer may come with a transition.
     #[inline]
     pub(crate) fn admit(
         &self,
-        now: impl FnOnce() -> Instant,
+        call: impl FnOnce() -> (Instant, Option<Instant>),
     ) -> (Result<Admission, Denied>, Option<Transition>) {
         let word = self.word();
         if word.admits_all() {
             return (Ok(Admission { word, probe: None }), None);
         }
-        self.admit_guarded(now())
+        let (now, deadline) = call();
+        self.admit_guarded(now, deadline)
     }
 
     #[cold]
-    fn admit_guarded(&self, now: Instant) -> (Result<Admission, Denied>, Option<Transition>) {
+    fn admit_guarded(
+        &self,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> (Result<Admission, Denied>, Option<Transition>) {
         // An outage means many refusals, and a recovery many calls: those do not queue for the lock.
         if let Some(answer) = self.answer_of_state(self.word(), now) {
             return (answer, None);
@@ -158,8 +164,10 @@ impl Machine {
             return (Err(denied), Some(transition));
         }
         let transition = (state == CircuitState::Open).then(|| self.enter(rare, CircuitState::HalfOpen, now));
-        let admission = match rare.probation.begin(now) {
-            Ok(()) => Ok(Admission { word: self.word(), probe: Some(now) }),
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let until = later(now, self.config.patience(left));
+        let admission = match rare.probation.begin(now, until) {
+            Ok(()) => Ok(Admission { word: self.word(), probe: Some(until) }),
             Err(wait) => Err(Denied { retry_after: Some(wait) }),
         };
         (admission, transition)
@@ -271,7 +279,7 @@ impl Machine {
         }
         let transition = match probe {
             _ if word != self.word() => None,
-            Some(begun) => self.give_back_probe(word, begun, mark, now),
+            Some(until) => self.give_back_probe(word, until, mark, now),
             None => self.count(word, mark, now),
         };
         Counted { result, transition }
@@ -289,12 +297,12 @@ impl Machine {
     }
 
     #[cold]
-    fn give_back_probe(&self, word: Word, begun: Instant, mark: Mark, now: Instant) -> Option<Transition> {
+    fn give_back_probe(&self, word: Word, until: Instant, mark: Mark, now: Instant) -> Option<Transition> {
         let rare = &mut *lock(&self.rare);
         if self.word() != word {
             return None;
         }
-        let to = match rare.probation.end(begun, mark)? {
+        let to = match rare.probation.end(until, mark)? {
             Verdict::Failing => CircuitState::Open,
             Verdict::Recovered if self.ramp.is_off() => CircuitState::Closed,
             Verdict::Recovered => CircuitState::Recovering,

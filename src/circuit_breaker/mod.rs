@@ -50,7 +50,7 @@
 //! A few probes are let through, other calls are refused. The verdict falls as soon as the probes that are left cannot
 //! change it: the breaker opens when those that failed reach the failure rate among all probes, and recovers when they no
 //! longer can. A probe that is dropped gives its place to another. A probe that hangs is overtaken: the first call after
-//! `probe_timeout` opens the breaker again.
+//! its `probe_timeout` opens the breaker again.
 //!
 //! # Recovering
 //!
@@ -71,7 +71,7 @@
 //! | [`slow_calls`](CircuitBreakerLayer::slow_calls) | off |
 //! | [`open_time`](CircuitBreakerLayer::open_time) | 1 s, doubling up to 10 s, half of it at random |
 //! | [`probes`](CircuitBreakerLayer::probes) | 3 |
-//! | [`probe_timeout`](CircuitBreakerLayer::probe_timeout) | 5 s |
+//! | [`probe_timeout`](CircuitBreakerLayer::probe_timeout) | what the call has left, at least 5 s and at most 10 min |
 //! | [`ramp`](CircuitBreakerLayer::ramp) | 5 s |
 //! | [`abandoned`](CircuitBreakerLayer::abandoned) | [`IfAll`](AbandonedPolicy::IfAll) |
 //!

@@ -222,7 +222,7 @@ where
         let machine = breaker.choice.machine(held);
         if matches!(pass.stage, Stage::Outside) {
             // First the facts, then the telling: a sink may look at the breaker.
-            let (admission, transition) = machine.admit(|| cx.now());
+            let (admission, transition) = machine.admit(|| (cx.now(), cx.course.call.deadline));
             match admission {
                 Ok(admission) => {
                     *pass.stage = Stage::Admitted(admission);

@@ -13,8 +13,7 @@ pub(super) struct Probation {
     limit: u32,
     successes_to_close: u32,
     failures_to_open: u32,
-    timeout: Duration,
-    /// When the probes on their way began. Not in order: a clock read may be overtaken on its way to the lock.
+    /// Until when somebody waits for the probes on their way, in no order.
     in_flight: Vec<Instant>,
     succeeded: u32,
     failed: u32,
@@ -34,7 +33,6 @@ impl Probation {
             limit: config.probes,
             successes_to_close: config.probes_to_close(),
             failures_to_open: config.probes_to_open(),
-            timeout: config.probe_timeout,
             in_flight: Vec::new(),
             succeeded: 0,
             failed: 0,
@@ -42,18 +40,18 @@ impl Probation {
         }
     }
 
-    /// Begins a probe, or says how long the oldest of those on their way may still take.
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Begins a probe that somebody waits for `until` then, or says how long those on their way may still take.
+    pub(super) fn begin(&mut self, now: Instant, until: Instant) -> Result<(), Duration> {
         if self.is_full() {
-            return Err(self.oldest_age(now).map_or(self.timeout, |age| self.timeout.saturating_sub(age)));
+            return Err(self.next_overdue().unwrap_or(until).saturating_duration_since(now));
         }
-        self.in_flight.push(now);
+        self.in_flight.push(until);
         Ok(())
     }
 
-    /// Ends the probe that began at `begun`. The verdict falls as soon as the probes that are left cannot change it.
-    pub(super) fn end(&mut self, begun: Instant, mark: Mark) -> Option<Verdict> {
-        if let Some(index) = self.in_flight.iter().position(|&probe| probe == begun) {
+    /// Ends a probe that somebody waited for `until` then. The verdict falls as soon as the probes that are left cannot change it.
+    pub(super) fn end(&mut self, until: Instant, mark: Mark) -> Option<Verdict> {
+        if let Some(index) = self.in_flight.iter().position(|&probe| probe == until) {
             self.in_flight.swap_remove(index);
         }
         match mark {
@@ -83,7 +81,7 @@ impl Probation {
 
     /// Whether a probe has been on its way for so long that nobody waits for it any more.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        self.oldest_age(now).is_some_and(|age| age >= self.timeout)
+        self.next_overdue().is_some_and(|until| until <= now)
     }
 
     pub(super) fn clear(&mut self) {
@@ -91,7 +89,7 @@ impl Probation {
         (self.succeeded, self.failed, self.abandoned_in_a_row) = (0, 0, 0);
     }
 
-    fn oldest_age(&self, now: Instant) -> Option<Duration> {
-        self.in_flight.iter().min().map(|&begun| now.saturating_duration_since(begun))
+    fn next_overdue(&self) -> Option<Instant> {
+        self.in_flight.iter().min().copied()
     }
 }

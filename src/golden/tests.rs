@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tower::{BoxError, ServiceExt, service_fn};
 
 use super::{Handle, client};
@@ -284,6 +287,23 @@ async fn an_attempt_that_may_take_longer_than_its_call_makes_nobody_hurry() {
     let error = Deadline::after(4 * LIMIT).scope(call).await.expect_err("it hangs");
     assert_eq!(error.rejected().map(Rejected::reason), Some(Reason::Timeout));
     assert_eq!(stack.handle().counts().breaker(BreakerResult::Failure), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_takes_long_whenever_it_is_well_comes_back() {
+    let second = Duration::from_secs(1);
+    let stack = client("reports").timeout(30 * second).no_fallback().registry(&Registry::new()).calls();
+    for _ in 0..5 {
+        stack.run(|| async { Err::<(), _>(refused()) }).await.expect_err("it is down");
+    }
+    let mut calls = JoinSet::new();
+    for _ in 0..20 {
+        let stack = stack.clone();
+        let report = async move || sleep(8 * second).map(Ok::<_, BoxError>).await;
+        calls.spawn(async move { stack.run(report).await });
+        sleep(second).await;
+    }
+    assert_eq!(stack.handle().state().circuit, Some(CircuitState::Closed));
 }
 
 #[tokio::test(start_paused = true)]

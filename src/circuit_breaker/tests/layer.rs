@@ -440,7 +440,9 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.consecutive_failures, Some(5));
     assert!(config.slow.is_none());
     assert_eq!(config.open_time, (second, 10 * second));
-    assert_eq!((config.probes, config.probe_timeout, config.ramp), (3, 5 * second, 5 * second));
+    assert_eq!((config.probes, config.ramp), (3, 5 * second));
+    assert_eq!((config.patience(None), config.patience(Some(second))), (5 * second, 5 * second));
+    assert_eq!(config.patience(Some(30 * second)), 30 * second);
 }
 
 #[test]

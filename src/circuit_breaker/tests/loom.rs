@@ -39,11 +39,11 @@ fn loom_a_new_generation_begins_empty_and_loses_nothing() {
     let now = Instant::now();
     explore(2, move || {
         let machine = machine(now);
-        let late = machine.admit(|| now).0.expect("it is closed");
+        let late = machine.admit(|| (now, None)).0.expect("it is closed");
         let other = Arc::clone(&machine);
         let thread = thread::spawn(move || other.record(late, Class::Success, || Duration::ZERO, now));
         machine.reset(now);
-        let call = machine.admit(|| now).0.expect("it is closed");
+        let call = machine.admit(|| (now, None)).0.expect("it is closed");
         machine.record(call, Class::CallerFault, || Duration::ZERO, now);
         thread.join().expect("no panic");
         assert_eq!(machine.snapshot(now).calls, 1);
@@ -56,15 +56,15 @@ fn loom_half_open_is_entered_once_and_admits_its_probes() {
     let now = Instant::now();
     explore(2, move || {
         let machine = machine(now);
-        let call = machine.admit(|| now).0.expect("it is closed");
+        let call = machine.admit(|| (now, None)).0.expect("it is closed");
         machine.record(call, Class::Fault, || Duration::ZERO, now).transition.expect("it opens");
         let later = now + Duration::from_secs(1);
         let other = Arc::clone(&machine);
         let thread = thread::spawn(move || {
-            let (admission, transition) = other.admit(|| later);
+            let (admission, transition) = other.admit(|| (later, None));
             (admission.is_ok(), transition.is_some())
         });
-        let (admission, transition) = machine.admit(|| later);
+        let (admission, transition) = machine.admit(|| (later, None));
         let mine = (admission.is_ok(), transition.is_some());
         let theirs = thread.join().expect("no panic");
         assert!([mine, theirs].contains(&(true, true)) && [mine, theirs].contains(&(false, false)));
@@ -79,19 +79,19 @@ fn loom_a_ramp_ends_once_and_leaves_nothing_behind() {
     let now = Instant::now();
     explore(2, move || {
         let machine = machine(now);
-        let call = machine.admit(|| now).0.expect("it is closed");
+        let call = machine.admit(|| (now, None)).0.expect("it is closed");
         machine.record(call, Class::Fault, || Duration::ZERO, now).transition.expect("it opens");
         let probing = now + Duration::from_secs(1);
-        let probe = machine.admit(|| probing).0.expect("its time is over");
+        let probe = machine.admit(|| (probing, None)).0.expect("its time is over");
         machine.record(probe, Class::Success, || Duration::ZERO, probing).transition.expect("it recovers");
-        let call = machine.admit(|| probing).0.expect("the first of the ramp");
+        let call = machine.admit(|| (probing, None)).0.expect("the first of the ramp");
         let over = probing + Duration::from_secs(5);
         let other = Arc::clone(&machine);
         let thread = thread::spawn(move || {
             other.record(call, Class::Success, || Duration::ZERO, over);
-            other.admit(|| over)
+            other.admit(|| (over, None))
         });
-        let mine = machine.admit(|| over);
+        let mine = machine.admit(|| (over, None));
         let theirs = thread.join().expect("no panic");
         assert!(mine.0.is_ok() && theirs.0.is_ok());
         assert_eq!([mine.1, theirs.1].iter().flatten().count(), 1);

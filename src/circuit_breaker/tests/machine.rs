@@ -44,7 +44,7 @@ impl Bench {
     }
 
     fn admit(&self) -> (Result<Admission, Denied>, Option<Transition>) {
-        self.machine.admit(|| self.now)
+        self.machine.admit(|| (self.now, None))
     }
 
     fn admitted(&self) -> Admission {

@@ -80,7 +80,7 @@ impl Model {
                 passed.then_some(ticket)
             }
             CircuitState::HalfOpen => {
-                let timeout = self.config.probe_timeout.as_secs() * 1_000;
+                let timeout = self.config.probe_timeout.map_or(5, |timeout| timeout.as_secs()) * 1_000;
                 if self.probes.iter().any(|&(_, begun)| now - begun >= timeout) {
                     self.enter(CircuitState::Open, now);
                     return None;
@@ -385,7 +385,7 @@ impl Twins {
         let refused = self.machine.is_open_now(|| now);
         self.begun += 1;
         let before = self.model.state;
-        let (admission, transition) = self.machine.admit(|| now);
+        let (admission, transition) = self.machine.admit(|| (now, None));
         let ticket = self.model.admit(self.now, self.begun, admission.is_ok());
         self.same_transition(before, transition);
         assert_eq!(refused, ticket.is_none(), "asked whether it would refuse");

@@ -26,7 +26,7 @@ fn closed(change: impl FnOnce(&mut CircuitBreakerConfig)) -> (Machine, Instant) 
 }
 
 fn call(machine: &Machine, class: Class, now: Instant) {
-    let call = machine.admit(|| now).0.expect("it is closed");
+    let call = machine.admit(|| (now, None)).0.expect("it is closed");
     machine.record(call, class, || Duration::ZERO, now);
 }
 
@@ -83,7 +83,7 @@ fn a_breaker_takes_less_than_four_kilobytes() {
             let made = Arc::new(made);
             stream = Some(CircuitTransitions::new(Arc::clone(&made)));
             for _ in 0..100 {
-                while let Ok(call) = made.admit(|| now).0 {
+                while let Ok(call) = made.admit(|| (now, None)).0 {
                     made.record(call, Class::Fault, || Duration::ZERO, now);
                 }
                 now += Duration::from_secs(10);

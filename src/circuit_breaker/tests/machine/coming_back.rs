@@ -135,6 +135,21 @@ fn a_hanging_probe_is_overtaken() {
     assert_eq!(bench.machine.snapshot(bench.now).calls, 0);
 }
 
+#[test]
+fn a_probe_is_overtaken_when_its_call_has_no_time_left_unless_something_else_was_said() {
+    for (said, millis) in [(None, 20_000), (Some(2 * SECOND), 2_000)] {
+        let mut bench = Bench::new(|config| config.probe_timeout = said);
+        bench.trip_and_wait();
+        let hanging = |left| bench.machine.admit(|| (bench.now, Some(bench.now + left))).0.expect("a probe");
+        let _hanging = [60, 20, 40].map(|left| hanging(left * SECOND));
+        assert_eq!(bench.denied(), Some(millis * MILLI));
+        bench.wait((millis - 1) * MILLI);
+        assert_eq!((bench.denied(), bench.state()), (Some(MILLI), HalfOpen));
+        bench.wait(MILLI);
+        assert_eq!(bench.admit().1, went(HalfOpen, Open));
+    }
+}
+
 /// Peers' failure: a half-open breaker whose probes got lost, or outlived the window, admits nobody again.
 #[test]
 fn lost_probes_do_not_wedge() {
