@@ -42,6 +42,12 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A fallback gives a whole answer: [`grpc::reply`](crate::grpc::reply) makes one of an encoded message, and
     /// `tonic::Status::into_http` of a status. Another channel that is to answer goes in as
     /// `fallback_service(GrpcTransport::new(channel))`.
+    ///
+    /// # Panics
+    ///
+    /// When it has objectives that are to open its circuit breaker, and none: `slo_opening_breaker` and
+    /// `without_circuit_breaker`.
+    #[track_caller]
     pub fn grpc<S>(self, channel: S) -> GrpcClient<F, S, H>
     where
         T: HasTimeout,

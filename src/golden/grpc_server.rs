@@ -31,6 +31,11 @@ impl<T, K> ServerBuilder<T, K> {
     ///
     /// Deadlines come in `grpc-timeout`, results are judged by [`ByCode`], and refusals are answers without a body whose
     /// headers hold the status: see [`grpc`](crate::grpc).
+    ///
+    /// # Panics
+    ///
+    /// When places of a bulkhead are to be shared out, and there is none: `priorities` and `without_bulkhead`.
+    #[track_caller]
     pub fn grpc_layer(self) -> GrpcServerLayer<K>
     where
         T: HasTimeout,

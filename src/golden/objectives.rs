@@ -29,7 +29,16 @@ impl Objectives {
     }
 
     /// The same, knowing which circuit breaker the stack has.
+    ///
+    /// # Panics
+    ///
+    /// When one of them is to open it, and there is none.
+    #[track_caller]
     pub(super) fn opening(self, breaker: Option<CircuitBreakerHandle>) -> Self {
+        assert!(
+            breaker.is_some() || self.budgets.iter().all(|(_, _, on_burn)| *on_burn != OnBurn::OpenBreaker),
+            "there is no circuit breaker that a budget could open; leave `without_circuit_breaker` out, or say `slo`"
+        );
         Self { breaker, ..self }
     }
 

@@ -86,6 +86,27 @@ fn a_limit_of_zero_is_refused_for_a_server() {
     }
 }
 
+/// What would be without effect, and is believed to have one.
+#[cfg(feature = "http")]
+#[test]
+fn what_stands_on_something_that_was_turned_off_is_refused() {
+    refused! {
+        golden::server("payments").timeout(SECOND).priorities().without_bulkhead().layer()
+            => "there is no bulkhead that priorities could share",
+    }
+}
+
+#[cfg(feature = "slo")]
+#[test]
+fn a_breaker_that_was_turned_off_is_opened_by_no_budget() {
+    use moneta_resilience::slo::Objective;
+
+    let builder = || golden::client("ledger").timeout(SECOND).no_fallback().without_circuit_breaker();
+    let opening = || builder().slo_opening_breaker(Objective::new("ledger").target(99.9));
+    refused! { opening().calls() => "there is no circuit breaker that a budget could open", }
+    drop(builder().slo(Objective::new("ledger").target(99.9)).calls());
+}
+
 #[test]
 fn a_ratio_over_one_is_refused() {
     refused! { Ratio::percent(101) => "a ratio is at most 100 percent", }

@@ -87,7 +87,13 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     /// A client of an HTTP service: hyper-util's, or any `Service<http::Request<B>>`. Results are judged by
     /// [`ByStatus`], requests repeated by method; a body that is not `Clone` goes in as a
     /// [`RecordBody`](crate::http::RecordBody). The timeout goes on over the body of the answer.
+    ///
+    /// # Panics
+    ///
+    /// When it has objectives that are to open its circuit breaker, and none: `slo_opening_breaker` and
+    /// `without_circuit_breaker`.
     #[cfg(feature = "http")]
+    #[track_caller]
     pub fn http<S>(self, service: S) -> Client<HttpClientPolicy<F, H>, S>
     where
         T: HasTimeout,
@@ -128,6 +134,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 
     /// The attempts of a protocol over HTTP: how its answers are judged, what its attempts say, and what is told of each.
     #[cfg(feature = "http")]
+    #[track_caller]
     pub(in crate::golden) fn wired<D, A>(
         self,
         classifier: D,
@@ -161,6 +168,12 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
     }
 
     /// A client of any tower service.
+    ///
+    /// # Panics
+    ///
+    /// When it has objectives that are to open its circuit breaker, and none: `slo_opening_breaker` and
+    /// `without_circuit_breaker`.
+    #[track_caller]
     pub fn service<S>(self, service: S) -> Client<ClientPolicy<F, C, H>, S>
     where
         T: HasTimeout + HasOneTimeout,
@@ -184,6 +197,12 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 
     /// A client of something that is no tower service: a database, an SDK. Its calls are closures, and each may bring a
     /// fallback of its own.
+    ///
+    /// # Panics
+    ///
+    /// When it has objectives that are to open its circuit breaker, and none: `slo_opening_breaker` and
+    /// `without_circuit_breaker`.
+    #[track_caller]
     pub fn calls(self) -> Calls<C, H>
     where
         T: HasTimeout + HasOneTimeout,
@@ -208,6 +227,7 @@ impl<T, F, C, H> ClientBuilder<T, F, C, H> {
 impl Settings {
     /// Everything from the deadline inwards, innermost first. `wire` puts what a protocol has to say on the wire round the
     /// innermost, `tell` what is told of an attempt, and `hold` says until when a call keeps its place.
+    #[track_caller]
     fn attempts<C, L, E, I, A, B, H: HedgeChoice>(
         self,
         limit: Duration,

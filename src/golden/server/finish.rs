@@ -44,6 +44,11 @@ type RateLimited<I> = I;
 impl<T, K> ServerBuilder<T, K> {
     /// The layer, for axum's `Router::layer` or any service of HTTP requests. However often it is applied, to however
     /// many routes and connections, it is one stack with one state.
+    ///
+    /// # Panics
+    ///
+    /// When places of a bulkhead are to be shared out, and there is none: `priorities` and `without_bulkhead`.
+    #[track_caller]
     pub fn layer(self) -> ServerLayer<ByStatus, K>
     where
         T: HasTimeout,
@@ -55,6 +60,7 @@ impl<T, K> ServerBuilder<T, K> {
 
     /// Everything for one protocol: what is told of its calls, how its answers are judged, and how its callers say how long
     /// they will wait.
+    #[track_caller]
     pub(in crate::golden) fn build<C>(
         self,
         judge: &'static dyn Judge,
@@ -66,6 +72,10 @@ impl<T, K> ServerBuilder<T, K> {
         K: KeyedOrNot,
         C: Copy,
     {
+        assert!(
+            !self.sheds || self.bulkhead.is_some(),
+            "there is no bulkhead that priorities could share; leave `without_bulkhead` out, or `priorities`"
+        );
         let observer = observer(&self.name, self.registry.as_ref(), self.sinks, self.objectives);
         let heads = Heads::new(classifier).routed(self.trust.route_of.clone());
         let policy =
