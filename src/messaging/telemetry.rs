@@ -42,14 +42,17 @@ impl<M, I> DeliveryTelemetryPolicy<M, I> {
         (began, now): (Instant, Instant),
     ) {
         let error = Side::Consumer.error_type(outcome, error);
-        span.end(|| SpanEnd { outcome, error, now });
         let elapsed = now.saturating_duration_since(began);
-        course.enrolled.tell(outcome, elapsed);
-        if let Some(source) = self.told.source {
-            self.observer.emit(Event::MessageProcessed { source, error, elapsed });
-        }
-        let (synthetic, injected) = (course.call.synthetic, course.injected);
-        self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic, injected });
+        // Inside, so that a line in a log is found by it.
+        span.enter(|| {
+            course.enrolled.tell(outcome, elapsed);
+            if let Some(source) = self.told.source {
+                self.observer.emit(Event::MessageProcessed { source, error, elapsed });
+            }
+            let (synthetic, injected) = (course.call.synthetic, course.injected);
+            self.observer.emit(Event::CallFinished { outcome, elapsed, synthetic, injected });
+        });
+        span.end(|| SpanEnd { outcome, error, now });
     }
 }
 

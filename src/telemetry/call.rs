@@ -84,9 +84,10 @@ where
                 pass.span.enter(|| self.inner.abandon(pass.inner, course, ending, now));
             }));
             let outcome = outcome_of(ending);
+            let elapsed = now.saturating_duration_since(began);
+            pass.span.enter(|| self.tell(course, outcome, elapsed));
             let error = self.side.error_type(outcome, None);
             pass.span.end(|| SpanEnd { outcome, error, now });
-            self.tell(course, outcome, now.saturating_duration_since(began));
             inner.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
@@ -112,12 +113,13 @@ where
         if let Poll::Ready(answer) = &poll {
             *pass.began = None;
             let outcome = answer.outcome;
+            let elapsed = cx.since(began);
+            // Inside, so that a line in a log is found by it.
+            pass.span.enter(|| self.tell(cx.course, outcome, elapsed));
             pass.span.end(|| {
                 let error = self.side.error_type(outcome, answer.result.as_ref().err());
                 SpanEnd { outcome, error, now: cx.now() }
             });
-            let elapsed = cx.since(began);
-            self.tell(cx.course, outcome, elapsed);
         }
         poll
     }

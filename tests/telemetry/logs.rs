@@ -9,13 +9,14 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::Full;
-use moneta_resilience::{golden, record::log::JsonLines};
+use moneta_resilience::{golden, record::log::JsonLines, telemetry::TelemetryLayer};
+use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider};
 use tokio::time::advance;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::{SECOND, alone};
+use crate::{SECOND, alone, seen::Seen};
 
 /// What was written.
 #[derive(Clone, Default)]
@@ -86,4 +87,37 @@ async fn all_lines_of_a_request_are_found_by_its_trace_and_by_its_id_sampled_or_
         assert_eq!(service["span_id"], server["span_id"], "the service works in its server's span");
         assert_ne!(client["span_id"], server["span_id"], "a call of a client has one of its own");
     }
+}
+
+/// The lines that are written of what `work` does, without those of OpenTelemetry itself.
+async fn logged(work: impl Future<Output = ()>) -> Vec<serde_json::Value> {
+    let page = Page::default();
+    let (json, guard) = JsonLines::new("payments").write_to(page.clone()).unwrap();
+    let _logs = tracing::subscriber::set_default(tracing_subscriber::registry().with(json));
+    work.await;
+    assert!(guard.flush(Duration::from_secs(600)));
+    let lines = page.text();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter(|line| line["pipeline"].is_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_failed_is_found_by_its_span_whatever_its_stack_is_made_for() {
+    let seen = Seen::new("logs").await;
+    async fn fails() -> Result<(), BoxError> {
+        Err(io::Error::other("no").into())
+    }
+    let lines = logged(async {
+        TelemetryLayer::new("logs").layer(service_fn(|()| fails())).oneshot(()).await.unwrap_err();
+        let client = golden::client("logs").timeout(SECOND).no_fallback().calls();
+        client.run(fails).await.unwrap_err();
+        let consumer =
+            golden::consumer("logs").timeout(SECOND).dead_letter(|(), _| async { Ok::<_, BoxError>(()) });
+        consumer.service(service_fn(|()| fails())).deliver(()).await;
+    })
+    .await;
+    let own = seen.spans().into_iter().filter(|span| span.parent_span_id == SpanId::INVALID);
+    let own: Vec<_> = own.map(|span| span.span_context.span_id().to_string()).collect();
+    let found: Vec<_> = lines.iter().map(|line| line["span_id"].as_str().unwrap_or("none")).collect();
+    assert_eq!((found.len(), found), (3, own.iter().map(String::as_str).collect()));
 }
