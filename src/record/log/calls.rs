@@ -114,7 +114,10 @@ impl CallLog {
     }
 
     fn served(&self, pipeline: &Name, exchange: &Exchange, ended: &Ended) {
-        let went_well = ended.error.is_none()
+        // Its head may have said otherwise.
+        let left = ended.outcome == Outcome::Cancelled;
+        let went_well = !left
+            && ended.error.is_none()
             && ended.status.is_some_and(|status| match exchange.protocol {
                 Protocol::Http => status < 400,
                 Protocol::Grpc => status == 0,
@@ -128,7 +131,7 @@ impl CallLog {
             exchange: Some(exchange),
             status: ended.status,
             error: ended.error,
-            outcome: None,
+            outcome: left.then_some(ended.outcome),
             broken: false,
             elapsed: Some(ended.elapsed),
             slow,
@@ -293,10 +296,10 @@ impl fmt::Display for Line<'_> {
             write!(f, " {route}")?;
         }
         match (self.status, self.error, self.outcome) {
+            (Some(status), _, Some(outcome)) => write!(f, " {status} {}", outcome.as_str()),
             (Some(status), ..) => write!(f, " {status}"),
             (None, Some(error), _) => write!(f, " {error}"),
-            (None, None, Some(outcome)) => write!(f, " {}", outcome.as_str()),
-            (None, None, None) => write!(f, " cancelled"),
+            (None, None, outcome) => write!(f, " {}", outcome.map_or("cancelled", Outcome::as_str)),
         }?;
         if self.broken { write!(f, " after a good beginning") } else { Ok(()) }
     }

@@ -30,7 +30,7 @@
 //! | `pipeline` | the stack |
 //! | `kind` | `server` or `client` |
 //! | `protocol`, `method`, `route`, `status` | of the request, where there is one: words of closed or bounded sets |
-//! | `outcome` | of a client's call: as the label `outcome` of metrics |
+//! | `outcome` | of a client's call: as the label `outcome` of metrics; of a server's, `cancelled` where its caller went away |
 //! | `error.type` | what kind of error a server's call was, as on its span; absent if it was none |
 //! | `duration` | seconds, to the end of the answer's body |
 //! | `broken` | `true` for an answer that began well: there is no `duration` |

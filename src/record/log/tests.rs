@@ -125,6 +125,24 @@ fn a_server_call_is_one_line_with_its_severity() {
 }
 
 #[test]
+fn a_server_call_whose_caller_went_away_says_so_and_is_never_sampled() {
+    let none = CallLog::new().successes(Ratio::ZERO);
+    for (status, text) in [(Some(200), "200 cancelled"), (None, "cancelled")] {
+        let [mut request, mut call] = served(200, None, SECOND);
+        if let Event::RequestFinished { ended, .. } = &mut request {
+            *ended = Ended { status, outcome: Outcome::Cancelled, ..*ended };
+        }
+        if let Event::CallFinished { outcome, .. } = &mut call {
+            *outcome = Outcome::Cancelled;
+        }
+        let line = only(logged(|| tell(&none, [request, call])));
+        assert_eq!((&line["severity_text"], &line["outcome"]), (&"INFO".into(), &"cancelled".into()));
+        assert_eq!(line["body"], format!("POST /payments/{{id}} {text}"));
+        assert_eq!(line["status"], status.map_or(Value::Null, Value::from));
+    }
+}
+
+#[test]
 fn a_client_call_is_a_line_only_if_it_failed() {
     for (outcome, severity) in [
         (Outcome::Success, None),
