@@ -29,7 +29,7 @@ impl Judge for Grpc {
             _ => code_of_head(said.status, said.headers),
         };
         match code {
-            Some(code) => answered(part, class, outcome, code),
+            Some(code) => answered(part, class, outcome, code, said.headers),
             // The end will tell.
             None => Verdict { class, outcome, error: None, status: None, version: None, recognised: false },
         }
@@ -66,7 +66,7 @@ impl Judge for Grpc {
         }
         let code = code_of_end(trailers);
         let class = class_of(code);
-        Some(answered(part, class, class.into(), code))
+        Some(answered(part, class, class.into(), code, trailers.unwrap_or(&HeaderMap::new())))
     }
 
     fn on_break(&self, part: Part, head: Verdict, error: &BoxError) -> Verdict {
@@ -84,15 +84,16 @@ impl Judge for Grpc {
     }
 }
 
-/// The other side has said how it ended.
-fn answered(part: Part, class: Class, outcome: Outcome, code: Code) -> Verdict {
+/// The other side has said how it ended, there or by saying nothing of it.
+fn answered(part: Part, class: Class, outcome: Outcome, code: Code, there: &HeaderMap) -> Verdict {
     Verdict {
         class,
         outcome,
         error: is_error(part, code).then(|| name(code)),
         status: Some(number(code)),
         version: None,
-        recognised: shows_method(code),
+        // What knows no gRPC, and so says no status, answers for whatever is asked.
+        recognised: there.contains_key(Status::GRPC_STATUS) && shows_method(code),
     }
 }
 

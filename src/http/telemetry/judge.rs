@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version, header::CONTENT_TYPE};
 
 use super::{Part, words};
 use crate::{
@@ -49,6 +49,11 @@ pub(crate) struct Said<'a> {
 impl<'a> Said<'a> {
     pub(super) fn by<B>(answer: &'a Response<B>) -> Self {
         Self { status: answer.status(), headers: answer.headers(), version: answer.version() }
+    }
+
+    /// Whether a body that follows may be one of messages: it is not said to be something else, as a page is.
+    pub(super) fn may_be_grpc(&self) -> bool {
+        self.headers.get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"application/grpc"))
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) struct Answered {
     pub(super) promised: u64,
     /// How many bytes of it passed.
     pub(super) passed: u64,
+    /// Whether they are messages, which a gRPC server sends only for a method that it has.
+    messages: bool,
     /// Inside a poll of the body; found by the drop only when that poll unwinds.
     pub(super) polling: bool,
 }
@@ -113,6 +115,7 @@ impl Open {
                 late: None,
                 promised: u64::MAX,
                 passed: 0,
+                messages: false,
                 polling: false,
             },
             told: false,
@@ -136,6 +139,7 @@ impl Open {
         let bodiless = matches!(said.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let goes_on = !self.seen.head_alone && !bodiless && !ends;
         self.answer.verdict = verdict;
+        self.answer.messages = self.seen.asked.is_some() && verdict.status.is_none() && said.may_be_grpc();
         self.answer.late = self.teller.late(&verdict);
         self.answer.promised = length(said.headers).filter(|_| goes_on).unwrap_or(u64::MAX);
         goes_on
@@ -175,10 +179,10 @@ impl Open {
         if mem::replace(&mut self.told, true) {
             return;
         }
-        let Answered { ref verdict, passed: response_size, .. } = self.answer;
+        let Answered { ref verdict, passed: response_size, messages, .. } = self.answer;
         let Verdict { outcome, error, status, .. } = *verdict;
-        // Whatever became of it: who has answered with something is there.
-        let recognised = verdict.recognised || response_size > 0;
+        // Whatever became of it: who has answered with a message is there.
+        let recognised = verdict.recognised || messages && response_size > 0;
         let elapsed = now.saturating_duration_since(self.started);
         self.enrolled.tell(outcome, elapsed);
         self.under_way = None;

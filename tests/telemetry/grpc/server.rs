@@ -200,6 +200,21 @@ async fn who_is_turned_away_teaches_no_method() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_knows_no_grpc_teaches_no_method() {
+    // What stands beside the methods and answers whatever is asked for: a page, an error of the web, nothing at all.
+    let page = || Ok(Frame::data(Bytes::from_static(b"<html>")));
+    for (status, says) in [(200, true), (200, false), (404, true), (405, false), (500, true)] {
+        let seen = seen().await;
+        let server = answering(&seen, move || {
+            let head = Response::builder().status(status).header("content-type", "text/html");
+            head.body(body(says.then(page))).unwrap()
+        });
+        server.ask(&format!("/made.Up/Page{status}{says}")).await;
+        assert_eq!(seen.requests().1[0].0.method, "_OTHER", "{status} {says}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_thousand_made_up_methods_leave_room_for_the_real_ones() {
     let seen = seen().await;
     let server = answering(&seen, || trailers_only(Code::Unimplemented));
