@@ -1,11 +1,17 @@
 //! The conventions for HTTP, on a server: what is told of each call, exactly.
 
-use std::{convert::Infallible, future::pending, io};
+use std::{
+    convert::Infallible,
+    future::pending,
+    io,
+    pin::Pin,
+    task::{self, Poll},
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::join, stream};
 use http::{Method, Request, Response};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use moneta_resilience::{
     Class, Registry,
@@ -271,6 +277,44 @@ async fn a_body_that_was_written_as_promised_is_a_success_though_nobody_saw_its_
     }
     drop(body);
     assert_eq!(seen.outcomes(), [Outcome::Success]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_says_itself_how_long_it_is_has_promised_that() {
+    /// What hyper then writes as `content-length`, and drops without asking for more.
+    struct Known(u8);
+    impl http_body::Body for Known {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut task::Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or(0);
+            Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from_static(b"a")))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0.into())
+        }
+    }
+
+    for (read, outcome) in [(2, Outcome::Success), (1, Outcome::Cancelled)] {
+        let seen = Seen::new("accounts").await;
+        let server = seen
+            .server()
+            .layer()
+            .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Known(2)))));
+        let Ok(answer) = server.oneshot(get("/")).await;
+        let mut body = answer.into_body();
+        for _ in 0..read {
+            body.frame().await.unwrap().unwrap();
+        }
+        drop(body);
+        assert_eq!(seen.outcomes(), [outcome], "{read}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

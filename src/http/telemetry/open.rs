@@ -3,6 +3,7 @@
 use std::{mem, sync::Arc};
 
 use http::{HeaderMap, StatusCode, Version, header::CONTENT_LENGTH};
+use http_body::SizeHint;
 use tokio::time::Instant;
 
 use super::{
@@ -81,7 +82,7 @@ pub(super) struct Answered {
     /// By its head, and by its end; that it was cancelled before there is one.
     pub(super) verdict: Verdict,
     pub(super) late: Option<Late>,
-    /// How long the head says that the body is, or longer than any where it does not say.
+    /// How long the body is, by the head or by itself, or longer than any where neither says it.
     pub(super) promised: u64,
     /// How many bytes of it passed.
     pub(super) passed: u64,
@@ -143,6 +144,13 @@ impl Open {
         self.answer.late = self.teller.late(&verdict);
         self.answer.promised = length(said.headers).filter(|_| goes_on).unwrap_or(u64::MAX);
         goes_on
+    }
+
+    /// A server writes into the head how long the body is that follows, where that is known, and then asks for no more.
+    pub(super) fn promises(&mut self, hint: impl FnOnce() -> SizeHint) {
+        if self.teller.part == Part::Server && self.answer.promised == u64::MAX {
+            self.answer.promised = hint().exact().unwrap_or(u64::MAX);
+        }
     }
 
     /// There is an error in the place of an answer.

@@ -141,7 +141,9 @@ where
             Ok(response) => {
                 let (said, ends) = (Said::by(response), response.body().is_end_stream());
                 let goes_on = open.answered(answer.class, answer.outcome, said, ends);
-                if !goes_on {
+                if goes_on {
+                    open.promises(|| response.body().size_hint());
+                } else {
                     open.ended(None, cx.now());
                 }
                 goes_on
