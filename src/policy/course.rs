@@ -43,10 +43,19 @@ pub struct Course {
     pub(crate) enrolled: Enrolled,
     /// Whether a fault hook of the stack has done something to it, or to one of its attempts.
     pub(crate) injected: bool,
+    /// The span of its request, where one is made further in than its end is told.
+    #[cfg(all(feature = "http", feature = "otel"))]
+    pub(crate) span: Option<opentelemetry::Context>,
 }
 
 impl Course {
     pub(crate) fn new(call: Call) -> Self {
-        Self { call, enrolled: Enrolled::default(), injected: false }
+        Self {
+            call,
+            enrolled: Enrolled::default(),
+            injected: false,
+            #[cfg(all(feature = "http", feature = "otel"))]
+            span: None,
+        }
     }
 }

@@ -87,6 +87,9 @@ pub(crate) enum Span {
     Waiting,
     /// The context that the work runs in, with the span.
     Open(Context),
+    /// The context of a span that somebody further in has made, and ends.
+    #[cfg(feature = "http")]
+    Lent(Context),
     /// Ended, or never made because nobody would get to see it.
     Closed,
 }
@@ -116,7 +119,23 @@ impl Span {
     pub(crate) fn attach(&self) -> Option<ContextGuard> {
         match self {
             Self::Open(context) => Some(context.clone().attach()),
+            #[cfg(feature = "http")]
+            Self::Lent(context) => Some(context.clone().attach()),
             Self::Waiting | Self::Closed => None,
+        }
+    }
+
+    /// What somebody further out may work in as well.
+    #[cfg(feature = "http")]
+    pub(crate) fn lend(&self) -> Option<Context> {
+        if let Self::Open(context) = self { Some(context.clone()) } else { None }
+    }
+
+    /// Works in the span of somebody further in, where there is none of its own.
+    #[cfg(feature = "http")]
+    pub(crate) fn borrow(&mut self, lent: Option<Context>) {
+        if let (Self::Waiting, Some(context)) = (&self, lent) {
+            *self = Self::Lent(context);
         }
     }
 

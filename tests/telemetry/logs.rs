@@ -9,7 +9,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::Full;
-use moneta_resilience::{golden, record::log::JsonLines, telemetry::TelemetryLayer};
+use moneta_resilience::{golden, messaging::Delivery, record::log::JsonLines, telemetry::TelemetryLayer};
 use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider};
 use tokio::time::advance;
@@ -103,21 +103,51 @@ async fn logged(work: impl Future<Output = ()>) -> Vec<serde_json::Value> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_failed_is_found_by_its_span_whatever_its_stack_is_made_for() {
-    let seen = Seen::new("logs").await;
     async fn fails() -> Result<(), BoxError> {
         Err(io::Error::other("no").into())
     }
+
+    let seen = Seen::new("logs").await;
     let lines = logged(async {
         TelemetryLayer::new("logs").layer(service_fn(|()| fails())).oneshot(()).await.unwrap_err();
         let client = golden::client("logs").timeout(SECOND).no_fallback().calls();
         client.run(fails).await.unwrap_err();
         let consumer =
             golden::consumer("logs").timeout(SECOND).dead_letter(|(), _| async { Ok::<_, BoxError>(()) });
-        consumer.service(service_fn(|()| fails())).deliver(()).await;
+        let delivery = consumer.service(service_fn(|()| fails())).deliver(()).await;
+        assert_ne!(delivery, Delivery::Ack);
     })
     .await;
     let own = seen.spans().into_iter().filter(|span| span.parent_span_id == SpanId::INVALID);
     let own: Vec<_> = own.map(|span| span.span_context.span_id().to_string()).collect();
     let found: Vec<_> = lines.iter().map(|line| line["span_id"].as_str().unwrap_or("none")).collect();
     assert_eq!((found.len(), found), (3, own.iter().map(String::as_str).collect()));
+}
+
+#[cfg(feature = "grpc")]
+#[tokio::test(start_paused = true)]
+async fn a_call_over_grpc_that_failed_is_found_by_the_span_of_its_request() {
+    use http_body_util::BodyExt;
+    use tonic::{Status, body::Body};
+
+    let seen = Seen::new("logs").await;
+    let channel = |status: fn() -> Response<Body>| {
+        service_fn(move |_: Request<Body>| async move { Ok::<_, BoxError>(status()) })
+    };
+    let answers: [fn() -> Response<Body>; 2] = [
+        || Status::unavailable("gone").into_http(),
+        // It breaks when its caller has it.
+        || Response::new(Body::new(Full::new(bytes::Bytes::from_static(b"\0\0\0\0\x049311")))),
+    ];
+    for (at, answer) in answers.into_iter().enumerate() {
+        let lines = logged(async {
+            let client = golden::client("logs").timeout(SECOND).no_fallback().grpc(channel(answer));
+            let request = Request::post("/bank.Quotes/Get").body(Body::empty()).unwrap();
+            let _ = client.oneshot(request).await.unwrap().into_body().collect().await;
+        })
+        .await;
+        let span = seen.spans()[at].span_context.span_id().to_string();
+        let found: Vec<_> = lines.iter().map(|line| line["span_id"].as_str().unwrap_or("none")).collect();
+        assert_eq!(found, vec![span; 1 + at], "an answer that broke has a line of its own");
+    }
 }

@@ -8,6 +8,7 @@ use crate::{
     call::Call,
     event::Exchange,
     head::Head,
+    policy::Course,
     telemetry::{Prepared, Span},
 };
 
@@ -16,5 +17,9 @@ pub(super) fn prepare(_: &Teller, _: &Seen, _: Instant, _: &Call, _: Head<'_>) -
 }
 
 pub(super) fn note_end(_: &Span, _: &Exchange, _: Option<&str>, _: &Verdict) {}
+
+pub(super) fn lend(_: &Span, _: &mut Course) {}
+
+pub(super) fn borrow(_: &mut Span, _: &mut Course) {}
 
 pub(in crate::http) fn inject(_: &mut HeaderMap) {}

@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{body::ToldBody, held::Held, judge::Said, teller::Teller};
+use super::{body::ToldBody, held::Held, judge::Said, teller::Teller, trace};
 use crate::{
     class::Ending,
     error::BoxError,
@@ -82,6 +82,7 @@ where
                 open.begin(course.call.started());
             }
             open.enrolled = mem::take(&mut course.enrolled);
+            trace::borrow(&mut open.span, course);
         }
         // What is dropped in there is somebody else's code: its panic goes on, and costs no count.
         let inner = catch_unwind(AssertUnwindSafe(|| {
@@ -123,7 +124,9 @@ where
                     entered = Some(open.span.attach());
                 }
             };
-            cx.hearing(&mut begin, inner)
+            let poll = cx.hearing(&mut begin, inner);
+            trace::lend(&open.span, cx.course);
+            poll
         } else {
             if !open.has_begun() {
                 open.begin(cx.now());
@@ -133,6 +136,7 @@ where
         let Poll::Ready(answer) = &poll else { return Poll::Pending };
         if teller.part.is_call() {
             mem::swap(&mut open.enrolled, &mut cx.course.enrolled);
+            trace::borrow(&mut open.span, cx.course);
         }
         open.injected = cx.course.injected;
         let goes_on = match &answer.result {

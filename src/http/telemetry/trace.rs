@@ -18,6 +18,7 @@ use crate::{
     correlation::Trace,
     event::{Exchange, Protocol},
     head::Head,
+    policy::Course,
     record::Kind,
     redact,
     telemetry::{Prepared, Span, Spans, has_tracer, names},
@@ -183,6 +184,16 @@ pub(super) fn note_end(span: &Span, exchange: &Exchange, asked: Option<&str>, ve
     if let Some(version) = verdict.version {
         span.note(names::PROTOCOL_VERSION, version);
     }
+}
+
+/// Has the call be told of in the span of its request.
+pub(super) fn lend(span: &Span, course: &mut Course) {
+    course.span = span.lend();
+}
+
+/// The span of the request, if there is one, for what is told of the call.
+pub(super) fn borrow(span: &mut Span, course: &mut Course) {
+    span.borrow(course.span.take());
 }
 
 /// Writes the trace of the work in hand, and its baggage, for the other side.
