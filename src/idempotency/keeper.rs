@@ -22,11 +22,13 @@ use super::{
     claim::Grant,
     config::IdempotencyConfig,
     doubts::Doubts,
+    ended::{Ended, Reply},
     running::Running,
     seal::{opened, sealed},
     store::told,
 };
 use crate::{
+    call::later,
     event::{Event, IdempotencyResult, StoreOperation},
     observer::Observer,
 };
@@ -52,35 +54,6 @@ impl<St> Clone for Keeper<St> {
             doubts: self.doubts.clone(),
         }
     }
-}
-
-/// How the work under a key ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was done, and this is kept of it: whoever comes again gets it.
-    Done(Outcome),
-    /// It provably did not begin, or had no effect: the key is free again.
-    NotRun,
-    /// Nobody knows what it has done: the key is in doubt.
-    InDoubt,
-}
-
-/// What the caller is told.
-pub(crate) enum Reply<T> {
-    /// The work was done, by this very call.
-    Ran(T),
-    /// It was done before, and this came of it.
-    Replayed(Outcome),
-    /// Somebody is at it.
-    InProgress,
-    /// The key was used for another request.
-    Mismatch,
-    /// Nobody knows what came of it.
-    InDoubt,
-    /// The store was not there, or had no room.
-    Refused,
-    /// The work panicked.
-    Panicked(Box<dyn Any + Send>),
 }
 
 impl<St> Keeper<St> {
@@ -126,7 +99,7 @@ impl<St: Store> Keeper<St> {
                 let grant = Grant { id, fingerprint, owner: ask.owner, fence, phase };
                 let (sealer, observer) = (self.sealer.clone(), self.observer.clone());
                 let claim = Claim::new(grant, self.config.retention, &self.store, sealer, observer);
-                let until = asked + ask.lease;
+                let until = later(asked, ask.lease);
                 return self.hold(&claim, ask, until, work(Some(claim.clone())), reply).await;
             }
             Ok(Found::Mismatch) => (Reply::Mismatch, IdempotencyResult::Mismatch),
@@ -173,7 +146,7 @@ impl<St: Store> Keeper<St> {
     /// that was granted began after that.
     async fn claim(&self, id: Identity, ask: Ask) -> (Result<Found, StoreError>, Instant) {
         const LONGEST: Duration = Duration::from_millis(500);
-        let give_up = Instant::now() + self.config.max_wait;
+        let give_up = later(Instant::now(), self.config.max_wait);
         let mut pause = Duration::from_millis(10);
         loop {
             let asked = Instant::now();
@@ -224,17 +197,23 @@ impl<St: Store> Keeper<St> {
     /// Renews the lease, which lasts `until` then, as long as it is polled, and says so when it is lost.
     async fn heartbeat(&self, claim: &Claim, mut until: Instant) -> Infallible {
         let lease = self.config.lease;
+        let (mut pause, mut failed) = (lease / 3, false);
         loop {
-            sleep(lease / 3).await;
+            sleep(pause).await;
             let asked = Instant::now();
+            // It may be held for somebody else by now, and it may not. Whoever only stood still can ask.
+            if failed && until <= asked {
+                break;
+            }
             match self.renew(claim).await {
-                Ok(Renewed::Goes) => until = asked + lease,
+                Ok(Renewed::Goes) => (until, failed) = (later(asked, lease), false),
                 Ok(Renewed::Completed) => return pending().await,
                 Err(StoreError::Fenced) => break,
-                // It may be held for somebody else by now, and it may not.
-                Err(_) if until <= Instant::now() => break,
-                Err(_) => {}
+                Err(_) => failed = true,
             }
+            // What is away may be back soon.
+            let often = if failed { lease / 12 } else { lease / 3 };
+            pause = often.min(until.saturating_duration_since(Instant::now()));
         }
         claim.lose();
         self.observer.emit(Event::LeaseLost);
@@ -328,7 +307,7 @@ impl<St: Store> Keeper<St> {
 
     /// Settles behind the answer: tries until the lease must be over; after that nobody knows.
     async fn settle_behind(&self, claim: &Claim, ask: Ask, ended: &Ended) {
-        let give_up = Instant::now() + self.config.lease;
+        let give_up = later(Instant::now(), self.config.lease);
         let mut pause = Duration::from_millis(50);
         while Instant::now() + pause < give_up {
             sleep(pause).await;

@@ -51,7 +51,16 @@ impl<St: Store, F> IdempotencyLayer<St, F> {
     }
 
     /// For how long an answer is kept. Default 24 h. Callers must not try again after that.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    #[track_caller]
     pub fn retention(self, retention: Duration) -> Self {
+        assert!(
+            !retention.is_zero(),
+            "an answer that is kept for no time is made again by whoever comes again"
+        );
         self.config(|config| config.retention = retention)
     }
 

@@ -14,9 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Claim, Ended, Identity, Mark, Outcome, Store,
+    Claim, Ended, Identity, Keeper, Mark, Outcome, Reply, Store,
     face::{Converse, Decision, Face},
-    keeper::{Keeper, Reply},
 };
 use crate::{
     call::Call,

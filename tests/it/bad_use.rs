@@ -107,6 +107,18 @@ fn a_breaker_that_was_turned_off_is_opened_by_no_budget() {
     drop(builder().slo(Objective::new("ledger").target(99.9)).calls());
 }
 
+#[cfg(feature = "idempotency")]
+#[test]
+fn a_time_in_which_no_key_could_be_kept_is_refused() {
+    use moneta_resilience::idempotency::{IdempotencyLayer, MemoryStore};
+
+    let layer = || IdempotencyLayer::new(MemoryStore::new());
+    refused! {
+        layer().retention(ZERO) => "an answer that is kept for no time is made again by whoever comes again",
+        layer().lease(Duration::from_millis(2)) => "is over before it can be renewed",
+    }
+}
+
 #[test]
 fn a_ratio_over_one_is_refused() {
     refused! { Ratio::percent(101) => "a ratio is at most 100 percent", }

@@ -1,6 +1,9 @@
 //! The claim: what a handler does with it, and what becomes of it when the store or the process fails.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{Extension, Router};
 use moneta_resilience::{
@@ -311,19 +314,75 @@ async fn a_handler_is_told_that_its_claim_is_lost_and_writes_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_for_a_whole_lease_may_have_given_the_claim_away() {
-    let store = Faulty::new();
-    let layer = IdempotencyLayer::new(store.clone()).run_limit(LEASE * 3);
-    let failing = store.clone();
+    for mode in [Mode::Down, Mode::Hangs] {
+        let store = Faulty::new();
+        let layer = IdempotencyLayer::new(store.clone()).run_limit(LEASE * 3);
+        let app = app(layer, move |Extension(claim): Extension<Claim>| {
+            store.set(mode);
+            async move {
+                let begun = tokio::time::Instant::now();
+                claim.lost().await;
+                format!("stopped after {} s", begun.elapsed().as_secs())
+            }
+        });
+        let stopped = send(&app, pay("k1")).await;
+        stopped.is(200, "stopped after 60 s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_comes_back_in_time_has_kept_the_claim() {
+    let (store, claims) = (Faulty::new(), Arc::<Mutex<Vec<Claim>>>::default());
+    let layer = IdempotencyLayer::new(store.clone()).run_limit(LEASE * 4);
+    let (failing, kept) = (store.clone(), Arc::clone(&claims));
     let app = app(layer, move |Extension(claim): Extension<Claim>| {
-        failing.set(Mode::Down);
+        kept.lock().unwrap().push(claim);
+        let store = failing.clone();
         async move {
-            let begun = tokio::time::Instant::now();
-            claim.lost().await;
-            format!("stopped after {} s", begun.elapsed().as_secs())
+            for _ in 0..3 {
+                store.set(Mode::Hangs);
+                sleep(LEASE / 2).await;
+                store.set(Mode::Up);
+                sleep(LEASE / 2).await;
+            }
         }
     });
-    let stopped = send(&app, pay("k1")).await;
-    stopped.is(200, "stopped after 60 s");
+    send(&app, pay("k1")).await.is(200, "");
+    assert!(!claims.lock().unwrap()[0].is_lost());
+    send(&app, pay("k1")).await.replays(200, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_of_any_length_are_kept() {
+    let (store, runs) = (Faulty::new(), Runs::default());
+    let layer = IdempotencyLayer::new(store.clone())
+        .lease(Duration::MAX)
+        .retention(Duration::MAX)
+        .run_limit(Duration::MAX)
+        .max_wait(Duration::MAX)
+        .store_timeout(Duration::MAX);
+    let (failing, ran) = (store.clone(), runs.clone());
+    let app = app(layer, move || {
+        let (store, run) = (failing.clone(), ran.run());
+        async move {
+            sleep(LEASE).await;
+            store.set(Mode::Down);
+            format!("payment {run}")
+        }
+    });
+    let second = async {
+        settle().await;
+        send(&app, pay("k1")).await
+    };
+    let back = async {
+        sleep(LEASE * 2).await;
+        store.set(Mode::Up);
+    };
+    let (first, second, ()) = tokio::join!(send(&app, pay("k1")), second, back);
+    first.is(200, "payment 1");
+    second.is_problem(503, "idempotency-unavailable");
+    sleep(LEASE).await;
+    send(&app, pay("k1")).await.replays(200, "payment 1");
 }
 
 #[tokio::test(start_paused = true)]
