@@ -31,11 +31,13 @@ elseif state == 'done' then
 elseif state == 'in doubt' then
     return {'in doubt', false, 0, 0}
 elseif held[3] == owner then
+    let_pass()
     lease()
     return {'granted', false, tonumber(held[4]), tonumber(held[5])}
 elseif ends_at > now then
     return {'in progress', false, ends_at - now, 0}
 elseif ARGV[6] == 'in doubt' then
+    let_pass()
     redis.call('HSET', KEYS[1], 'state', 'in doubt')
     return {'in doubt', false, 0, 0}
 else

@@ -10,6 +10,7 @@ if ARGV[3] == 'absent' then
     redis.call('DEL', KEYS[1])
     redis.call('ZREM', KEYS[2], ARGV[1])
 else
+    let_pass()
     finish(ARGV[1], ARGV[4], 5)
     redis.call('HDEL', KEYS[1], 'owner')
 end

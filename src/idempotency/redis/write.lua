@@ -13,6 +13,7 @@ elseif state ~= 'in progress' then
     return again and 1 or 0
 end
 
+let_pass()
 if what == 'renew' then
     redis.call('HSET', KEYS[1], 'ends_at', now + number)
     redis.call('ZADD', KEYS[2], now + number, id)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use moneta_resilience::idempotency::{
-    Ask, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, RedisStore, Store, StoreError,
+    Ask, Fingerprint, Found, Identity, LeaseOver, Outcome, Owner, RedisStore, Store, StoreError, Verdict,
 };
 use redis::{Client, Script};
 
@@ -172,21 +172,45 @@ async fn a_server_that_evicts_any_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_without_memory_left_refuses_new_keys_and_forgets_none() {
+async fn a_server_without_memory_left_refuses_new_keys_and_serves_known_ones() {
     let server = Server::start(&[]);
-    let (store, first) = (server.store().await.unwrap(), ask());
-    store.claim(key(), first).await.unwrap();
+    let store = server.store().await.unwrap();
+    let id = |key: &str| Identity::of(b"tenant", b"POST /payments", key.as_bytes());
+    let (first, day) = (ask(), Duration::from_secs(24 * 3600));
+    let [done, died, looked_into] = ["done", "died", "looked into"].map(id);
+    for known in [key(), done] {
+        store.claim(known, first).await.unwrap();
+    }
+    for known in [died, looked_into] {
+        store.claim(known, Ask { lease: Duration::ZERO, ..first }).await.unwrap();
+    }
+
     let client = Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
     let mut operator = client.get_multiplexed_async_connection().await.unwrap();
-    for (bytes, full) in [("1", true), ("0", false)] {
+    let mut limit = async |bytes: &str| {
         let mut limit = redis::cmd("CONFIG");
-        limit.arg("SET").arg("maxmemory").arg(bytes);
-        let () = limit.query_async(&mut operator).await.unwrap();
-        let new = store.claim(Identity::of(b"", b"", b"new"), ask()).await;
-        assert_eq!(matches!(new, Err(StoreError::Full)), full, "{new:?}");
-        assert!(matches!(store.claim(key(), ask()).await.unwrap(), Found::InProgress { .. }));
-    }
-    store.complete(key(), first.owner, Outcome::Tombstone, Duration::from_secs(60)).await.unwrap();
+        let () = limit.arg("SET").arg("maxmemory").arg(bytes).query_async(&mut operator).await.unwrap();
+    };
+    limit("1").await;
+    let new = store.claim(id("new"), ask()).await;
+    assert!(matches!(new, Err(StoreError::Full)), "{new:?}");
+    assert!(matches!(store.claim(key(), ask()).await.unwrap(), Found::InProgress { .. }));
+    assert!(matches!(store.claim(key(), first).await.unwrap(), Found::Granted { .. }));
+    store.renew(key(), first.owner, first.lease).await.unwrap();
+    store.checkpoint(key(), first.owner, 7).await.unwrap();
+    store.doubt(key(), first.owner).await.unwrap();
+    let paid = Outcome::Answer("paid".into());
+    store.complete(done, first.owner, paid.clone(), day).await.unwrap();
+    assert_eq!(store.claim(done, ask()).await.unwrap(), Found::Done(paid.clone()));
+    assert_eq!(store.claim(died, ask()).await.unwrap(), Found::InDoubt);
+    let doubts = store.in_doubt(10).await.unwrap();
+    let doubt = doubts.iter().find(|doubt| doubt.id == looked_into).unwrap();
+    let verdict = Verdict::Done { outcome: paid.clone(), retention: day };
+    store.reconcile(looked_into, doubt.fence, verdict).await.unwrap();
+    assert_eq!(store.claim(looked_into, ask()).await.unwrap(), Found::Done(paid));
+
+    limit("0").await;
+    assert!(matches!(store.claim(id("new"), ask()).await.unwrap(), Found::Granted { .. }));
 }
 
 #[tokio::test]
