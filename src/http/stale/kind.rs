@@ -3,7 +3,7 @@ use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{AUTHORIZATION, COOKIE, RANGE},
+    header::{AUTHORIZATION, COOKIE, HOST, RANGE},
 };
 use http_body::Body;
 use http_body_util::Full;
@@ -28,6 +28,9 @@ use crate::{
 /// What is remembered of a request that has to do with the cache.
 struct Asked {
     uri: Uri,
+    /// The field, which is a part of the target (RFC 9110, section 7.1): the URI may say no more than a path, or which machine
+    /// is asked for one of several hosts.
+    host: String,
     caller: String,
     started: Instant,
     use_of: Use,
@@ -60,7 +63,11 @@ impl<K> StaleCache<K> {
         } else {
             Use::Write
         };
-        Some(Asked { uri: head.uri.clone(), caller, started, use_of })
+        let host = match head.headers.get(HOST) {
+            Some(host) => host.to_str().ok()?.to_owned(),
+            None => String::new(),
+        };
+        Some(Asked { uri: head.uri.clone(), host, caller, started, use_of })
     }
 
     /// The dependency has answered: keeps what may be kept, and forgets what is not so any more.
@@ -139,8 +146,8 @@ impl<K> StaleCache<K> {
 impl Asked {
     fn key(&self, head: bool) -> String {
         let method = if head { "HEAD" } else { "GET" };
-        // With its length, so that no caller can write another's.
-        format!("{method} {} {}{}", self.caller.len(), self.caller, self.uri)
+        // With its length, so that no caller can write another's. A URI has no spaces.
+        format!("{method} {} {}{} {}", self.caller.len(), self.caller, self.host, self.uri)
     }
 }
 

@@ -108,6 +108,20 @@ fn asked<const N: usize>(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_is_never_served_the_answer_of_another_at_the_same_uri() {
+    for uri in ["/balance", "http://10.0.0.1/balance"] {
+        let rig = rig(StaleCache::new());
+        let of = |host| asked(Method::GET, uri, [("host", host)]);
+        rig.answered(of("a.example"), answer("of a", [])).await;
+        assert_eq!(rig.down(of("b.example")).await, None);
+        rig.answered(of("b.example"), answer("of b", [])).await;
+        rig.answered(asked(Method::PUT, uri, [("host", "b.example")]), answer("", [])).await;
+        assert_eq!(rig.down(of("a.example")).await.as_deref(), Some("of a"));
+        assert_eq!(rig.down(of("b.example")).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_good_answer_stands_in_and_says_so() {
     let rig = rig(StaleCache::new());
     for price in ["100", "101"] {
