@@ -8,7 +8,7 @@ use super::{
     BurnRule, Gate, Injected, Objective, Promise, Window,
     alerts::{self, Firing, Told},
     burn::{rate, remaining},
-    rings::{Rings, TICK},
+    rings::Rings,
     runs::Runs,
 };
 use crate::{
@@ -182,7 +182,7 @@ impl Shared {
         new -= books.settled;
         books.settled = counted;
         books.rings.add(new);
-        books.rings.advance(elapsed / nanos(TICK));
+        books.rings.advance(Duration::from_nanos(elapsed).as_secs());
         self.judge_runs(&mut books, now);
         // Under the lock, so that it never goes back; a late `now` moves nothing.
         let due = self.due.load(Ordering::Relaxed).max(elapsed.saturating_add(nanos(Self::PACE)));

@@ -6,7 +6,7 @@ use std::{
 
 use super::{
     Day, Objective, Promise,
-    rings::{MOST, RINGS, Rings, TICK},
+    rings::{MOST, RINGS, Rings, width},
 };
 use crate::{fnv::fnv, name::Name, tally::Count};
 
@@ -32,6 +32,8 @@ pub struct Snapshot {
     name: Name,
     /// Seconds since 1970.
     taken: u64,
+    /// How many seconds of the newest hour had gone by.
+    gone: u64,
     /// Of an objective for daily runs, as far as they were judged.
     judged: Option<Day>,
     /// Of each ring the slices that are not empty, newest first, with their ages.
@@ -46,6 +48,7 @@ impl Snapshot {
         Self {
             name: name.clone(),
             taken: seconds(now),
+            gone: rings.gone(),
             judged,
             rings: std::array::from_fn(|ring| rings.slices(ring).collect()),
         }
@@ -70,13 +73,14 @@ impl Snapshot {
 
     /// A clock that was put back meanwhile makes it as old as it was.
     pub(super) fn add_to(&self, rings: &mut Rings, now: SystemTime) {
-        let older = seconds(now).saturating_sub(self.taken) / TICK.as_secs();
+        let older = seconds(now).saturating_sub(self.taken);
         for (ring, slices) in self.rings.iter().enumerate() {
-            let older = older / RINGS[ring].0;
+            let older = (self.gone % width(ring)).saturating_add(older) / width(ring);
             for &(age, count) in slices {
                 rings.add_aged(ring, age.saturating_add(older), count);
             }
         }
+        rings.resume(self.gone.saturating_add(older));
     }
 }
 
@@ -85,10 +89,10 @@ fn seconds(wall: SystemTime) -> u64 {
 }
 
 impl fmt::Display for Snapshot {
-    /// A line for what it is, one for the name, one for the time and the last run, one for each ring, and one for the hash of
-    /// those.
+    /// A line for what it is, one for the name, one for the time, the seconds of its hour and the last run, one for each ring, and
+    /// one for the hash of those.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = format!("{MAGIC}\n{}\n{}", self.name, self.taken);
+        let mut text = format!("{MAGIC}\n{}\n{}+{}", self.name, self.taken, self.gone);
         if let Some(day) = self.judged {
             write!(text, " {day}")?;
         }
@@ -116,7 +120,10 @@ impl FromStr for Snapshot {
         }
         let name = Name::new(line()?).map_err(|_| InvalidSnapshot)?;
         let mut time = line()?.splitn(2, ' ');
-        let taken = number(time.next().unwrap_or_default())?;
+        // Those of earlier versions tell no seconds.
+        let taken = time.next().unwrap_or_default();
+        let (taken, gone) = taken.split_once('+').unwrap_or((taken, "0"));
+        let (taken, gone) = (number(taken)?, number(gone)?);
         let judged = time.next().map(str::parse).transpose().map_err(|_| InvalidSnapshot)?;
         let mut rings: [Vec<_>; RINGS.len()] = Default::default();
         for (ring, (_, len)) in rings.iter_mut().zip(RINGS) {
@@ -128,7 +135,11 @@ impl FromStr for Snapshot {
                 return Err(InvalidSnapshot);
             }
         }
-        if lines.next().is_some() { Err(InvalidSnapshot) } else { Ok(Self { name, taken, judged, rings }) }
+        if lines.next().is_some() {
+            Err(InvalidSnapshot)
+        } else {
+            Ok(Self { name, taken, gone, judged, rings })
+        }
     }
 }
 

@@ -125,6 +125,38 @@ async fn a_restart_keeps_the_budget_and_what_is_old_is_older_after_it() {
     assert_eq!(foreign.counts(Window::Days30), (0, 0));
 }
 
+/// Jobs live for a minute, services until the next release. None of them lives as long as the slices of a month are.
+#[tokio::test(start_paused = true)]
+async fn a_budget_grows_old_however_often_its_process_begins_anew() {
+    for (lives, rests, window) in [
+        (45 * SECOND, 22 * SECOND, Window::Hour),
+        (2 * SECOND, 58 * SECOND, Window::Hours6),
+        (7 * MINUTE, 2 * MINUTE, Window::Days3),
+        (50 * MINUTE, SECOND, Window::Days30),
+    ] {
+        let before = login();
+        run(&before, SECOND, 1_000, 10).await;
+        let (mut text, start) = (before.snapshot().to_string(), Instant::now());
+        let (mut held, mut gone) = (false, false);
+        while start.elapsed() < window.duration() * 11 / 10 {
+            let budget = login();
+            budget.restore(&text.parse().expect("it is whole")).expect("it is of the same");
+            advance(lives).await;
+            let share = start.elapsed().as_secs_f64() / window.duration().as_secs_f64();
+            if (0.9..0.95).contains(&share) {
+                held = true;
+                assert_eq!(budget.counts(window), (900, 100), "{window:?} holds it");
+            } else if share > 1.05 {
+                gone = true;
+                assert_eq!(budget.counts(window), (0, 0), "{window:?} has lost it");
+            }
+            text = budget.snapshot().to_string();
+            advance(rests).await;
+        }
+        assert!(held && gone, "{window:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_jump_of_a_clock_breaks_the_books() {
     let budget = login();
