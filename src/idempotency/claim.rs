@@ -94,6 +94,16 @@ impl Claim {
         }
     }
 
+    /// The handler of a message is called, maybe for another time: what it said of the last one does not go for this.
+    pub(crate) fn begin_run() {
+        _ = CURRENT.try_with(Self::keep);
+    }
+
+    /// The key is to be kept, whatever the handler said.
+    pub(crate) fn keep(&self) {
+        self.held.not_executed.store(false, Ordering::Release);
+    }
+
     /// Under which the record of the key is kept.
     pub fn id(&self) -> Identity {
         self.held.grant.id
@@ -148,6 +158,8 @@ impl Claim {
     /// Says that the handler has done nothing that must not be done twice, and will not: the key is free again once it has ended,
     /// however that is. It must be certain: that a call to somebody else failed, or was refused, proves nothing about the calls
     /// before. A claim that resumed an earlier one is given back with the checkpoint that it had, for the next to resume.
+    ///
+    /// It is said of one run: a consumer that tries a message again inside of its delivery asks anew.
     pub fn not_executed(&self) {
         self.held.not_executed.store(true, Ordering::Release);
     }

@@ -65,6 +65,8 @@ impl<S: Service<M>, M> Service<Tried<M>> for Handling<S> {
     }
 
     fn call(&mut self, tried: Tried<M>) -> S::Future {
+        #[cfg(feature = "idempotency")]
+        crate::idempotency::Claim::begin_run();
         self.service.call(tried.message)
     }
 }

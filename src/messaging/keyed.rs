@@ -256,6 +256,8 @@ impl<M, St, I> KeyedMessagesPolicy<M, St, I> {
             return (Verdict::unknown(why), Ended::InDoubt);
         }
         if self.dead_letter.store(message, why).await {
+            // Somebody may send it again under another key: a copy under this one must not be handled as well.
+            claim.inspect(|claim| claim.keep());
             return (Verdict::Settled(Delivery::DeadLettered), Ended::Done(Outcome::Tombstone));
         }
         (self.rules.nack(), Ended::InDoubt)

@@ -111,6 +111,15 @@ impl<'a, 'b> Poller<'a, 'b> {
         self.reached = true;
     }
 
+    /// Polls an attempt, and says beside that whether this one got as far as the service.
+    pub(crate) fn apart<T>(&mut self, poll: impl FnOnce(&mut Self) -> T) -> (T, bool) {
+        let before = std::mem::take(&mut self.reached);
+        let result = poll(self);
+        let reached = self.reached;
+        self.reached |= before;
+        (result, reached)
+    }
+
     /// Whether it did in this poll. One that was refused on the way has not begun, and is nothing to count.
     pub(crate) fn reached(&self) -> bool {
         self.reached

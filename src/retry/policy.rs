@@ -117,7 +117,7 @@ impl<I> RetryPolicy<I> {
         };
         self.observer.emit(Event::RetryFinished { result, gave_up: Some(why) });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
-        let again = again.as_mut().filter(|_| answer.class == Class::Neutral);
+        let again = again.as_mut().filter(|again| answer.class == Class::Neutral && !again.has_acted());
         let hidden = again.and_then(|again| again.as_mut().project().earlier.take());
         Poll::Ready(hidden.map_or(answer, Failure::into_answer))
     }
@@ -184,10 +184,15 @@ pin_project! {
 pin_project! {
     /// What a call keeps of its failures.
     #[derive(Debug)]
+    #[project = AgainProjection]
     struct Again {
         // The latest wait.
         delay: Duration,
         earlier: Option<Failure>,
+        // Whether the latest attempt was made only because the one before it had not even begun.
+        once: bool,
+        // Whether it got as far as the service.
+        reached: bool,
         #[pin]
         timer: Timer,
     }
@@ -195,7 +200,13 @@ pin_project! {
 
 impl Again {
     fn new() -> Self {
-        Self { delay: Duration::ZERO, earlier: None, timer: Timer::new() }
+        Self { delay: Duration::ZERO, earlier: None, once: false, reached: false, timer: Timer::new() }
+    }
+
+    /// Whether something may have been done that must not be done twice: then no earlier error, by which nothing was, may stand
+    /// for the latest, though that be a refusal. It is one that the service was given by somebody else.
+    fn has_acted(&self) -> bool {
+        self.once && self.reached
     }
 }
 
@@ -254,9 +265,10 @@ where
                 Stage::Placed | Stage::Trying => {}
                 Stage::Waiting(until) => {
                     let again = pass.again.as_mut().expect("a wait begins with a failure");
-                    let mut timer = again.as_mut().project().timer;
+                    let AgainProjection { mut timer, once, reached, .. } = again.as_mut().project();
                     ready!(timer.as_mut().poll_until(until, cx.task));
                     timer.clear();
+                    (*once, *reached) = (matches!(pass.spare, Spare::IfUnprocessed(_)), false);
                     let (Spare::Repeat(request) | Spare::IfUnprocessed(request)) =
                         mem::replace(pass.spare, Spare::None)
                     else {
@@ -275,7 +287,13 @@ where
             let made = *pass.made;
             let placed = matches!(pass.stage, Stage::Placed);
             let earns = (placed && self.budget.is_limited()).then(|| cx.now());
-            let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
+            let poll = if let Some(again) = pass.again {
+                let (poll, reached) = cx.apart(|cx| self.inner.poll(pass.inner.as_mut(), parcel, seat, cx));
+                *again.as_mut().project().reached |= reached;
+                poll
+            } else {
+                self.inner.poll(pass.inner.as_mut(), parcel, seat, cx)
+            };
             if placed && cx.reached() {
                 // Calls that are refused on this side earn nothing: the first seconds after an outage would be paid from
                 // what an open circuit has turned away.

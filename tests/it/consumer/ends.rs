@@ -78,6 +78,25 @@ async fn a_handler_that_says_it_did_nothing_is_asked_once_more_and_then_by_the_q
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_try_that_acted_and_was_refused_by_somebody_else_is_the_last() {
+    let ledger = golden::client("ledger").timeout(LIMIT).no_fallback().registry(&Registry::new()).calls();
+    ledger.handle().circuit_breaker().unwrap().force_open();
+    let (runs, aside) = (AtomicU32::new(0), Aside::default());
+    let handler = service_fn(|_: Message| {
+        let (run, ledger) = (runs.fetch_add(1, Ordering::Relaxed) + 1, ledger.clone());
+        async move {
+            if run == 1 {
+                return Err(unreached());
+            }
+            // The bank is paid, and then the ledger is not to be asked.
+            ledger.run(|| ready(Ok::<_, BoxError>(()))).await.map_err(Into::into)
+        }
+    });
+    assert_eq!(consumer(&aside).service(handler).deliver(PAY).await, Delivery::DeadLettered);
+    assert_eq!((runs.load(Ordering::Relaxed), aside.reasons().len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_classifier_does_not_overrule_a_handler_that_says_it_did_nothing() {
     let (runs, aside) = (AtomicU32::new(0), Aside::default());
     let handler = service_fn(|_: Message| {

@@ -121,6 +121,37 @@ async fn a_handler_that_did_nothing_runs_again_when_its_message_comes_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_the_first_run_of_a_delivery_did_nothing_says_nothing_of_the_second() {
+    fn nothing_was_done() -> BoxError {
+        Claim::current().unwrap().not_executed();
+        NotExecuted::new("no connection").into()
+    }
+    let panics = |run| async move {
+        assert!(run == 1, "it has acted");
+        Err(nothing_was_done())
+    };
+    let (deliveries, runs, _) = twice(|it| it, panics).await;
+    assert_eq!((deliveries, runs), ([Delivery::Parked; 2], 2));
+    let fails = |run| async move { Err(if run == 1 { nothing_was_done() } else { failed() }) };
+    let (deliveries, runs, _) = twice(|it| it, fails).await;
+    assert_eq!((deliveries, runs), ([Delivery::DeadLettered, Delivery::Ack], 2));
+    let acts = |run| async move { if run == 1 { Err(nothing_was_done()) } else { Ok(()) } };
+    let (deliveries, runs, aside) = twice(|it| it, acts).await;
+    assert_eq!((deliveries, runs, aside), ([Delivery::Ack; 2], 2, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_dead_lettered_is_done_also_where_its_handler_did_nothing() {
+    let nothing_was_done = |_| async {
+        Claim::current().unwrap().not_executed();
+        Err(failed())
+    };
+    let last = |it: Keyed| it.max_deliveries(1, |message| message.deliveries);
+    let (deliveries, runs, aside) = twice(last, nothing_was_done).await;
+    assert_eq!((deliveries, runs, aside.len()), ([Delivery::DeadLettered, Delivery::Ack], 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_panicked_is_never_run_again_by_itself() {
     async fn panics(_: u32) -> Result<(), BoxError> {
         panic!("it is poison")
