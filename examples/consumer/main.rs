@@ -127,26 +127,34 @@ async fn work<Q: Queue, St: Store>(queue: Q, store: St, books: Books, mut stop: 
 
     let mut under_way = JoinSet::new();
     while !*stop.borrow() {
-        let room = AT_ONCE - under_way.len();
-        tokio::select! {
-            _ = stop.changed() => {}
-            Some(_) = under_way.join_next() => {}
-            received = queue.receive(room), if room > 0 => match received {
-                Ok(messages) => for message in messages {
+        if under_way.len() == AT_ONCE {
+            tokio::select! {
+                _ = stop.changed() => {}
+                _ = under_way.join_next() => {}
+            }
+            continue;
+        }
+        while under_way.try_join_next().is_some() {}
+        // Not raced with anything: whoever drops it may drop messages that the queue has counted as delivered by then.
+        match queue.receive(AT_ONCE - under_way.len()).await {
+            Ok(messages) => {
+                for message in messages {
                     let (queue, worker, settled) = (queue.clone(), worker.clone(), books.settled.clone());
                     under_way.spawn(async move {
                         match worker.deliver(message.clone()).await {
                             Delivery::Nack { after } => queue.give_back(message, after).await,
                             // If the queue does not hear of it, the message comes again and is acknowledged then.
-                            _ => if queue.acknowledge(&message).await.is_ok() {
-                                settled.send_modify(|settled| *settled += 1);
-                            },
+                            _ => {
+                                if queue.acknowledge(&message).await.is_ok() {
+                                    settled.send_modify(|settled| *settled += 1);
+                                }
+                            }
                         }
                     });
-                },
-                // The queue is down. It would be asked in vain, without end.
-                Err(_) => sleep(Duration::from_secs(1)).await,
-            },
+                }
+            }
+            // The queue is down. It would be asked in vain, without end.
+            Err(_) => sleep(Duration::from_secs(1)).await,
         }
     }
     while under_way.join_next().await.is_some() {}
