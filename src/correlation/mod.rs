@@ -5,7 +5,7 @@ mod request;
 #[cfg(not(all(feature = "http", feature = "logs")))]
 #[path = "no_request.rs"]
 mod request;
-#[cfg(any(feature = "logs", all(feature = "http", feature = "otel")))]
+#[cfg(any(feature = "logs", feature = "otel"))]
 #[cfg_attr(
     not(all(feature = "http", feature = "logs")),
     allow(dead_code, reason = "what traces come over HTTP is shown in logs")
@@ -13,7 +13,7 @@ mod request;
 mod trace;
 
 pub(crate) use request::Correlation;
-#[cfg(any(feature = "logs", all(feature = "http", feature = "otel")))]
+#[cfg(any(feature = "logs", feature = "otel"))]
 pub(crate) use trace::Trace;
 #[cfg(feature = "logs")]
 pub(crate) use trace::{SpanId, TraceId};

@@ -42,7 +42,7 @@ impl Trace {
     }
 
     /// What one header says.
-    fn parse(header: &str) -> Option<Self> {
+    pub(crate) fn parse(header: &str) -> Option<Self> {
         let (fixed, rest) = header.as_bytes().split_at_checked(55)?;
         let [version, id, span, flags] = [0..2, 3..35, 36..52, 53..55].map(|at| hex(&fixed[at]));
         let (version, id, span, flags) = (version?, id?, span?, flags?);

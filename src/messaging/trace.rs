@@ -4,7 +4,10 @@ use opentelemetry::{Context, global, propagation::Extractor, trace::TraceContext
 use tokio::time::Instant;
 
 use super::told::{Headers, Told};
-use crate::telemetry::{Prepared, Spans, has_tracer, names};
+use crate::{
+    correlation::Trace,
+    telemetry::{Prepared, Spans, has_tracer, names},
+};
 
 /// What a consumer does with a message, by the conventions.
 const PROCESS: &str = "process";
@@ -61,7 +64,9 @@ struct Of<'a, M> {
 
 impl<M> Extractor for Of<'_, M> {
     fn get(&self, key: &str) -> Option<&str> {
-        (self.headers)(self.message, key)
+        let value = (self.headers)(self.message, key)?;
+        // OpenTelemetry's propagator takes one with short ids, too.
+        (key != "traceparent" || Trace::parse(value).is_some()).then_some(value)
     }
 
     /// Propagators that look for what they find are not for messages.

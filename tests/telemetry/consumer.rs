@@ -94,6 +94,16 @@ async fn a_worker_with_a_span_of_its_own_goes_on_in_it_with_a_link_to_the_produc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_producer_without_a_whole_context_is_nobodys_parent() {
+    // OpenTelemetry's propagator would take it, and so would the next message that says `1`.
+    let seen = Seen::new("billing").await;
+    let worker = seen.consumer().service(service_fn(async |_| Ok::<_, BoxError>(())));
+    let message = Arc::new(HashMap::from([("traceparent", "00-1-1-01".to_owned())]));
+    assert_eq!(worker.deliver(message).await, Delivery::Ack);
+    assert_eq!(seen.span().parent_span_id, SpanId::INVALID);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_without_headers_begins_a_trace() {
     let seen = Seen::new("billing").await;
     let worker = seen.consumer().service(service_fn(async |_| Ok::<_, BoxError>(())));
