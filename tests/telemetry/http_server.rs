@@ -280,6 +280,21 @@ async fn a_body_that_was_written_as_promised_is_a_success_though_nobody_saw_its_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_claims_to_be_larger_than_any_has_no_size() {
+    for (claim, size) in [("1099511627776", Some(1 << 40)), ("18446744073709551615", None), ("-1", None)] {
+        let seen = Seen::new("accounts").await;
+        let server = seen
+            .server()
+            .layer()
+            .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
+        let mut request = get("/");
+        request.headers_mut().insert("content-length", claim.parse().unwrap());
+        let Ok(_answer) = server.oneshot(request).await;
+        assert_eq!(seen.request().1.request_size, size, "{claim}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_says_itself_how_long_it_is_has_promised_that() {
     /// What hyper then writes as `content-length`, and drops without asking for more.
     struct Known(u8);

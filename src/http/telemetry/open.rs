@@ -25,6 +25,9 @@ use crate::{
     trial::Enrolled,
 };
 
+/// A request is no larger, whatever it claims: a TiB. Two claims of what fits into the header would wrap the sum of all sizes.
+const LARGEST: u64 = 1 << 40;
+
 /// A call or a request whose end is to be told, once it has begun.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -65,7 +68,7 @@ pub(super) struct Seen {
 impl Seen {
     fn look(&mut self, teller: &Teller, call: &Call, head: Head<'_>, version: Version) {
         (self.kind, self.asked) = teller.kind(head);
-        self.request_size = length(head.headers);
+        self.request_size = length(head.headers).filter(|&size| size <= LARGEST);
         self.version = teller.version(version);
         self.head_alone = *head.method == http::Method::HEAD;
         self.correlation = match teller.part {
