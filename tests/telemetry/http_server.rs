@@ -436,6 +436,29 @@ async fn a_hostile_trace_context_begins_a_new_trace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_caller_says_in_several_headers_is_taken_together() {
+    let seen = Seen::new("accounts").await;
+    let server = seen.server().layer().layer(service_fn(async |_: Request<()>| {
+        let here = Context::current();
+        let baggage = ["tenant", "desk"].map(|key| here.baggage().get(key).map(ToString::to_string));
+        assert_eq!(baggage, [Some("42".to_owned()), Some("fx".to_owned())]);
+        Ok::<_, Infallible>(Response::new(full("")))
+    }));
+    let mut request = get("/");
+    for (name, value) in [
+        ("traceparent", &*format!("00-{TRACE}-{CALLER}-01")),
+        ("tracestate", "ot=th:8"),
+        ("tracestate", "vendor=b"),
+        ("baggage", "tenant=42"),
+        ("baggage", "desk=fx"),
+    ] {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    let Ok(_answer) = server.oneshot(request).await;
+    assert_eq!(seen.span().span_context.trace_state().header(), "ot=th:8,vendor=b");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_span_that_is_open_already_is_the_parent() {
     use opentelemetry::trace::{FutureExt as _, Tracer, TracerProvider as _};
 

@@ -122,7 +122,7 @@ fn go_on(span: &mut Prepared, teller: &Teller, headers: &HeaderMap) {
         return;
     }
     let caller = global::get_text_map_propagator(|propagator| {
-        propagator.extract_with_context(&here, &Headers(headers))
+        propagator.extract_with_context(&here, &Headers::new(headers))
     });
     if teller.trust.edge {
         let theirs = caller.span().span_context().clone();
@@ -207,23 +207,45 @@ pub(in crate::http) fn inject(headers: &mut HeaderMap) {
     });
 }
 
-struct Headers<'a>(&'a HeaderMap);
+struct Headers<'a> {
+    headers: &'a HeaderMap,
+    /// What is a list, where it comes in several parts: a propagator asks for one.
+    lists: [(&'static str, Option<String>); 2],
+}
+
+impl<'a> Headers<'a> {
+    fn new(headers: &'a HeaderMap) -> Self {
+        let lists = ["tracestate", "baggage"].map(|name| (name, joined(headers, name)));
+        Self { headers, lists }
+    }
+}
+
+/// The parts of a list (RFC 9110, section 5.3), where there is more than one.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let parts = headers.get_all(name);
+    parts.iter().nth(1)?;
+    Some(parts.iter().filter_map(|part| part.to_str().ok()).collect::<Vec<_>>().join(","))
+}
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         if key == "traceparent" {
             // OpenTelemetry's propagator takes one with short ids, too.
-            Trace::of(self.0)?;
+            Trace::of(self.headers)?;
         }
-        self.0.get(key)?.to_str().ok()
+        if let Some((_, Some(list))) = self.lists.iter().find(|(name, _)| *name == key) {
+            return Some(list);
+        }
+        self.headers.get(key)?.to_str().ok()
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
+        self.headers.keys().map(HeaderName::as_str).collect()
     }
 
     fn get_all(&self, key: &str) -> Option<Vec<&str>> {
-        let values: Vec<_> = self.0.get_all(key).iter().filter_map(|value| value.to_str().ok()).collect();
+        let values: Vec<_> =
+            self.headers.get_all(key).iter().filter_map(|value| value.to_str().ok()).collect();
         (!values.is_empty()).then_some(values)
     }
 }
