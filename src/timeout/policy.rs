@@ -115,6 +115,7 @@ impl<I, L, S, Req> Policy<S, Req> for TimeoutPolicy<I, L>
 where
     I: Policy<S, Req>,
     L: LimitOf<Req>,
+    S: Clone,
 {
     type Response = I::Response;
 
@@ -138,6 +139,9 @@ where
         let now = cx.now();
         self.inner.abandon(pass.inner.as_mut(), cx.course, Ending::Cancelled, now);
         pass.inner.set(self.inner.pass());
+        // It may still stand in a line of the service's own: a place that came free would go to nobody, for as long as a hedge or a
+        // fallback goes on.
+        seat.renew();
         cx.course.call.hurried = *pass.hurried;
         Poll::Ready(self.cut(*pass.hurried))
     }

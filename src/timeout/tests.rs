@@ -157,6 +157,19 @@ async fn work_that_is_cut_is_dropped_with_the_answer_and_not_with_the_calls_futu
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_the_service_ends_with_the_answer_and_not_with_the_calls_future() {
+    let limited = ConcurrencyLimit::new(service_fn(|()| pending::<Result<(), BoxError>>()), 1);
+    let held = limited.clone().ready_oneshot().await.expect("it is free");
+    let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(limited.clone());
+    let mut call = spawn(service.call(()));
+    assert!(call.poll().is_pending());
+    advance(LIMIT).await;
+    assert!(matches!(call.poll(), Poll::Ready(Err(_))));
+    drop(held);
+    assert!(spawn(limited.ready_oneshot()).poll().is_ready(), "nobody is in its way");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_round_a_call_shortens_it_though_the_call_was_made_outside() {
     let hang = service_fn(|()| pending::<Result<(), BoxError>>());
     let mut service = ServiceBuilder::new().layer(TimeoutLayer::new(LIMIT)).service(hang);
