@@ -6,8 +6,8 @@
 //! [`Leaf`], which calls the service.
 //!
 //! What the policies of a stack share of a call they find in one place each, however many they are: the request, until
-//! the service is called with it; the [`Seat`], which is the service; and the [`Course`], which is what travels with the
-//! call. Nothing of it is handed from policy to policy.
+//! the service is called with it; the [`Seat`], which is the service; the [`Course`], which is what travels with the call;
+//! and the [`Slot`] for its answer. Nothing of it is handed from policy to policy.
 //!
 //! ```text
 //! Stack<P, S>                 the tower service:   one Arc of the policies, and the service
@@ -48,7 +48,7 @@ use tokio::time::Instant;
 #[cfg(feature = "http")]
 pub(crate) use self::answer::outcome_of;
 pub use self::{
-    answer::Answer,
+    answer::{Answer, Slot},
     course::{Course, Parcel},
     leaf::{Leaf, LeafPass, Seat},
     poller::Poller,
@@ -95,14 +95,15 @@ pub trait Policy<S, Req>: Lend<S, Req> {
     /// What a successful call gives.
     type Response;
 
-    /// Drives the call.
+    /// Drives the call. Once it is ready, its answer is in `out`.
     fn poll(
         &self,
         pass: Pin<&mut Self::Pass>,
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>>;
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()>;
 
     /// Whether a call may be made. Policies that can answer without the service are ready without it.
     ///

@@ -12,7 +12,7 @@ use crate::{
     call::Call,
     class::{Class, Ending},
     event::Outcome,
-    policy::{Answer, Poller},
+    policy::{Poller, Slot},
     registry::BulkheadState,
 };
 
@@ -75,15 +75,15 @@ impl Places {
     /// A success tells how long calls take. What the dependency throttles, or puts off with a hint when to come back,
     /// and what times out tells that there are too many of them. All else tells nothing: a failure may be as fast as it
     /// is meaningless, and a refusal of this side never reached the dependency.
-    pub(super) fn learn<T>(&self, sample: Sample, answer: &Answer<T>, cx: &mut Poller<'_, '_>) {
-        match answer.class {
+    pub(super) fn learn<T>(&self, sample: Sample, answer: &Slot<T>, cx: &mut Poller<'_, '_>) {
+        match answer.class() {
             Class::Success => {
                 // As it left the last queue of this side: what it waited there says nothing about the dependency.
                 let started = cx.course.call.started();
                 self.succeeded(sample, cx.since(started));
             }
             Class::Throttled { .. } | Class::Transient { retry_after: Some(_) } => self.overloaded(sample),
-            Class::Transient { .. } if answer.outcome == Outcome::Timeout && !cx.course.call.hurried => {
+            Class::Transient { .. } if answer.outcome() == Outcome::Timeout && !cx.course.call.hurried => {
                 self.overloaded(sample);
             }
             _ => {}

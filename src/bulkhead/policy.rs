@@ -23,7 +23,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     priority::Priority,
     random::Random,
     timer::Timer,
@@ -253,24 +253,19 @@ impl<I, K> BulkheadPolicy<I, K> {
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
+        out: &mut Slot<I::Response>,
         keep: bool,
-        kept: &mut Option<super::BulkheadPermit>,
-    ) -> Poll<Answer<I::Response>>
+    ) -> Poll<Option<super::BulkheadPermit>>
     where
         I: Policy<S, Req>,
         K: KeyOf<Req>,
     {
         let mut pass = pass.project();
-        let poll = self.poll_inside(&mut pass, parcel, seat, cx);
-        if let Poll::Ready(answer) = &poll {
-            if let Some(places) = &self.places {
-                if keep && answer.result.is_ok() {
-                    *kept = pass.held.keep(places);
-                }
-                pass.held.give_back(pass.wait, places);
-            }
-        }
-        poll
+        ready!(self.poll_inside(&mut pass, parcel, seat, cx, out));
+        let Some(places) = &self.places else { return Poll::Ready(None) };
+        let kept = (keep && out.result().is_ok()).then(|| pass.held.keep(places)).flatten();
+        pass.held.give_back(pass.wait, places);
+        Poll::Ready(kept)
     }
 
     /// Drives the call to its answer, when it still has its place.
@@ -280,7 +275,8 @@ impl<I, K> BulkheadPolicy<I, K> {
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<I::Response>>
+        out: &mut Slot<I::Response>,
+    ) -> Poll<()>
     where
         I: Policy<S, Req>,
         K: KeyOf<Req>,
@@ -294,16 +290,16 @@ impl<I, K> BulkheadPolicy<I, K> {
                 }
                 match ready!(self.admit(places, pass.wait, pass.held, cx)) {
                     Ok(()) => *pass.sample = places.sample(&cx.course.call),
-                    Err(reason) => return Poll::Ready(Answer::rejected(self.refuse(reason))),
+                    Err(reason) => return out.put(Answer::rejected(self.refuse(reason))),
                 }
             }
             *pass.stage = Stage::Inside;
             self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
-        if let Poll::Ready(answer) = &poll {
+        let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx, out);
+        if poll.is_ready() {
             if let (Some(places), Some(sample)) = (&self.places, pass.sample.take()) {
-                places.learn(sample, answer, cx);
+                places.learn(sample, out, cx);
             }
         }
         poll
@@ -323,9 +319,10 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
-        let poll = self.poll_inside(&mut pass, parcel, seat, cx);
+        let poll = self.poll_inside(&mut pass, parcel, seat, cx, out);
         if poll.is_ready() {
             *pass.stage = Stage::Left;
             if let Some(places) = &self.places {

@@ -19,7 +19,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::{BreakerResult, Event},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     random::Random,
 };
 
@@ -214,10 +214,11 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let (Some(breaker), Some(held)) = (&self.breaker, &*pass.held) else {
-            return self.inner.poll(pass.inner, parcel, seat, cx);
+            return self.inner.poll(pass.inner, parcel, seat, cx, out);
         };
         let machine = breaker.choice.machine(held);
         if matches!(pass.stage, Stage::Outside) {
@@ -231,12 +232,12 @@ where
                 Err(denied) => {
                     *pass.stage = Stage::Left;
                     tell(&breaker.observer, machine, transition);
-                    return Poll::Ready(Answer::rejected(breaker.reject(denied)));
+                    return out.put(Answer::rejected(breaker.reject(denied)));
                 }
             }
         }
-        let poll = self.inner.poll(pass.inner, parcel, seat, cx);
-        if let Poll::Ready(answer) = &poll {
+        let poll = self.inner.poll(pass.inner, parcel, seat, cx, out);
+        if poll.is_ready() {
             if let Stage::Admitted(admission) = mem::replace(pass.stage, Stage::Left) {
                 let now = cx.now();
                 let call = &mut cx.course.call;
@@ -246,7 +247,7 @@ where
                     // As it left the last queue of this side: what it waited there says nothing about the dependency.
                     let started = call.started();
                     let elapsed = || cx.since(started);
-                    machine.record(admission, answer.class, elapsed, now)
+                    machine.record(admission, out.class(), elapsed, now)
                 };
                 count(&breaker.observer, machine, counted);
             }

@@ -7,7 +7,7 @@ use super::{Answers, End, FallbackKind, Join, Kind, Why};
 use crate::{
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Poller, Slot, sealed::Sealed},
 };
 
 /// A fallback that a closure answers.
@@ -39,16 +39,17 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut P>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<J::Joined>> {
-        Poll::Ready(match ready!(inner(pass, cx)) {
-            End::Stands(answer) => answer.map(J::of_dependency),
+        out: &mut Slot<J::Joined>,
+    ) -> Poll<()> {
+        match ready!(J::poll_into(out, |slot| inner(pass, cx, slot))) {
+            End::Stands => Poll::Ready(()),
             End::Failed(failed) => {
                 let (why, verdict) = failed.into_why();
-                verdict.replaced((self.0)(why), observer).map(J::of_fallback)
+                out.put(verdict.replaced((self.0)(why), observer).map(J::of_fallback))
             }
-        })
+        }
     }
 }

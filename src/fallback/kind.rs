@@ -1,6 +1,10 @@
 //! What a kind of fallback is: each is written once, for any stack and any protocol.
 
-use std::{pin::Pin, task::Poll, time::Duration};
+use std::{
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use super::Why;
 use crate::{
@@ -8,7 +12,7 @@ use crate::{
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Course, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, Slot, sealed::Sealed},
 };
 
 /// A kind of fallback: a closure, a future, another service, or none.
@@ -44,18 +48,19 @@ pub trait Answers<Req, T, J>: FallbackKind<Req> {
     type Response;
 
     /// Whether it is to be asked.
-    fn is_wanted(&self, answer: &Answer<T>) -> bool {
-        answer.class.wants_fallback()
+    fn is_wanted(&self, given: &Slot<T>) -> bool {
+        given.class().wants_fallback()
     }
 
     /// Drives the call to its answer, the dependency's or the fallback's.
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>>;
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()>;
 }
 
 /// How a dependency's response and a fallback's become one type.
@@ -68,6 +73,20 @@ pub trait Join<T, U>: Sealed {
 
     /// The fallback's.
     fn of_fallback(response: U) -> Self::Joined;
+
+    /// Polls for the dependency's answer, which is put into `out` as one of that type.
+    #[doc(hidden)]
+    fn poll_into<E>(
+        out: &mut Slot<Self::Joined>,
+        poll: impl FnOnce(&mut Slot<T>) -> Poll<End<E>>,
+    ) -> Poll<End<E>> {
+        let mut slot = Slot::new();
+        let end = ready!(poll(&mut slot));
+        if let End::Stands = end {
+            _ = out.put_changed(slot, Self::of_dependency);
+        }
+        Poll::Ready(end)
+    }
 }
 
 /// They are of one type anyway.
@@ -86,13 +105,19 @@ impl<T> Join<T, T> for Same {
     fn of_fallback(response: T) -> T {
         response
     }
+
+    // Where it lies.
+    #[inline]
+    fn poll_into<E>(out: &mut Slot<T>, poll: impl FnOnce(&mut Slot<T>) -> Poll<End<E>>) -> Poll<End<E>> {
+        poll(out)
+    }
 }
 
 /// How a call ended, as far as its fallback is concerned.
 #[derive(Debug)]
 pub enum End<T> {
-    /// The caller gets this answer.
-    Stands(Answer<T>),
+    /// The caller gets the answer that is in the slot.
+    Stands,
     /// Another is wanted.
     Failed(Failed<T>),
 }

@@ -15,7 +15,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Course, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, Slot, sealed::Sealed},
     timer::Timer,
 };
 
@@ -66,15 +66,16 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<J::Joined>> {
+        out: &mut Slot<J::Joined>,
+    ) -> Poll<()> {
         let ask = |failed: Failed<T>| {
             let (why, verdict) = failed.into_why();
             Ok(((self.answer)(why), verdict))
         };
-        pass.poll::<_, _, _, J>(inner, ask, observer, cx)
+        pass.poll::<_, _, _, J>(inner, ask, observer, cx, out)
     }
 }
 
@@ -125,11 +126,12 @@ impl<P, Fut> AsyncPass<P, Fut> {
     /// Drives the call to its answer. `ask` gives the future that answers in the place of a failure, or the failure back.
     pub(super) fn poll<T, U, E, J>(
         self: Pin<&mut Self>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         ask: impl FnOnce(Failed<T>) -> Result<(Fut, Verdict), Answer<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<J::Joined>>
+        out: &mut Slot<J::Joined>,
+    ) -> Poll<()>
     where
         Fut: Future<Output = Result<U, E>>,
         E: Into<BoxError>,
@@ -138,8 +140,8 @@ impl<P, Fut> AsyncPass<P, Fut> {
         let mut pass = self.project();
         let deadline = *pass.deadline;
         if let Some(waiting) = pass.inner.as_mut().as_pin_mut() {
-            let failed = match ready!(inner(waiting, cx)) {
-                End::Stands(answer) => return Poll::Ready(answer.map(J::of_dependency)),
+            let failed = match ready!(J::poll_into(out, |slot| inner(waiting, cx, slot))) {
+                End::Stands => return Poll::Ready(()),
                 End::Failed(failed) => failed,
             };
             // What the call holds goes before the fallback begins.
@@ -149,21 +151,21 @@ impl<P, Fut> AsyncPass<P, Fut> {
                     pass.answer.set(Some(answer));
                     *pass.verdict = Some(verdict);
                 }
-                Err(answer) => return Poll::Ready(answer.map(J::of_dependency)),
+                Err(answer) => return out.put(answer.map(J::of_dependency)),
             }
         }
         let answer = pass.answer.as_mut().as_pin_mut().expect("the fallback was asked above or before");
         if let Poll::Ready(result) = within(deadline, || answer.poll(cx.task)) {
             let verdict = pass.verdict.expect("it was kept when the fallback was asked");
             let answer = verdict.replaced(result.map_err(Into::into), observer);
-            return Poll::Ready(answer.map(J::of_fallback));
+            return out.put(answer.map(J::of_fallback));
         }
         let Some(deadline) = deadline else { return Poll::Pending };
         ready!(pass.timer.poll_until(deadline, cx.task));
         pass.answer.set(None);
         observer.emit(Event::TimedOut { reason: Reason::DeadlineExceeded });
         observer.emit(Event::Fallback { served: false });
-        Poll::Ready(Answer::rejected(Rejected::new(observer.name(), Reason::DeadlineExceeded)))
+        out.put(Answer::rejected(Rejected::new(observer.name(), Reason::DeadlineExceeded)))
     }
 }
 

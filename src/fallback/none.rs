@@ -1,9 +1,12 @@
-use std::{pin::Pin, task::Poll};
+use std::{
+    pin::Pin,
+    task::{Poll, ready},
+};
 
 use super::{Answers, End, FallbackKind, Kind};
 use crate::{
     observer::Observer,
-    policy::{Answer, Poller, sealed::Sealed},
+    policy::{Poller, Slot, sealed::Sealed},
 };
 
 /// No fallback, said aloud: a failure stays a failure.
@@ -28,20 +31,21 @@ impl<Req> FallbackKind<Req> for NoFallback {
 impl<Req, T, J> Answers<Req, T, J> for NoFallback {
     type Response = T;
 
-    fn is_wanted(&self, _answer: &Answer<T>) -> bool {
+    fn is_wanted(&self, _given: &Slot<T>) -> bool {
         false
     }
 
     fn poll<P>(
         &self,
         pass: Pin<&mut P>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         _observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<T>> {
-        inner(pass, cx).map(|end| match end {
-            End::Stands(answer) => answer,
-            End::Failed(failed) => failed.into_answer(),
-        })
+        out: &mut Slot<T>,
+    ) -> Poll<()> {
+        match ready!(inner(pass, cx, out)) {
+            End::Stands => Poll::Ready(()),
+            End::Failed(failed) => out.put(failed.into_answer()),
+        }
     }
 }

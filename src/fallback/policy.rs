@@ -11,7 +11,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The policy of a [`FallbackLayer`](super::FallbackLayer): `F` answers, and `J` makes its responses and the
@@ -70,8 +70,12 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
-        drive(&self.fallback, pass, |inner, cx| self.inner.poll(inner, parcel, seat, cx), &self.observer, cx)
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
+        let inner = |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>, out: &mut Slot<I::Response>| {
+            self.inner.poll(inner, parcel, seat, cx, out)
+        };
+        drive(&self.fallback, pass, inner, &self.observer, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -83,17 +87,18 @@ where
 pub(crate) fn drive<Req, T, J, F, P>(
     fallback: &F,
     pass: Pin<&mut F::Pass<P>>,
-    inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<Answer<T>>,
+    inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<()>,
     observer: &Observer,
     cx: &mut Poller<'_, '_>,
-) -> Poll<Answer<F::Response>>
+    out: &mut Slot<F::Response>,
+) -> Poll<()>
 where
     F: Answers<Req, T, J>,
 {
-    let inner = |pass: Pin<&mut P>, cx: &mut Poller<'_, '_>| {
-        inner(pass, cx).map(|answer| {
-            if fallback.is_wanted(&answer) { End::Failed(Failed::new(answer)) } else { End::Stands(answer) }
+    let inner = |pass: Pin<&mut P>, cx: &mut Poller<'_, '_>, out: &mut Slot<T>| {
+        inner(pass, cx, out).map(|()| {
+            if fallback.is_wanted(out) { End::Failed(Failed::new(out.take())) } else { End::Stands }
         })
     };
-    fallback.poll(pass, inner, observer, cx)
+    fallback.poll(pass, inner, observer, cx, out)
 }

@@ -7,7 +7,7 @@ use super::{Answers, AsyncPass, End, Failed, FallbackKind, Join, Kind};
 use crate::{
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Course, Poller, sealed::Sealed},
+    policy::{Course, Poller, Slot, sealed::Sealed},
     repeat::Repeat,
 };
 
@@ -64,10 +64,11 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<J::Joined>> {
+        out: &mut Slot<J::Joined>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let ask = |failed: Failed<T>| {
             // A copy of the copy: of a body that was recorded, only the newest copy may read on.
@@ -76,7 +77,7 @@ where
             let (_, verdict) = failed.into_why();
             Ok((Oneshot::new(self.service.clone(), request), verdict))
         };
-        pass.inner.poll::<_, _, _, J>(inner, ask, observer, cx)
+        pass.inner.poll::<_, _, _, J>(inner, ask, observer, cx, out)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     class::Class,
     error::{BoxError, Rejected},
     observer::Observer,
-    policy::{Answer, Course, Poller, sealed::Sealed},
+    policy::{Course, Poller, Slot, sealed::Sealed},
 };
 
 /// The end of a call, shown to who says whether the fallback is asked.
@@ -88,18 +88,19 @@ where
 {
     type Response = F::Response;
 
-    fn is_wanted(&self, answer: &Answer<T>) -> bool {
-        (self.is_wanted)(Judged { class: answer.class, result: answer.result.as_ref() })
+    fn is_wanted(&self, given: &Slot<T>) -> bool {
+        (self.is_wanted)(Judged { class: given.class(), result: given.result().as_ref() })
     }
 
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<T>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<T>) -> Poll<End<T>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<F::Response>> {
-        self.fallback.poll(pass, inner, observer, cx)
+        out: &mut Slot<F::Response>,
+    ) -> Poll<()> {
+        self.fallback.poll(pass, inner, observer, cx, out)
     }
 }
 

@@ -1,9 +1,9 @@
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use super::{Unseen, alter::Alteration, arming::Suffering};
 use crate::{
     class::Class,
-    policy::{Answer, sealed::Sealed},
+    policy::{Slot, sealed::Sealed},
     random::Random,
 };
 
@@ -15,11 +15,17 @@ pub trait Alter<R>: Sealed {
     #[doc(hidden)]
     fn pass(&self, answer: R) -> Self::Altered;
 
-    /// The same of what a poll gave.
+    /// Polls for an answer that passes the hook.
     #[doc(hidden)]
     #[inline]
-    fn pass_answer(&self, polled: Poll<Answer<R>>) -> Poll<Answer<Self::Altered>> {
-        polled.map(|answer| answer.map(|given| self.pass(given)))
+    fn poll_into(
+        &self,
+        out: &mut Slot<Self::Altered>,
+        poll: impl FnOnce(&mut Slot<R>) -> Poll<()>,
+    ) -> Poll<()> {
+        let mut slot = Slot::new();
+        ready!(poll(&mut slot));
+        out.put_changed(slot, |given| self.pass(given))
     }
 
     /// Whether this can be done to this answer.
@@ -52,10 +58,10 @@ impl<R> Alter<R> for Unseen {
         answer
     }
 
-    // Not copied on its way.
+    // Where it lies.
     #[inline]
-    fn pass_answer(&self, polled: Poll<Answer<R>>) -> Poll<Answer<R>> {
-        polled
+    fn poll_into(&self, out: &mut Slot<R>, poll: impl FnOnce(&mut Slot<R>) -> Poll<()>) -> Poll<()> {
+        poll(out)
     }
 
     fn can(&self, _answer: &R, _alteration: &Alteration) -> bool {

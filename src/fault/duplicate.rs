@@ -14,7 +14,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// How requests come in that may be delivered twice.
@@ -188,15 +188,16 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
         if !matches!(pass.stage, Stage::Delivered) {
             ready!(self.poll_copying(&mut pass, parcel, seat, cx));
         }
         if pass.second.is_some() {
-            return self.poll_both(pass, seat, cx);
+            return self.poll_both(pass, seat, cx, out);
         }
-        self.inner.poll(pass.first, pass.parcel, seat, cx)
+        self.inner.poll(pass.first, pass.parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -254,18 +255,22 @@ impl<I, L> DuplicatePolicy<I, L> {
         mut pass: DuplicateProjection<'_, I::Pass, R, S>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<I::Response>>
+        out: &mut Slot<I::Response>,
+    ) -> Poll<()>
     where
         I: Policy<S, R>,
     {
         let second = pass.second.as_mut().expect("there are two copies").as_mut().project();
         if !*pass.answered {
-            match self.inner.poll(pass.first.as_mut(), pass.parcel, seat, cx) {
-                Poll::Ready(answer) if *second.progress == Progress::Answered => {
+            match self.inner.poll(pass.first.as_mut(), pass.parcel, seat, cx, out) {
+                Poll::Ready(()) if *second.progress == Progress::Answered => {
                     *pass.second = None;
-                    return Poll::Ready(answer);
+                    return Poll::Ready(());
                 }
-                Poll::Ready(_) => *pass.answered = true,
+                Poll::Ready(()) => {
+                    drop(out.take());
+                    *pass.answered = true;
+                }
                 Poll::Pending if *second.progress == Progress::Waiting => return Poll::Pending,
                 Poll::Pending => {}
             }
@@ -282,12 +287,14 @@ impl<I, L> DuplicatePolicy<I, L> {
             }
             Progress::Begun | Progress::Polling => {}
         }
-        let poll = cx.along(course, |cx| self.inner.poll(inner, parcel, seat, cx));
+        let poll = cx.along(course, |cx| self.inner.poll(inner, parcel, seat, cx, out));
         *progress = if poll.is_ready() { Progress::Answered } else { Progress::Begun };
-        if poll.is_ready() && *pass.answered {
+        ready!(poll);
+        if *pass.answered {
             *pass.second = None;
-            return poll;
+            return Poll::Ready(());
         }
+        drop(out.take());
         Poll::Pending
     }
 }

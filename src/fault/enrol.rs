@@ -11,7 +11,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     name::Name,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// Enrols the calls of a golden stack for the experiments that they are part of, when they begin: with whatever becomes of them,
@@ -93,8 +93,9 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, parcel, seat, cx)
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
+        self.inner.poll(pass, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

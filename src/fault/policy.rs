@@ -16,7 +16,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The policy of a [`FaultLayer`](super::FaultLayer).
@@ -57,7 +57,8 @@ impl<I, L> FaultPolicy<I, L> {
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<L::Altered>>
+        out: &mut Slot<L::Altered>,
+    ) -> Poll<()>
     where
         I: Policy<S, Req>,
         L: Look<Req> + Alter<I::Response>,
@@ -67,13 +68,14 @@ impl<I, L> FaultPolicy<I, L> {
         if *pass.waits {
             if let Some(instead) = ready!(injected.poll_before(cx, &self.observer, self.faults.random())) {
                 *pass.injected = None;
-                return Poll::Ready(instead.into());
+                return out.put(instead.into());
             }
             *pass.waits = false;
         }
-        let answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
+        let mut slot = Slot::new();
+        ready!(self.inner.poll(pass.inner, parcel, seat, cx, &mut slot));
         let injected = pass.injected.take().expect("it is there until the service has answered");
-        Poll::Ready(injected.after(answer, &self.look, cx, &self.observer, self.faults.random()))
+        out.put(injected.after(slot.into_answer(), &self.look, cx, &self.observer, self.faults.random()))
     }
 }
 
@@ -133,11 +135,12 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         if pass.injected.is_some() {
-            return self.suffer(pass, parcel, seat, cx);
+            return self.suffer(pass, parcel, seat, cx, out);
         }
-        self.look.pass_answer(self.inner.poll(pass.project().inner, parcel, seat, cx))
+        self.look.poll_into(out, |slot| self.inner.poll(pass.project().inner, parcel, seat, cx, slot))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -18,7 +18,7 @@ use crate::{
     fallback::{Answering, AnsweringAsync, Answers, FallbackKind, NoFallback, Same, Why, drive},
     hedge::{HedgeChoice, NoHedge},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Stack, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, Stack, sealed::Sealed},
     repeat::{Once, Repeatable},
     telemetry::CallTelemetryPolicy,
 };
@@ -301,13 +301,15 @@ where
         _parcel: &mut Parcel<Or<R, K>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let (parcel, fallback) =
             (pass.parcel, pass.fallback.as_ref().expect("it was kept when the call began"));
-        let inner =
-            |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>| self.inner.poll(inner, parcel, seat, cx);
-        drive(fallback, pass.inner, inner, &self.observer, cx)
+        let inner = |inner: Pin<&mut I::Pass>, cx: &mut Poller<'_, '_>, out: &mut Slot<I::Response>| {
+            self.inner.poll(inner, parcel, seat, cx, out)
+        };
+        drive(fallback, pass.inner, inner, &self.observer, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -13,7 +13,7 @@ pub(super) mod sealed {
         budget::RetryBudget,
         class::Ending,
         hedge::HedgePolicy,
-        policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat},
+        policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot},
         repeat::Repeat,
     };
 
@@ -53,7 +53,8 @@ pub(super) mod sealed {
             parcel: &mut Parcel<Req>,
             seat: &mut Seat<S>,
             cx: &mut Poller<'_, '_>,
-        ) -> Poll<Answer<I::Response>>
+            out: &mut Slot<I::Response>,
+        ) -> Poll<()>
         where
             I: Policy<S, Req>,
             S: Clone,

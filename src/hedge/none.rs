@@ -6,7 +6,7 @@ use super::{HedgePolicy, NoHedge, config::sealed::Choice};
 use crate::{
     budget::RetryBudget,
     class::Ending,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot},
 };
 
 impl Choice for NoHedge {
@@ -52,10 +52,11 @@ impl Choice for NoHedge {
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<I::Response>>
+        out: &mut Slot<I::Response>,
+    ) -> Poll<()>
     where
         I: Policy<S, Req>,
     {
-        policy.inner.poll(pass, parcel, seat, cx)
+        policy.inner.poll(pass, parcel, seat, cx, out)
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     error::BoxError,
     event::{AttemptKind, Event, HedgeResult},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     repeat::Repeat,
     timer::Timer,
 };
@@ -78,8 +78,9 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
-        H::poll(self, pass, parcel, seat, cx)
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
+        H::poll(self, pass, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -215,7 +216,8 @@ impl Choice for Hedging {
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<I::Response>>
+        out: &mut Slot<I::Response>,
+    ) -> Poll<()>
     where
         I: Policy<S, Req>,
         S: Clone,
@@ -225,23 +227,25 @@ impl Choice for Hedging {
         if *pass.waits {
             *pass.polled = Which::First;
             let placed = matches!(pass.stage, Stage::Placed).then(|| cx.now());
-            let poll = policy.inner.poll(pass.first.as_mut(), parcel, seat, cx);
+            let poll = policy.inner.poll(pass.first.as_mut(), parcel, seat, cx, out);
             if let (Some(now), true) = (placed, cx.reached()) {
                 policy.place(&mut pass, now);
             }
-            if let Poll::Ready(answer) = poll {
+            if poll.is_ready() {
                 *pass.waits = false;
+                let class = out.class();
                 let now = cx.now();
                 if let Some(took) = pass.taken(now) {
-                    policy.hedging.answered(answer.class, took);
+                    policy.hedging.answered(class, took);
                 }
-                let goes_on = !settles(answer.class)
+                let goes_on = !settles(class)
                     && (pass.second.is_some()
-                        || may_follow_at_once(answer.class) && policy.send(&mut pass, seat, now));
+                        || may_follow_at_once(class) && policy.send(&mut pass, seat, now));
                 if !goes_on {
-                    return Poll::Ready(policy.finish(&mut pass, cx.course, answer, Which::First, now));
+                    policy.finish(&mut pass, cx.course, out, Which::First, now);
+                    return Poll::Ready(());
                 }
-                *pass.failed = error_of(answer);
+                *pass.failed = error_of(out.take());
             }
         }
         if let Stage::Alone { due: Some(due), .. } = *pass.stage {
@@ -251,13 +255,14 @@ impl Choice for Hedging {
         if let Some(second) = pass.second.as_mut() {
             *pass.polled = Which::Second;
             let SecondProjection { seat, parcel, course, pass: second } = second.as_mut().project();
-            let answer = ready!(cx.along(course, |cx| policy.inner.poll(second, parcel, seat, cx)));
+            ready!(cx.along(course, |cx| policy.inner.poll(second, parcel, seat, cx, out)));
             *pass.second = None;
-            if settles(answer.class) || !*pass.waits {
+            if settles(out.class()) || !*pass.waits {
                 let now = cx.now();
-                return Poll::Ready(policy.finish(&mut pass, cx.course, answer, Which::Second, now));
+                policy.finish(&mut pass, cx.course, out, Which::Second, now);
+                return Poll::Ready(());
             }
-            *pass.failed = error_of(answer);
+            *pass.failed = error_of(out.take());
         }
         Poll::Pending
     }
@@ -321,17 +326,17 @@ impl<I> HedgePolicy<Hedging, I> {
         &self,
         pass: &mut HedgeProjection<'_, I::Pass, Req, S>,
         course: &mut Course,
-        answer: Answer<T>,
+        out: &mut Slot<T>,
         by: Which,
         now: Instant,
-    ) -> Answer<T>
-    where
+    ) where
         I: Lend<S, Req>,
     {
+        let class = out.class();
         let result = match *pass.stage {
             Stage::Placed | Stage::Alone { .. } => HedgeResult::Unhedged,
             Stage::Refused { .. } => HedgeResult::Refused,
-            Stage::Hedged { .. } if !settles(answer.class) => HedgeResult::Failed,
+            Stage::Hedged { .. } if !settles(class) => HedgeResult::Failed,
             Stage::Hedged { .. } if by == Which::Second => HedgeResult::Won,
             Stage::Hedged { .. } => HedgeResult::Lost,
         };
@@ -343,8 +348,10 @@ impl<I> HedgePolicy<Hedging, I> {
         }
         self.observer.emit(Event::HedgeFinished { result });
         // A refusal on this side hides why the call failed: the dependency's own error says it.
-        let hidden = if answer.class == Class::Neutral { pass.failed.take() } else { None };
-        hidden.map_or(answer, of_error)
+        if let (Class::Neutral, Some(hidden)) = (class, pass.failed.take()) {
+            drop(out.take());
+            _ = out.put(of_error(hidden));
+        }
     }
 
     fn drop_first<S, Req>(

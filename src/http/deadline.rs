@@ -14,7 +14,7 @@ use crate::{
     error::BoxError,
     event::Event,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The header that says how many milliseconds the caller will wait.
@@ -92,12 +92,13 @@ where
         parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         if std::mem::take(pass.malformed) {
             self.observer.emit(Event::DeadlineMalformed);
         }
-        self.inner.poll(pass.inner, parcel, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{
     class::Ending,
     error::BoxError,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     random::unique,
     repeat::{IDEMPOTENCY_KEY, has_key},
 };
@@ -68,8 +68,9 @@ where
         parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, parcel, seat, cx)
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
+        self.inner.poll(pass, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -15,7 +15,7 @@ use crate::{
     event::Event,
     head::Head,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     priority::Priority,
 };
 
@@ -138,12 +138,13 @@ where
         parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         if std::mem::take(pass.malformed) {
             self.observer.emit(Event::PriorityMalformed);
         }
-        self.inner.poll(pass.inner, parcel, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -20,7 +20,7 @@ use crate::{
     class::{Class, Ending},
     classify::retry_after,
     error::BoxError,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     repeat::has_key,
 };
 
@@ -159,7 +159,8 @@ where
         parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
         if !mem::replace(pass.written, true) {
             if self.headers.enabled {
@@ -171,13 +172,13 @@ where
             }
             self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        let mut answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
-        if let (true, Ok(response)) = (*pass.keyed, &answer.result) {
+        ready!(self.inner.poll(pass.inner, parcel, seat, cx, out));
+        if let (true, Ok(response)) = (*pass.keyed, out.result()) {
             if let Some(class) = (self.headers.in_progress)(response.status(), response.headers()) {
-                (answer.class, answer.outcome) = (class, class.into());
+                out.judge(class, class.into());
             }
         }
-        Poll::Ready(answer)
+        Poll::Ready(())
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -3,7 +3,7 @@ use std::{
     panic::resume_unwind,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures::future::{BoxFuture, poll_fn};
@@ -22,7 +22,7 @@ use crate::{
     class::Ending,
     error::{BoxError, KeyRefusal, Reason, Rejected},
     event::Event,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, StackFuture, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, StackFuture, sealed::Sealed},
     spawn::spawn,
 };
 
@@ -125,7 +125,8 @@ where
         _parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         if let Stage::Keyed(id, keyed) = pass.stage {
             let keyed = keyed.take().expect("it is there until it is run");
@@ -137,14 +138,16 @@ where
         }
         match pass.stage {
             Stage::Passed => {
-                self.inner.poll(pass.inner, pass.parcel, seat, cx).map(|answer| answer.map(F::passed))
+                let mut slot = Slot::new();
+                ready!(self.inner.poll(pass.inner, pass.parcel, seat, cx, &mut slot));
+                out.put_changed(slot, F::passed)
             }
-            Stage::Refused(refusal) => Poll::Ready(self.refused(*refusal).map(F::answered)),
+            Stage::Refused(refusal) => out.put(self.refused(*refusal).map(F::answered)),
             // It stays there while it is polled: also a call that ends by the panic of its handler is told of the mark.
             Stage::Running(answer, mark) => {
                 let poll = answer.as_mut().poll(cx.task);
                 mark.give(cx.course);
-                poll.map(|answer| answer.map(F::answered))
+                out.put(ready!(poll).map(F::answered))
             }
             Stage::Keyed(..) => unreachable!("it was made to run above"),
         }

@@ -13,7 +13,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The policy of a [`ThrottleLayer`](super::ThrottleLayer).
@@ -51,7 +51,8 @@ impl<I> ThrottlePolicy<I> {
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<I::Response>>
+        out: &mut Slot<I::Response>,
+    ) -> Poll<()>
     where
         I: Policy<S, Req>,
     {
@@ -59,13 +60,13 @@ impl<I> ThrottlePolicy<I> {
             if !machine.admit(cx.now()) {
                 let reason = Reason::Throttled;
                 self.observer.emit(Event::LoadShed { reason });
-                return Poll::Ready(Answer::rejected(Rejected::new(self.observer.name(), reason)));
+                return out.put(Answer::rejected(Rejected::new(self.observer.name(), reason)));
             }
             *pass.admitted = true;
         }
-        let poll = self.inner.poll(pass.inner, parcel, seat, cx);
-        if let Poll::Ready(answer) = &poll {
-            if let Some(accepted) = accepted(answer.class) {
+        let poll = self.inner.poll(pass.inner, parcel, seat, cx, out);
+        if poll.is_ready() {
+            if let Some(accepted) = accepted(out.class()) {
                 machine.answered(accepted, cx.now());
             }
         }
@@ -126,10 +127,11 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         match &self.machine {
-            Some(machine) => self.poll_throttled(machine, pass.project(), parcel, seat, cx),
-            None => self.inner.poll(pass.project().inner, parcel, seat, cx),
+            Some(machine) => self.poll_throttled(machine, pass.project(), parcel, seat, cx, out),
+            None => self.inner.poll(pass.project().inner, parcel, seat, cx, out),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// Where the messages go that will not be handled.
@@ -157,14 +157,18 @@ where
         parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Delivery>> {
+        out: &mut Slot<Delivery>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
         if pass.aside.is_none() {
             let mut inner = pass.inner.as_mut();
-            let polled = catch_unwind(AssertUnwindSafe(|| self.inner.poll(inner.as_mut(), parcel, seat, cx)));
+            let mut slot = Slot::new();
+            let poll = || self.inner.poll(inner.as_mut(), parcel, seat, cx, &mut slot);
+            let polled = catch_unwind(AssertUnwindSafe(poll));
             *pass.reached |= cx.reached();
             let Judged { verdict, class, outcome } = if let Ok(poll) = polled {
-                self.judge(ready!(poll), *pass.reached)
+                ready!(poll);
+                self.judge(slot.into_answer(), *pass.reached)
             } else {
                 let now = cx.now();
                 self.inner.abandon(inner.as_mut(), cx.course, Ending::Panicked, now);
@@ -174,7 +178,7 @@ where
             inner.set(self.inner.pass());
             let (why, then) = match verdict {
                 Verdict::Settled(delivery) => {
-                    return Poll::Ready(Answer::new(Ok(delivery), class, outcome));
+                    return out.put(Answer::new(Ok(delivery), class, outcome));
                 }
                 Verdict::SetAside { why, then } => (why, then),
             };
@@ -186,7 +190,7 @@ where
             pass.aside.as_mut().expect("it is set aside above or before");
         let stored = ready!(stored.as_mut().poll(cx.task));
         let delivery = if stored { *then } else { Delivery::Nack { after: self.rules.redeliver_after } };
-        Poll::Ready(Answer::new(Ok(delivery), *class, *outcome))
+        out.put(Answer::new(Ok(delivery), *class, *outcome))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     class::{Class, Ending},
     error::BoxError,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     repeat::Repeat,
 };
 
@@ -132,15 +132,17 @@ where
         _parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Verdict>> {
+        out: &mut Slot<Verdict>,
+    ) -> Poll<()> {
         let pass = pass.project();
         if *pass.turn == Turn::TooMany {
-            return Poll::Ready(unasked(Verdict::dead(Why::TooManyDeliveries), Class::Fault));
+            return out.put(unasked(Verdict::dead(Why::TooManyDeliveries), Class::Fault));
         }
-        let poll = self.inner.poll(pass.inner, pass.parcel, seat, cx);
+        let mut slot = Slot::new();
+        let poll = self.inner.poll(pass.inner, pass.parcel, seat, cx, &mut slot);
         *pass.reached |= cx.reached();
-        let answer = ready!(poll);
-        Poll::Ready(self.rules.judge(answer, *pass.reached, false, *pass.turn))
+        ready!(poll);
+        out.put(self.rules.judge(slot.into_answer(), *pass.reached, false, *pass.turn))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

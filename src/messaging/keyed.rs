@@ -3,7 +3,7 @@ use std::{
     panic::resume_unwind,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ use crate::{
     idempotency::{
         Claim, Ended, Fingerprint, IdempotencyLayer, Identity, Keeper, LeaseOver, Mark, Outcome, Reply, Store,
     },
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, StackFuture, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, StackFuture, sealed::Sealed},
     spawn::spawn,
 };
 
@@ -119,14 +119,15 @@ where
         parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Verdict>> {
+        out: &mut Slot<Verdict>,
+    ) -> Poll<()> {
         let (answer, mark) = match pass.project().answer {
             Some(running) => running,
             answer => {
                 let message = parcel.take();
                 let Some((id, fingerprint)) = self.known.identify(self.keeper.observer.name(), &message)
                 else {
-                    return Poll::Ready(unasked(Verdict::dead(Why::NoKey), Class::CallerFault));
+                    return out.put(unasked(Verdict::dead(Why::NoKey), Class::CallerFault));
                 };
                 // The instance that said it is ready goes to the task that calls it.
                 let fresh = seat.another();
@@ -138,7 +139,7 @@ where
         };
         let poll = answer.as_mut().poll(cx.task);
         mark.give(cx.course);
-        poll
+        out.put(ready!(poll))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

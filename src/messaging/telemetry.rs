@@ -14,7 +14,7 @@ use crate::{
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     telemetry::{Prepared, Side, Span, SpanEnd, Spans, outcome_of},
 };
 
@@ -114,19 +114,20 @@ where
         parcel: &mut Parcel<M>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Delivery>> {
+        out: &mut Slot<Delivery>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let began = pass.began.expect("a delivery is not polled again once it was answered");
         pass.span.begin(began, || pass.prepared.take().map(|prepared| *prepared));
-        let Answer { result, class, outcome, .. } =
-            ready!(pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx)));
+        ready!(pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx, out)));
+        let Answer { result, class, outcome, .. } = out.take();
         *pass.began = None;
         let now = cx.now();
         self.tell(cx.course, pass.span, outcome, result.as_ref().err(), (began, now));
         // Something at the ingress kept the message from the handler.
         let delivery = result.unwrap_or(Delivery::Nack { after: self.redeliver_after });
         self.observer.emit(Event::Delivered { result: delivery.result() });
-        Poll::Ready(Answer::new(Ok(delivery), class, outcome))
+        out.put(Answer::new(Ok(delivery), class, outcome))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -1,3 +1,5 @@
+use std::{mem, task::Poll};
+
 use crate::{
     class::Class,
     error::{BoxError, Reason, Rejected},
@@ -40,6 +42,93 @@ impl<T> Answer<T> {
     pub(crate) fn rejected(rejected: Rejected) -> Self {
         let reason: Reason = rejected.reason();
         Self::new(Err(rejected.into()), reason.class(), reason.into())
+    }
+}
+
+/// Where the answer of a call is put, in one place for all policies on its way: each looks at it there, and none moves it. It is
+/// empty while the call is pending.
+///
+/// The parts stand by themselves, so that a response, which may be large, is moved by itself.
+#[derive(Debug)]
+pub struct Slot<T> {
+    result: Option<Result<T, BoxError>>,
+    class: Class,
+    outcome: Outcome,
+}
+
+impl<T> Slot<T> {
+    const THERE: &str = "the answer is there once a policy was ready";
+
+    /// An empty one. Of a constant, all of it would be copied.
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self { result: None, class: Class::Success, outcome: Outcome::Success }
+    }
+
+    /// Puts the answer there, with which the call is done.
+    #[inline]
+    pub(crate) fn put(&mut self, Answer { result, class, outcome }: Answer<T>) -> Poll<()> {
+        self.put_judged(result, class, outcome)
+    }
+
+    /// The same of its parts.
+    #[inline]
+    pub(crate) fn put_judged(
+        &mut self,
+        result: Result<T, BoxError>,
+        class: Class,
+        outcome: Outcome,
+    ) -> Poll<()> {
+        debug_assert!(self.result.is_none(), "a call has one answer");
+        // Nothing is there to be dropped, which the compiler does not know.
+        mem::forget(self.result.replace(result));
+        self.judge(class, outcome);
+        Poll::Ready(())
+    }
+
+    /// Has another verdict on the same result.
+    #[inline]
+    pub(crate) fn judge(&mut self, class: Class, outcome: Outcome) {
+        (self.class, self.outcome) = (class, outcome);
+    }
+
+    #[inline]
+    pub(crate) const fn result(&self) -> &Result<T, BoxError> {
+        self.result.as_ref().expect(Self::THERE)
+    }
+
+    #[inline]
+    pub(crate) const fn class(&self) -> Class {
+        self.class
+    }
+
+    #[inline]
+    pub(crate) const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Takes the answer out.
+    #[inline]
+    pub(crate) const fn take(&mut self) -> Answer<T> {
+        let result = self.result.take().expect(Self::THERE);
+        Answer { result, class: self.class, outcome: self.outcome }
+    }
+
+    #[inline]
+    pub(crate) fn into_result(self) -> Result<T, BoxError> {
+        self.result.expect(Self::THERE)
+    }
+
+    #[inline]
+    pub(crate) fn into_answer(self) -> Answer<T> {
+        Answer { class: self.class, outcome: self.outcome, result: self.into_result() }
+    }
+
+    /// Puts what `change` makes of the response in another slot.
+    #[inline]
+    pub(crate) fn put_changed<U>(&mut self, given: Slot<U>, change: impl FnOnce(U) -> T) -> Poll<()> {
+        let (class, outcome) = (given.class, given.outcome);
+        self.put_judged(given.into_result().map(change), class, outcome)
     }
 }
 

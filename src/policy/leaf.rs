@@ -9,9 +9,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Answer, Course, Lend, Parcel, Policy, Poller, sealed::Sealed};
+use super::{Answer, Course, Lend, Parcel, Policy, Poller, Slot, sealed::Sealed};
 use crate::{
-    class::Ending,
+    class::{Class, Ending},
     classify::{ByError, Classify},
     error::BoxError,
 };
@@ -120,7 +120,8 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<S::Response>> {
+        out: &mut Slot<S::Response>,
+    ) -> Poll<()> {
         let mut future = pass.project().future;
         cx.reach();
         let task = &mut *cx.task;
@@ -141,18 +142,18 @@ where
         if poll.is_ready() {
             cx.answered();
         }
-        match &poll {
-            // A response is judged where it lies: it may be large, and is moved once.
-            Poll::Ready(Ok(response)) => {
-                let class = self.classifier.classify(Ok(response));
-                poll.map(|result| Answer::new(result.map_err(Into::into), class, class.into()))
-            }
-            Poll::Ready(Err(_)) => poll.map(|result| {
-                let result = result.map_err(Into::into);
+        // A response is judged where it lies: it may be large, and is moved once.
+        let class = match &poll {
+            Poll::Ready(Ok(response)) => self.classifier.classify(Ok(response)),
+            Poll::Ready(Err(_)) | Poll::Pending => Class::Success,
+        };
+        match ready!(poll) {
+            Ok(response) => out.put_judged(Ok(response), class, class.into()),
+            Err(error) => {
+                let result = Err(error.into());
                 let class = self.classifier.classify(result.as_ref());
-                Answer::judged(result, class)
-            }),
-            Poll::Pending => Poll::Pending,
+                out.put(Answer::judged(result, class))
+            }
         }
     }
 

@@ -11,7 +11,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Answer, Course, Lend, Parcel, Policy, Poller, Seat};
+#[cfg(feature = "idempotency")]
+use super::Answer;
+use super::{Course, Lend, Parcel, Policy, Poller, Seat, Slot};
 use crate::{
     call::{Call, Carried},
     class::Ending,
@@ -134,12 +136,23 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
 
     /// Drives the call to its answer. `reached` becomes true when it gets as far as the service; while it never did, it had no
     /// effect.
-    #[inline]
+    #[cfg(feature = "idempotency")]
     pub(crate) fn poll_answer(
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
         reached: &mut bool,
     ) -> Poll<Answer<P::Response>> {
+        let mut out = Slot::new();
+        self.poll_into(task, reached, &mut out).map(|()| out.into_answer())
+    }
+
+    #[inline]
+    fn poll_into(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        reached: &mut bool,
+        out: &mut Slot<P::Response>,
+    ) -> Poll<()> {
         let mut this = self.project();
         assert!(!matches!(this.state, State::Done), "a future is not polled again once it is ready");
         let mut now = None;
@@ -150,7 +163,7 @@ impl<P: Policy<S, Req>, S, Req> StackFuture<P, S, Req> {
             now = this.course.call.known_start();
         }
         let mut poller = Poller::new(task, this.course, now);
-        let poll = this.policy.poll(this.pass, this.parcel, this.seat, &mut poller);
+        let poll = this.policy.poll(this.pass, this.parcel, this.seat, &mut poller, out);
         *reached |= poller.reached();
         *this.state = if poll.is_ready() { State::Done } else { State::Waiting };
         poll
@@ -161,8 +174,9 @@ impl<P: Policy<S, Req>, S, Req> Future for StackFuture<P, S, Req> {
     type Output = Result<P::Response, BoxError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.poll_answer(task, &mut false) {
-            Poll::Ready(answer) => Poll::Ready(answer.result),
+        let mut out = Slot::new();
+        match self.poll_into(task, &mut false, &mut out) {
+            Poll::Ready(()) => Poll::Ready(out.into_result()),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::{Event, RateLimitResult},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     quota::Quota,
     timer::Timer,
 };
@@ -231,7 +231,8 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
         if let (Some(state), false) = (&self.state, *pass.inside) {
             match ready!(self.admit(state, *pass.key, pass.wait, cx)) {
@@ -241,13 +242,13 @@ where
                 }
                 Err(rejected) => {
                     self.tell(RateLimitResult::Rejected);
-                    return Poll::Ready(Answer::rejected(rejected));
+                    return out.put(Answer::rejected(rejected));
                 }
             }
             *pass.inside = true;
             self.inner.begin(pass.inner.as_mut(), parcel, cx.course);
         }
-        self.inner.poll(pass.inner, parcel, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

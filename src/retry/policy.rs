@@ -17,7 +17,7 @@ use crate::{
     event::{AttemptKind, Event, GaveUp, Outcome, RetryResult},
     latency::Quantile,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     random::Random,
     ratio::Ratio,
     repeat::Repeat,
@@ -107,7 +107,7 @@ impl<I> RetryPolicy<I> {
         why: GaveUp,
         made: u32,
         again: &mut Option<Pin<Box<Again>>>,
-    ) -> Poll<Answer<T>> {
+    ) -> Answer<T> {
         let result = match why {
             GaveUp::Class | GaveUp::NotRepeatable if made == 1 => RetryResult::First,
             GaveUp::Class | GaveUp::NotRepeatable | GaveUp::Exhausted | GaveUp::Deadline => {
@@ -119,7 +119,7 @@ impl<I> RetryPolicy<I> {
         // A refusal on this side hides why the call failed: the dependency's own error says it.
         let again = again.as_mut().filter(|again| answer.class == Class::Neutral && !again.has_acted());
         let hidden = again.and_then(|again| again.as_mut().project().earlier.take());
-        Poll::Ready(hidden.map_or(answer, Failure::into_answer))
+        hidden.map_or(answer, Failure::into_answer)
     }
 }
 
@@ -254,10 +254,11 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
         if !self.enabled {
-            return self.inner.poll(pass.inner, parcel, seat, cx);
+            return self.inner.poll(pass.inner, parcel, seat, cx, out);
         }
         let call = pass.call.as_mut().expect("it was kept when the call began");
         loop {
@@ -287,13 +288,11 @@ where
             let made = *pass.made;
             let placed = matches!(pass.stage, Stage::Placed);
             let earns = (placed && self.budget.is_limited()).then(|| cx.now());
-            let poll = if let Some(again) = pass.again {
-                let (poll, reached) = cx.apart(|cx| self.inner.poll(pass.inner.as_mut(), parcel, seat, cx));
+            let inner = pass.inner.as_mut();
+            let (poll, reached) = cx.apart(|cx| self.inner.poll(inner, parcel, seat, cx, out));
+            if let Some(again) = pass.again {
                 *again.as_mut().project().reached |= reached;
-                poll
-            } else {
-                self.inner.poll(pass.inner.as_mut(), parcel, seat, cx)
-            };
+            }
             if placed && cx.reached() {
                 // Calls that are refused on this side earn nothing: the first seconds after an outage would be paid from
                 // what an open circuit has turned away.
@@ -302,17 +301,18 @@ where
                 }
                 *pass.stage = Stage::Trying;
             }
-            if let Poll::Ready(Answer { class: Class::Success, .. }) = &poll {
+            ready!(poll);
+            if let Class::Success = out.class() {
                 // Asked for only where there is a deadline, and a look at the clock.
                 if call.deadline.is_some() {
                     self.learn(cx.since(call.started()));
                 }
                 let result = if made == 1 { RetryResult::First } else { RetryResult::Recovered };
                 self.observer.emit(Event::RetryFinished { result, gave_up: None });
-                return poll;
+                return Poll::Ready(());
             }
 
-            let answer = ready!(poll);
+            let answer = out.take();
             let failed = Failed {
                 class: answer.class,
                 made,
@@ -323,7 +323,7 @@ where
             };
             let delay = match self.config.next(&failed, &self.budget, &self.random, &self.latency) {
                 Ok(delay) => delay,
-                Err(why) => return self.give_up(answer, why, made, pass.again),
+                Err(why) => return out.put(self.give_up(answer, why, made, pass.again)),
             };
             // After the copy that a hedge has sent meanwhile, if it did.
             let attempt = cx.course.call.attempt + 1;

@@ -14,7 +14,7 @@ use crate::{
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// Tells of each attempt at the transport once. It stands inside the policies that can refuse an attempt.
@@ -110,7 +110,8 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         if let Progress::Waiting = *pass.progress {
             let now = cx.now();
@@ -120,15 +121,15 @@ where
             pass.span.begin(now, || self.spans.as_ref().map(|spans| spans.plain(attempt)));
             self.observer.emit(Event::AttemptStarted { attempt, kind });
         }
-        let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx));
-        if let (Poll::Ready(answer), Progress::Started(started)) = (&poll, *pass.progress) {
+        let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx, out));
+        if let (true, Progress::Started(started)) = (poll.is_ready(), *pass.progress) {
             *pass.progress = Progress::Told;
-            let outcome = answer.outcome;
+            let outcome = out.outcome();
             pass.span.end(|| {
-                let error = Side::Client.error_type(outcome, answer.result.as_ref().err());
+                let error = Side::Client.error_type(outcome, out.result().as_ref().err());
                 SpanEnd { outcome, error, now: cx.now() }
             });
-            if (answer.class, outcome) != (Class::Neutral, Outcome::Rejected) {
+            if (out.class(), outcome) != (Class::Neutral, Outcome::Rejected) {
                 let elapsed = cx.since(started);
                 self.tell(&cx.course.call, outcome, elapsed);
             }

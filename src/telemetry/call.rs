@@ -14,7 +14,7 @@ use crate::{
     error::BoxError,
     event::{Event, Outcome},
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// Tells of each call once: how it ended and how long it took. The outermost policy of a stack.
@@ -105,19 +105,20 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let began = pass.began.expect("a call is not polled again once it was answered");
         pass.span.begin(began, || Some(self.spans.plain(1)));
-        let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx));
-        if let Poll::Ready(answer) = &poll {
+        let poll = pass.span.enter(|| self.inner.poll(pass.inner, parcel, seat, cx, out));
+        if poll.is_ready() {
             *pass.began = None;
-            let outcome = answer.outcome;
+            let outcome = out.outcome();
             let elapsed = cx.since(began);
             // Inside, so that a line in a log is found by it.
             pass.span.enter(|| self.tell(cx.course, outcome, elapsed));
             pass.span.end(|| {
-                let error = self.side.error_type(outcome, answer.result.as_ref().err());
+                let error = self.side.error_type(outcome, out.result().as_ref().err());
                 SpanEnd { outcome, error, now: cx.now() }
             });
         }

@@ -14,7 +14,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     head::Head,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The limit of each HTTP request, as a function of its head says it.
@@ -85,8 +85,9 @@ where
         parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
-        self.inner.poll(pass, parcel, seat, cx)
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
+        self.inner.poll(pass, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

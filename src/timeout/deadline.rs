@@ -13,7 +13,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The deadline of a whole client call: the limit that everything inside shares.
@@ -81,16 +81,14 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         if *pass.expired {
             self.observer.emit(Event::DeadlineExpired);
-            return Poll::Ready(Answer::rejected(Rejected::new(
-                self.observer.name(),
-                Reason::DeadlineExceeded,
-            )));
+            return out.put(Answer::rejected(Rejected::new(self.observer.name(), Reason::DeadlineExceeded)));
         }
-        self.inner.poll(pass.inner, parcel, seat, cx)
+        self.inner.poll(pass.inner, parcel, seat, cx, out)
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

@@ -14,7 +14,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     event::Event,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     timer::Timer,
 };
 
@@ -125,12 +125,13 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let mut pass = pass.project();
         if *pass.expired {
-            return Poll::Ready(self.refuse());
+            return out.put(self.refuse());
         }
-        let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx);
+        let poll = self.inner.poll(pass.inner.as_mut(), parcel, seat, cx, out);
         let deadline = pass.deadline.expect("it was set when the call began");
         // Later: it had not passed when the call began.
         if poll.is_ready() || pass.timer.poll_later(deadline, cx.task).is_pending() {
@@ -143,7 +144,7 @@ where
         // fallback goes on.
         seat.renew();
         cx.course.call.hurried = *pass.hurried;
-        Poll::Ready(self.cut(*pass.hurried))
+        out.put(self.cut(*pass.hurried))
     }
 
     /// Always: the service gets ready inside the call, under its limit.

@@ -14,7 +14,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     observer::Observer,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
 };
 
 /// The policy of a [`BodyTimeoutLayer`](super::BodyTimeoutLayer).
@@ -77,16 +77,18 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
-        let answer = ready!(self.inner.poll(pass.inner, parcel, seat, cx));
-        Poll::Ready(answer.map(|response| {
+        let mut slot = Slot::new();
+        ready!(self.inner.poll(pass.inner, parcel, seat, cx, &mut slot));
+        out.put_changed(slot, |response| {
             let (head, body) = response.into_parts();
             let is_stream = self.rules.limits.streaming.as_ref().is_some_and(|is_stream| is_stream(&head));
             let deadline = pass.deadline.filter(|_| !is_stream);
             let body = TimedBody::new(body, Arc::clone(&self.rules), deadline, cx.now());
             Response::from_parts(head, body)
-        }))
+        })
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

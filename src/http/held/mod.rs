@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::Response;
@@ -18,7 +18,7 @@ use crate::{
     class::Ending,
     classify::ByError,
     error::BoxError,
-    policy::{Answer, Course, Leaf, Lend, Parcel, Policy, Poller, Seat, Stack, StackFuture, sealed::Sealed},
+    policy::{Course, Leaf, Lend, Parcel, Policy, Poller, Seat, Slot, Stack, StackFuture, sealed::Sealed},
 };
 
 /// An HTTP service whose calls hold their places until the bodies of their answers end.
@@ -151,10 +151,11 @@ where
         parcel: &mut Parcel<Req>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
-        let mut permit = None;
-        let poll = self.bulkhead.poll_keeping(pass, parcel, seat, cx, self.held, &mut permit);
-        poll.map(|answer| answer.map(|response| response.map(|body| HeldBody { body, permit })))
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
+        let mut slot = Slot::new();
+        let permit = ready!(self.bulkhead.poll_keeping(pass, parcel, seat, cx, &mut slot, self.held));
+        out.put_changed(slot, |response| response.map(|body| HeldBody { body, permit }))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {

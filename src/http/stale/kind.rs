@@ -1,4 +1,10 @@
-use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -21,7 +27,7 @@ use crate::{
     head::Head,
     http::{AnswerBody, Degraded},
     observer::Observer,
-    policy::{Answer, Course, Poller, sealed::Sealed},
+    policy::{Answer, Course, Poller, Slot, sealed::Sealed},
     sync::lock,
 };
 
@@ -218,24 +224,29 @@ where
     fn poll<P>(
         &self,
         pass: Pin<&mut Self::Pass<P>>,
-        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>) -> Poll<End<Response<R>>>,
+        inner: impl FnOnce(Pin<&mut P>, &mut Poller<'_, '_>, &mut Slot<Response<R>>) -> Poll<End<Response<R>>>,
         observer: &Observer,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<K::Response>> {
+        out: &mut Slot<K::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let asked = pass.asked;
-        let with_copies = |pass: Pin<&mut P>, cx: &mut Poller<'_, '_>| {
-            inner(pass, cx).map(|end| match (end, asked.take()) {
-                (End::Stands(answer), asked) => End::Stands(self.learn(asked, answer, cx.now())),
-                (End::Failed(failed), asked) => {
-                    let copy = asked.and_then(|asked| self.stand_in(&asked, &failed, cx.now()));
-                    let Some(copy) = copy else { return End::Failed(failed.map(unrecorded)) };
+        let with_copies = |pass: Pin<&mut P>, cx: &mut Poller<'_, '_>, out: &mut Slot<_>| {
+            let mut slot = Slot::new();
+            let end = ready!(inner(pass, cx, &mut slot));
+            let (asked, now) = (asked.take(), cx.now());
+            let answer = match end {
+                End::Stands => self.learn(asked, slot.into_answer(), now),
+                End::Failed(failed) => {
+                    let copy = asked.and_then(|asked| self.stand_in(&asked, &failed, now));
+                    let Some(copy) = copy else { return Poll::Ready(End::Failed(failed.map(unrecorded))) };
                     let (_, verdict) = failed.into_why();
-                    End::Stands(verdict.replaced(Ok(copy.map(AnswerBody::of_fallback)), observer))
+                    verdict.replaced(Ok(copy.map(AnswerBody::of_fallback)), observer)
                 }
-            })
+            };
+            out.put(answer).map(|()| End::Stands)
         };
-        self.fallback.poll(pass.inner, with_copies, observer, cx)
+        self.fallback.poll(pass.inner, with_copies, observer, cx, out)
     }
 }
 

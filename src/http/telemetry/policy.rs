@@ -3,7 +3,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::{Request, Response};
@@ -16,7 +16,7 @@ use crate::{
     class::Ending,
     error::BoxError,
     head::Head,
-    policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, sealed::Sealed},
+    policy::{Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     telemetry::outcome_of,
 };
 
@@ -110,10 +110,12 @@ where
         parcel: &mut Parcel<Request<B>>,
         seat: &mut Seat<S>,
         cx: &mut Poller<'_, '_>,
-    ) -> Poll<Answer<Self::Response>> {
+        out: &mut Slot<Self::Response>,
+    ) -> Poll<()> {
         let pass = pass.project();
         let teller = &self.teller;
-        let inner = |cx: &mut Poller<'_, '_>| self.inner.poll(pass.inner, parcel, seat, cx);
+        let mut slot = Slot::new();
+        let inner = |cx: &mut Poller<'_, '_>| self.inner.poll(pass.inner, parcel, seat, cx, &mut slot);
         let open = pass.open.as_mut().expect("a call is not polled again once it was answered");
         let poll = if teller.awaits_attempt() && !open.has_begun() {
             let mut entered = None;
@@ -133,18 +135,18 @@ where
             }
             open.enter(|| inner(cx))
         };
-        let Poll::Ready(answer) = &poll else { return Poll::Pending };
+        ready!(poll);
         if teller.part.is_call() {
             mem::swap(&mut open.enrolled, &mut cx.course.enrolled);
             trace::borrow(&mut open.span, cx.course);
         }
         open.injected = cx.course.injected;
-        let goes_on = match &answer.result {
+        let goes_on = match slot.result() {
             // If no attempt was let in, there is nothing to tell.
             _ if !open.has_begun() => false,
             Ok(response) => {
                 let (said, ends) = (Said::by(response), response.body().is_end_stream());
-                let goes_on = open.answered(answer.class, answer.outcome, said, ends);
+                let goes_on = open.answered(slot.class(), slot.outcome(), said, ends);
                 if goes_on {
                     open.promises(|| response.body().size_hint());
                 } else {
@@ -153,12 +155,12 @@ where
                 goes_on
             }
             Err(error) => {
-                open.failed(answer.outcome, error, cx.now());
+                open.failed(slot.outcome(), error, cx.now());
                 false
             }
         };
         let open = pass.open.take().filter(|_| goes_on);
-        poll.map(|answer| answer.map(|response| response.map(|body| ToldBody::new(body, open))))
+        out.put_changed(slot, |response| response.map(|body| ToldBody::new(body, open)))
     }
 
     fn poll_ready(&self, seat: &mut Seat<S>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
