@@ -43,9 +43,9 @@ pub struct Course {
     pub(crate) enrolled: Enrolled,
     /// Whether a fault hook of the stack has done something to it, or to one of its attempts.
     pub(crate) injected: bool,
-    /// The span of its request, where one is made further in than its end is told.
+    /// The span of its request, where one is made further in than its end is told. In a box: without a tracer there is none.
     #[cfg(all(feature = "http", feature = "otel"))]
-    pub(crate) span: Option<opentelemetry::Context>,
+    pub(crate) span: Option<Box<opentelemetry::Context>>,
 }
 
 impl Course {

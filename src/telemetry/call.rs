@@ -39,6 +39,7 @@ impl<I> CallTelemetryPolicy<I> {
         &self.inner
     }
 
+    #[inline]
     fn tell(&self, course: &mut Course, outcome: Outcome, elapsed: Duration) {
         course.enrolled.tell(outcome, elapsed);
         let (synthetic, injected) = (course.call.synthetic, course.injected);

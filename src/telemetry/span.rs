@@ -85,11 +85,8 @@ pub(crate) struct SpanEnd {
 pub(crate) enum Span {
     /// The work was never polled.
     Waiting,
-    /// The context that the work runs in, with the span.
-    Open(Context),
-    /// The context of a span that somebody further in has made, and ends.
-    #[cfg(feature = "http")]
-    Lent(Context),
+    /// The context that the work runs in, with the span. `lent`: somebody further in has made it, and ends it.
+    Open { context: Context, lent: bool },
     /// Ended, or never made because nobody would get to see it.
     Closed,
 }
@@ -103,7 +100,8 @@ impl Span {
     #[inline]
     pub(crate) fn begin(&mut self, now: Instant, prepare: impl FnOnce() -> Option<Prepared>) {
         if let Self::Waiting = self {
-            *self = tracer::open(now, prepare).map_or(Self::Closed, Self::Open);
+            let opened = tracer::open(now, prepare);
+            *self = opened.map_or(Self::Closed, |context| Self::Open { context, lent: false });
         }
     }
 
@@ -118,9 +116,7 @@ impl Span {
     #[inline]
     pub(crate) fn attach(&self) -> Option<ContextGuard> {
         match self {
-            Self::Open(context) => Some(context.clone().attach()),
-            #[cfg(feature = "http")]
-            Self::Lent(context) => Some(context.clone().attach()),
+            Self::Open { context, .. } => Some(context.clone().attach()),
             Self::Waiting | Self::Closed => None,
         }
     }
@@ -128,21 +124,22 @@ impl Span {
     /// What somebody further out may work in as well.
     #[cfg(feature = "http")]
     pub(crate) fn lend(&self) -> Option<Context> {
-        if let Self::Open(context) = self { Some(context.clone()) } else { None }
+        if let Self::Open { context, .. } = self { Some(context.clone()) } else { None }
     }
 
     /// Works in the span of somebody further in, where there is none of its own.
     #[cfg(feature = "http")]
-    pub(crate) fn borrow(&mut self, lent: Option<Context>) {
-        if let (Self::Waiting, Some(context)) = (&self, lent) {
-            *self = Self::Lent(context);
+    #[cold]
+    pub(crate) fn borrow(&mut self, lent: Context) {
+        if let Self::Waiting = self {
+            *self = Self::Open { context: lent, lent: true };
         }
     }
 
     /// Gives it the name that is only known now.
     #[cfg(feature = "http")]
     pub(crate) fn rename(&self, name: &'static str) {
-        if let Self::Open(context) = self {
+        if let Self::Open { context, lent: false } = self {
             context.span().update_name(name);
         }
     }
@@ -150,7 +147,7 @@ impl Span {
     /// Adds an attribute that is only known now.
     #[cfg(feature = "http")]
     pub(crate) fn note(&self, key: &'static str, value: impl Into<opentelemetry::Value>) {
-        if let Self::Open(context) = self {
+        if let Self::Open { context, lent: false } = self {
             context.span().set_attribute(KeyValue::new(key, value));
         }
     }
@@ -158,7 +155,7 @@ impl Span {
     /// Ends the span, as what came of the work says.
     #[inline]
     pub(crate) fn end(&mut self, end: impl FnOnce() -> SpanEnd) {
-        if let Self::Open(context) = mem::replace(self, Self::Closed) {
+        if let Self::Open { context, lent: false } = mem::replace(self, Self::Closed) {
             close(&context, end());
         }
     }

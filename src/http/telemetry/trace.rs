@@ -187,13 +187,17 @@ pub(super) fn note_end(span: &Span, exchange: &Exchange, asked: Option<&str>, ve
 }
 
 /// Has the call be told of in the span of its request.
+#[inline]
 pub(super) fn lend(span: &Span, course: &mut Course) {
-    course.span = span.lend();
+    course.span = span.lend().map(Box::new);
 }
 
 /// The span of the request, if there is one, for what is told of the call.
+#[inline]
 pub(super) fn borrow(span: &mut Span, course: &mut Course) {
-    span.borrow(course.span.take());
+    if let Some(lent) = course.span.take() {
+        span.borrow(*lent);
+    }
 }
 
 /// Writes the trace of the work in hand, and its baggage, for the other side.
