@@ -28,7 +28,11 @@ mod grip;
 ///
 /// A closed breaker admits with one load and counts with one compare-and-swap in a striped window. Everything that
 /// is rare, transitions and probes, happens under one small lock.
+///
+/// It begins where a line of the cache does, whatever its size and what lies before it: among ten thousand stacks a call finds
+/// nothing in a cache that is near, and every line more that it touches is one more to wait for.
 #[derive(Debug)]
+#[repr(align(64))]
 #[expect(unnameable_types, reason = "it stands in a trait that nobody else can implement")]
 pub struct Machine {
     config: CircuitBreakerConfig,

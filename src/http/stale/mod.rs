@@ -90,8 +90,8 @@ type CallerOf = dyn Fn(Head<'_>) -> Option<String> + Send + Sync;
 ///   `Vary` names it.
 /// * Only what was read to its end, and came whole: not a body that is longer than [`max_body`](Self::max_body), that
 ///   failed, or that its reader dropped; nor one with trailers.
-/// * One answer for each URI, and each `Host` where requests say one. When the dependency chose it by fields of the request (`Vary`), it stands in only for
-///   requests with the same values.
+/// * One answer for each URI, and each `Host` where requests say one. When the dependency chose it by fields of the
+///   request (`Vary`), it stands in only for requests with the same values.
 ///
 /// A copy is gone once the dependency, being well, says something else: an error of the caller's (404, 403), a redirect, an
 /// answer that must not be kept; or when an unsafe method on the same URI succeeds. An answer that was asked for
