@@ -279,17 +279,22 @@ async fn a_body_that_was_written_as_promised_is_a_success_though_nobody_saw_its_
     assert_eq!(seen.outcomes(), [Outcome::Success]);
 }
 
+/// Has a server answer with nothing.
+async fn asked(seen: &Seen, request: Request<()>) {
+    let server = seen
+        .server()
+        .layer()
+        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
+    let Ok(_answer) = server.oneshot(request).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_claims_to_be_larger_than_any_has_no_size() {
     for (claim, size) in [("1099511627776", Some(1 << 40)), ("18446744073709551615", None), ("-1", None)] {
         let seen = Seen::new("accounts").await;
-        let server = seen
-            .server()
-            .layer()
-            .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
         let mut request = get("/");
         request.headers_mut().insert("content-length", claim.parse().unwrap());
-        let Ok(_answer) = server.oneshot(request).await;
+        asked(&seen, request).await;
         assert_eq!(seen.request().1.request_size, size, "{claim}");
     }
 }
@@ -411,27 +416,19 @@ async fn a_hostile_trace_context_begins_a_new_trace() {
         &format!("00-{TRACE}-{CALLER}-1"),
     ] {
         let seen = Seen::new("accounts").await;
-        let server = seen
-            .server()
-            .layer()
-            .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
         let mut request = get("/");
         request.headers_mut().insert("traceparent", value.parse().unwrap());
         request.headers_mut().insert("baggage", "=;,;=,%ff".parse().unwrap());
-        let Ok(_answer) = server.oneshot(request).await;
+        asked(&seen, request).await;
         assert_eq!(seen.span().parent_span_id, SpanId::INVALID, "{value:?}");
     }
 
     let seen = Seen::new("accounts").await;
-    let server = seen
-        .server()
-        .layer()
-        .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(full("")))));
     let mut request = get("/");
     for caller in [CALLER, "0000000000000001"] {
         request.headers_mut().append("traceparent", format!("00-{TRACE}-{caller}-01").parse().unwrap());
     }
-    let Ok(_answer) = server.oneshot(request).await;
+    asked(&seen, request).await;
     assert_eq!(seen.span().parent_span_id, SpanId::INVALID, "two parents");
 }
 
