@@ -67,7 +67,7 @@ fn published(pipeline: &str) -> BTreeMap<String, String> {
 fn ledger(pipeline: &str) -> Calls {
     let breaker = CircuitBreakerLayer::new().consecutive_failures(1);
     let builder = golden::client(pipeline).timeout(SECOND).no_fallback().without_retry();
-    builder.circuit_breaker(breaker).bulkhead(7).calls()
+    builder.circuit_breaker(breaker).bulkhead(7).sink(record::attempts()).calls()
 }
 
 async fn call(ledger: &Calls, result: Result<(), ErrorKind>) {

@@ -13,6 +13,8 @@ mod active;
 #[path = "no_active.rs"]
 mod active;
 #[cfg(any(feature = "otel", feature = "metrics"))]
+mod attempts;
+#[cfg(any(feature = "otel", feature = "metrics"))]
 mod backend;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 mod capped;
@@ -48,6 +50,8 @@ mod totals;
 pub(crate) use active::UnderWay;
 #[cfg(feature = "setup")]
 pub(crate) use backend::tells_otel;
+#[cfg(any(feature = "otel", feature = "metrics"))]
+pub use attempts::attempts;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 pub use backend::{Backend, BackendInUse, choose};
 #[cfg(feature = "http")]

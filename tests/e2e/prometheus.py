@@ -26,6 +26,7 @@ ABSENT = {
     "resilience.hedge.calls": "it has no hedge",
     "resilience.rate_limiter.requests": "it has no rate limit",
     "resilience.answers.broken": "it speaks no gRPC",
+    "resilience.attempt.duration": "it did not ask for it",
     "resilience.bulkhead.wait.duration": "its bulkheads are wide enough",
     "resilience.idempotency.outcomes": "it has no idempotency keys",
     "resilience.idempotency.leases_lost": "the same",

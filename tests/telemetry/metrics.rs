@@ -223,6 +223,23 @@ async fn every_series_of_a_pipeline_is_there_from_zero_on() {
 }
 
 #[tokio::test]
+async fn only_a_stack_that_asks_for_it_records_how_long_its_attempts_took() {
+    let _alone = alone().await;
+    let meters = Meters::new();
+    meters.set();
+    let asking = golden::client("attempts-asked").timeout(SECOND).no_fallback().sink(record::attempts());
+    let silent = golden::client("attempts-silent").timeout(SECOND).no_fallback();
+    for calls in [asking.calls(), silent.calls()] {
+        calls.run(|| async { Ok::<_, Error>(()) }).await.unwrap();
+    }
+    let points = meters.points("attempts-asked");
+    assert_eq!(value(&points, "resilience.attempt.duration", "outcome=success"), Some(1));
+    let points = meters.points("attempts-silent");
+    assert_eq!(value(&points, "resilience.attempt.duration", "outcome=success"), None);
+    assert_eq!(value(&points, "resilience.call.duration", "outcome=success"), Some(1));
+}
+
+#[tokio::test]
 async fn durations_are_told_in_seconds_with_the_labels_they_have() {
     let _alone = alone().await;
     let meters = Meters::new();

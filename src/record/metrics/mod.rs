@@ -139,12 +139,7 @@ impl Metrics {
 
 impl Sink for Metrics {
     fn interest(&self) -> Interest {
-        Interest::CALLS
-            | Interest::ATTEMPTS
-            | Interest::WAITS
-            | Interest::REQUESTS
-            | Interest::STORES
-            | Interest::UNDER_WAY
+        Interest::CALLS | Interest::WAITS | Interest::REQUESTS | Interest::STORES | Interest::UNDER_WAY
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {

@@ -256,12 +256,7 @@ impl Local {
 
 impl Sink for Otel {
     fn interest(&self) -> Interest {
-        Interest::CALLS
-            | Interest::ATTEMPTS
-            | Interest::WAITS
-            | Interest::REQUESTS
-            | Interest::STORES
-            | Interest::UNDER_WAY
+        Interest::CALLS | Interest::WAITS | Interest::REQUESTS | Interest::STORES | Interest::UNDER_WAY
     }
 
     fn record(&self, pipeline: &Name, event: &Event) {
