@@ -11,14 +11,15 @@
 //!
 //! [finagle]: https://twitter.github.io/finagle/guide/Clients.html#retries
 
-use std::{fmt, sync::Arc};
+use std::{cmp, fmt, sync::Arc};
 
 use tokio::time::Instant;
 
 use crate::{
     dial::Dial,
+    lane::Laned,
     ratio::Ratio,
-    sync::{AtomicU32, AtomicU64, Ordering, STRIPES, stripe},
+    sync::{AtomicU32, AtomicU64, Ordering},
 };
 
 /// Slices of one second that a deposit or a withdrawal is remembered for, the current one included.
@@ -169,8 +170,8 @@ struct Account {
     min_per_second: u32,
     /// Which share of both is granted.
     dial: Dial,
-    /// First attempts, by stripe and slice.
-    earned: [Stripe; STRIPES],
+    /// First attempts, by lane and slice.
+    earned: Laned<Earned, 2>,
     /// What the newest second has taken from its reserve.
     reserve: AtomicU64,
     /// Withdrawals from what was earned, ever, modulo 2³².
@@ -182,7 +183,7 @@ struct Account {
 /// First attempts by slice. Aligned to a pair of cache lines, which x86 prefetches together.
 #[derive(Default)]
 #[repr(align(128))]
-struct Stripe([AtomicU64; RING]);
+struct Earned([AtomicU64; RING]);
 
 impl Account {
     fn new(per_attempt: u32, min_per_second: u32) -> Self {
@@ -191,7 +192,7 @@ impl Account {
             per_attempt,
             min_per_second,
             dial: Dial::new(Ratio::ONE),
-            earned: Default::default(),
+            earned: Laned::default(),
             reserve: AtomicU64::default(),
             spent: AtomicU32::default(),
             began: Default::default(),
@@ -207,36 +208,15 @@ impl Account {
 
     #[inline]
     fn deposit(&self, slice: u32) {
-        let Stripe(ring) = &self.earned[stripe()];
-        let cell = &ring[index(slice)];
-        // Relaxed: a cell stands for itself alone, and whoever must see a deposit is ordered after it by other means.
-        let word = cell.load(Ordering::Relaxed);
-        if unpack(word).0 == slice {
-            // Should the cell pass to a later slice meanwhile, the deposit counts there: late, but once. A stripe
-            // would need 2³² deposits in a second to run over into the number of the slice.
-            cell.fetch_add(1, Ordering::Relaxed);
-        } else {
-            Self::deposit_first(cell, word, slice);
-        }
-    }
-
-    /// Counts what may be the first deposit of a slice.
-    #[cold]
-    fn deposit_first(cell: &AtomicU64, mut word: u64, slice: u32) {
-        loop {
-            let (of, _) = unpack(word);
-            if of == slice {
-                cell.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            if of > slice {
-                return; // a whole ring late: no window remembers it
-            }
-            match cell.compare_exchange_weak(word, pack(slice, 1), Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(seen) => word = seen,
-            }
-        }
+        let (lane, Earned(ring)) = self.earned.here();
+        // A cell stands for itself alone, and whoever must see a deposit is ordered after it by other means. It would need
+        // 2³² deposits in a second to run over into the number of the slice.
+        lane.update(&ring[index(slice)], |word| match unpack(word).0.cmp(&slice) {
+            cmp::Ordering::Equal => Some(word + 1),
+            cmp::Ordering::Less => Some(pack(slice, 1)),
+            // A whole ring late: no window remembers it.
+            cmp::Ordering::Greater => None,
+        });
     }
 
     fn withdraw(&self, slice: u32) -> bool {
@@ -302,7 +282,7 @@ impl Account {
         let attempts: u64 = self
             .earned
             .iter()
-            .flat_map(|Stripe(ring)| ring)
+            .flat_map(|Earned(ring)| ring)
             .map(|cell| unpack(cell.load(Ordering::Relaxed)))
             .filter(|&(of, _)| of <= slice && in_window(of, slice))
             .map(|(_, count)| u64::from(count))

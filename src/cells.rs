@@ -12,7 +12,7 @@ use crate::{
         AttemptKind, BreakerResult, CircuitState, DeliveryResult, Event, Experiment, FaultKind, GaveUp,
         HedgeResult, IdempotencyResult, Outcome, RateLimitResult, RetryResult,
     },
-    lane::{LANES, Lane},
+    lane::Laned,
     sync::{AtomicU64, Ordering},
 };
 
@@ -47,7 +47,7 @@ const CELLS: usize = DEAD_LETTERS_FAILED + 1;
 #[derive(Debug, Default)]
 pub struct Cells {
     /// One for each lane, made when something is counted in it.
-    counters: [OnceLock<Box<Counters>>; LANES],
+    counters: Laned<Counters, 0>,
     /// Made when an experiment hits a call.
     injections: OnceLock<Box<Injections>>,
 }
@@ -77,8 +77,7 @@ impl Cells {
     #[inline(always)]
     pub(crate) fn count(&self, event: &Event) {
         if let Some(index) = index(event) {
-            let lane = Lane::here();
-            let counters = self.counters[lane.index()].get_or_init(Box::default);
+            let (lane, counters) = self.counters.here();
             lane.count(&counters.0[index]);
         } else if let Event::FaultInjected { fault, experiment: Some(experiment) } = *event {
             self.count_injection(fault, experiment);
@@ -256,8 +255,7 @@ impl Cells {
     }
 
     fn sum(&self, index: usize) -> u64 {
-        let counters = self.counters.iter().filter_map(OnceLock::get);
-        counters.map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
+        self.counters.iter().map(|counters| counters.0[index].load(Ordering::Relaxed)).sum()
     }
 }
 

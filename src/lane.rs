@@ -8,20 +8,53 @@
 //! over the lanes; once the writers are done, the sum is exact.
 
 use std::{
+    array,
     cell::Cell,
-    sync::atomic::{AtomicU32, AtomicUsize},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicUsize},
+    },
 };
 
 use crate::sync::{AtomicU64, Ordering};
 
 /// How many lanes there are.
-pub(crate) const LANES: usize = 32;
+const LANES: usize = 32;
 /// How many of them belong to one thread at a time. Under loom, whose threads are one to the system, none does.
 const OWN: usize = if cfg!(moneta_loom) { 0 } else { LANES - 4 };
 
 /// The lane of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lane(usize);
+
+/// What each lane has its own of. The first `NEAR` of them lie here, where most processes find all that they need; the
+/// others are made when something is written there.
+#[derive(Debug)]
+pub(crate) struct Laned<T, const NEAR: usize> {
+    near: [T; NEAR],
+    far: [OnceLock<Box<T>>; LANES],
+}
+
+impl<T: Default, const NEAR: usize> Laned<T, NEAR> {
+    /// The lane of this thread, and what it has.
+    #[inline]
+    pub(crate) fn here(&self) -> (Lane, &T) {
+        let lane = Lane::here();
+        let index = lane.index();
+        (lane, self.near.get(index).unwrap_or_else(|| self.far[index].get_or_init(Box::default)))
+    }
+
+    /// What the lanes have.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.near.iter().chain(self.far.iter().filter_map(OnceLock::get).map(|far| &**far))
+    }
+}
+
+impl<T: Default, const NEAR: usize> Default for Laned<T, NEAR> {
+    fn default() -> Self {
+        Self { near: array::from_fn(|_| T::default()), far: array::from_fn(|_| OnceLock::new()) }
+    }
+}
 
 thread_local! {
     /// One more than the lane of this thread, and 0 before it has one. It has nothing to drop, so it is had for little,
@@ -37,6 +70,9 @@ static TAKEN: AtomicU32 = AtomicU32::new(0);
 struct Lease(Lane);
 
 impl Lane {
+    /// The last of those that threads share: who writes something by it that belongs to no lane adds, like everybody else.
+    pub(crate) const SHARED: Self = Self(LANES - 1);
+
     /// The lane of this thread.
     #[inline]
     pub(crate) fn here() -> Self {
@@ -48,7 +84,7 @@ impl Lane {
 
     /// Which it is, below [`LANES`].
     #[inline]
-    pub(crate) fn index(self) -> usize {
+    fn index(self) -> usize {
         self.0 % LANES
     }
 
@@ -69,8 +105,23 @@ impl Lane {
         }
     }
 
+    /// Puts what `next` makes of the word into its place, unless that is nothing.
     #[inline]
-    fn is_own(self) -> bool {
+    pub(crate) fn update(self, word: &AtomicU64, next: impl Fn(u64) -> Option<u64>) {
+        // Relaxed, as above.
+        if self.is_own() {
+            if let Some(next) = next(word.load(Ordering::Relaxed)) {
+                word.store(next, Ordering::Relaxed);
+            }
+        } else {
+            // An error says that there was nothing to put there.
+            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        }
+    }
+
+    /// Whether it belongs to this thread alone.
+    #[inline]
+    pub(crate) fn is_own(self) -> bool {
         self.0 < OWN
     }
 

@@ -1,18 +1,21 @@
 //! Good and bad, counted: what became of the events of an objective.
 //!
-//! As in [`cells`](crate::cells): a thread adds to the stripe that it shares with few others, and a reader sums.
+//! As in [`cells`](crate::cells): a thread adds in its lane, and a reader sums.
 
-use crate::sync::{AtomicU64, Ordering, STRIPES, stripe};
+use crate::{
+    lane::Laned,
+    sync::{AtomicU64, Ordering},
+};
 
 /// How many were good, and how many were bad. It never goes back.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    stripes: [Stripe; STRIPES],
+    parts: Laned<Part, 2>,
 }
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Stripe {
+struct Part {
     good: AtomicU64,
     bad: AtomicU64,
 }
@@ -43,18 +46,15 @@ impl Tally {
     /// Counts one.
     #[inline]
     pub(crate) fn add(&self, good: bool) {
-        let stripe = &self.stripes[stripe()];
-        let cell = if good { &stripe.good } else { &stripe.bad };
-        // Relaxed: nothing but the number itself is read.
-        cell.fetch_add(1, Ordering::Relaxed);
+        let (lane, part) = self.parts.here();
+        lane.count(if good { &part.good } else { &part.bad });
     }
 
     /// All that was counted.
     pub(crate) fn count(&self) -> Count {
         let mut count = Count::default();
-        for stripe in &self.stripes {
-            count +=
-                Count { good: stripe.good.load(Ordering::Relaxed), bad: stripe.bad.load(Ordering::Relaxed) };
+        for part in self.parts.iter() {
+            count += Count { good: part.good.load(Ordering::Relaxed), bad: part.bad.load(Ordering::Relaxed) };
         }
         count
     }

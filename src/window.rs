@@ -10,8 +10,8 @@
 //! | epoch  | turn                    | count                  |
 //! ```
 //!
-//! * An add replaces a word of an older turn and adds to a word of its own, in one compare-and-swap: a count lands in
-//!   its own slice or, when that has left the window meanwhile, nowhere.
+//! * An add replaces a word of an older turn and adds to a word of its own, in one step: a count lands in its own slice
+//!   or, when that has left the window meanwhile, nowhere. Threads have rings in [lanes](crate::lane), or share one.
 //! * A read takes the words of the turn it expects and leaves the rest: idle gaps expire without anybody writing.
 //! * The *epoch* is given by the owner, who starts a new one to begin afresh. A late add of an earlier epoch is not
 //!   seen by later ones.
@@ -24,7 +24,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::sync::{AtomicU64, Ordering, STRIPES, stripe};
+use crate::{
+    lane::{Lane, Laned},
+    sync::{AtomicU64, Ordering},
+};
 
 /// How many slices the window is made of.
 pub(crate) const SLICES: usize = 10;
@@ -47,8 +50,16 @@ pub(crate) enum Extent {
 #[derive(Debug)]
 pub(crate) struct Window {
     pace: Pace,
-    /// A power of two, so that a thread finds its stripe with a mask.
-    stripes: Box<[Stripe]>,
+    rings: Rings,
+}
+
+/// The rings that are counted in.
+#[derive(Debug)]
+enum Rings {
+    /// One for each lane.
+    Laned(Box<Laned<Ring, 2>>),
+    /// One for all threads.
+    Shared(Box<Ring>),
 }
 
 /// What begins a new slice.
@@ -65,10 +76,10 @@ enum Pace {
 #[repr(align(128))]
 struct Placed(AtomicU64);
 
-/// The ring, once for each few threads. Two cache lines apart, because processors fetch them in pairs.
+/// A ring. It begins two cache lines apart from others, because processors fetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Stripe([Slot; SLICES]);
+struct Ring([Slot; SLICES]);
 
 /// A word for each [`Kind`].
 #[derive(Debug)]
@@ -111,17 +122,16 @@ pub(crate) struct Sums {
 
 impl Window {
     /// A window for counters that many threads write. Time counts from `origin`.
-    pub(crate) fn striped(extent: Extent, origin: Instant) -> Self {
-        Self::new(extent, origin, STRIPES)
+    pub(crate) fn laned(extent: Extent, origin: Instant) -> Self {
+        Self::new(extent, origin, Rings::Laned(Box::default()))
     }
 
-    /// The same in a fourth of the memory, for when there are many windows and few writers of each.
-    pub(crate) fn unstriped(extent: Extent, origin: Instant) -> Self {
-        Self::new(extent, origin, 1)
+    /// The same in a third of the memory, for when there are many windows and few writers of each.
+    pub(crate) fn shared(extent: Extent, origin: Instant) -> Self {
+        Self::new(extent, origin, Rings::Shared(Box::default()))
     }
 
-    fn new(extent: Extent, origin: Instant, stripes: usize) -> Self {
-        const { assert!(STRIPES.is_power_of_two(), "a mask selects the stripe") };
+    fn new(extent: Extent, origin: Instant, rings: Rings) -> Self {
         let pace = match extent {
             Extent::Time(span) => Pace::Time { origin, slice: (nanos(span) / SLICES as u64).max(1) },
             Extent::Calls(calls) => Pace::Calls {
@@ -129,7 +139,7 @@ impl Window {
                 slice: u64::from(calls).div_ceil(SLICES as u64).max(1),
             },
         };
-        Self { pace, stripes: (0..stripes).map(|_| Stripe::default()).collect() }
+        Self { pace, rings }
     }
 
     /// The number of the newest slice.
@@ -154,9 +164,12 @@ impl Window {
     #[inline]
     pub(crate) fn count(&self, epoch: u8, slice: u64, kinds: &[Kind]) {
         let (slot, tag) = (slot_of(slice), tag(epoch, slice / SLICES as u64));
-        let stripe = stripe() & (self.stripes.len() - 1);
+        let (lane, ring) = match &self.rings {
+            Rings::Laned(rings) => rings.here(),
+            Rings::Shared(ring) => (Lane::SHARED, &**ring),
+        };
         for &kind in kinds {
-            add(&self.stripes[stripe].0[slot].0[kind as usize], tag);
+            lane.update(&ring.0[slot].0[kind as usize], |word| next(word, tag));
         }
     }
 
@@ -171,26 +184,35 @@ impl Window {
         for index in 0..SLICES {
             // The slots behind the current one still belong to the turn before.
             let tag = tag(epoch, turn.wrapping_sub(u64::from(index > current)));
-            for stripe in &self.stripes {
-                let counts = stripe.0[index].read(tag);
+            self.each_ring(|ring| {
+                let counts = ring.0[index].read(tag);
                 sums.whole.add(counts);
                 if index == current || index == previous {
                     sums.newest.add(counts);
                 }
-            }
+            });
         }
         sums
     }
 
-    /// Empties every slot, so that an epoch can be used again.
+    /// Empties every slot, so that an epoch can be used again. What a thread counts at this moment may come back, as what was
+    /// counted too late does: of an epoch that nobody reads any more.
     pub(crate) fn clear(&self) {
-        let slots = self.stripes.iter().flat_map(|stripe| &stripe.0);
         // Swaps, because loom does not keep plain stores and compare-and-swaps of one word in order.
-        slots.flat_map(|slot| &slot.0).for_each(|word| _ = word.swap(0, Ordering::Relaxed));
+        self.each_ring(|ring| {
+            ring.0.iter().flat_map(|slot| &slot.0).for_each(|word| _ = word.swap(0, Ordering::Relaxed));
+        });
+    }
+
+    fn each_ring(&self, look: impl FnMut(&Ring)) {
+        match &self.rings {
+            Rings::Laned(rings) => rings.iter().for_each(look),
+            Rings::Shared(ring) => std::iter::once(&**ring).for_each(look),
+        }
     }
 }
 
-impl Default for Stripe {
+impl Default for Ring {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Slot(std::array::from_fn(|_| AtomicU64::new(0)))))
     }
@@ -222,22 +244,16 @@ impl Counts {
     }
 }
 
-/// Adds 1 to a word under a tag. A full count stays full: 268 million calls in a tenth of the window.
+/// One more than a word under a tag; nothing where it is of a later one. A full count stays full: 268 million calls in a
+/// tenth of the window.
 #[inline]
-fn add(word: &AtomicU64, tag: u64) {
-    let mut seen = word.load(Ordering::Relaxed);
-    loop {
-        let next = if seen >> COUNT_BITS == tag {
-            seen + u64::from(seen & COUNT != COUNT)
-        } else if seen & COUNT != 0 && is_newer(seen >> COUNT_BITS, tag) {
-            return;
-        } else {
-            tag << COUNT_BITS | 1
-        };
-        match word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return,
-            Err(other) => seen = other,
-        }
+fn next(word: u64, tag: u64) -> Option<u64> {
+    if word >> COUNT_BITS == tag {
+        Some(word + u64::from(word & COUNT != COUNT))
+    } else if word & COUNT != 0 && is_newer(word >> COUNT_BITS, tag) {
+        None
+    } else {
+        Some(tag << COUNT_BITS | 1)
     }
 }
 

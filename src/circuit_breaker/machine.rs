@@ -96,13 +96,13 @@ pub(crate) struct Counted {
 
 impl Machine {
     pub(crate) fn new(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
-        let window = Window::striped(config.window, now);
+        let window = Window::laned(config.window, now);
         Self::with(config, random, window, now)
     }
 
-    /// The same in a fourth of the memory; see [`Window::unstriped`].
-    pub(crate) fn unstriped(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
-        let window = Window::unstriped(config.window, now);
+    /// The same in less memory; see [`Window::shared`].
+    pub(crate) fn with_shared_window(config: CircuitBreakerConfig, random: Random, now: Instant) -> Self {
+        let window = Window::shared(config.window, now);
         Self::with(config, random, window, now)
     }
 

@@ -176,7 +176,7 @@ impl<K> Machines<K> {
     {
         let make = || {
             let random = Random::seeded(self.random.next_u64());
-            Machine::unstriped(self.config.clone(), random, Instant::now())
+            Machine::with_shared_window(self.config.clone(), random, Instant::now())
         };
         let may_go = |machine: &Machine| machine.may_be_forgotten(PATIENCE, Instant::now());
         self.of.find(key, make, may_go).unwrap_or_else(|| Arc::clone(&self.shared))

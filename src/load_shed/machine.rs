@@ -66,7 +66,7 @@ impl Machine {
     pub(super) fn new(config: ThrottleConfig, origin: Instant) -> Self {
         Self {
             config,
-            window: Window::striped(Extent::Time(config.window), origin),
+            window: Window::laned(Extent::Time(config.window), origin),
             clean_from: AtomicU64::new(0),
             random: config.seed.map_or_else(Random::from_entropy, Random::seeded),
         }

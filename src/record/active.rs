@@ -3,7 +3,7 @@
 //! They are counted in one place of the process, whether or not there is a backend yet: it may come before they end. Who
 //! shows them reads them there.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
 use super::{
     capped::Capped,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{End, Exchange, Protocol},
-    lane::{LANES, Lane},
+    lane::Laned,
     sync::{AtomicU64, Ordering},
 };
 
@@ -71,7 +71,7 @@ impl Active {
 
 /// A number that goes up and down, in [lanes](crate::lane) like the cells of pipelines.
 #[derive(Debug, Default)]
-pub(super) struct Gauge([OnceLock<Box<Part>>; LANES]);
+pub(super) struct Gauge(Laned<Part, 0>);
 
 /// What of it was counted in a lane.
 #[derive(Debug, Default)]
@@ -86,14 +86,12 @@ impl Gauge {
     /// Adds what wraps round: what goes up in one lane may come down in another.
     #[inline]
     fn add(&self, change: u64) {
-        let lane = Lane::here();
-        let Part(part) = &**self.0[lane.index()].get_or_init(Box::default);
+        let (lane, Part(part)) = self.0.here();
         lane.add(part, change);
     }
 
     fn value(&self) -> i64 {
-        let parts = self.0.iter().filter_map(OnceLock::get);
-        let sum = parts.fold(0_u64, |sum, part| sum.wrapping_add(part.0.load(Ordering::Relaxed)));
+        let sum = self.0.iter().fold(0_u64, |sum, part| sum.wrapping_add(part.0.load(Ordering::Relaxed)));
         // Below 0 when a request moved on, from a lane that was read to one that was not yet.
         i64::try_from(sum).unwrap_or(0)
     }

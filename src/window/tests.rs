@@ -8,7 +8,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn window() -> (Window, Instant) {
     let origin = Instant::now();
-    (Window::striped(Extent::Time(10 * SECOND), origin), origin)
+    (Window::laned(Extent::Time(10 * SECOND), origin), origin)
 }
 
 fn at(origin: Instant, seconds: f64) -> Instant {
@@ -106,15 +106,14 @@ fn turns_wrap_without_wedging() {
 
 #[test]
 fn a_full_count_stays_full() {
-    let word = AtomicU64::new(7 << COUNT_BITS | COUNT);
-    add(&word, 7);
-    assert_eq!(word.load(Ordering::Relaxed), 7 << COUNT_BITS | COUNT);
+    let full = 7 << COUNT_BITS | COUNT;
+    assert_eq!(next(full, 7), Some(full));
 }
 
 #[test]
 fn time_before_the_origin_is_the_first_slice() {
     let origin = Instant::now() + 100 * SECOND;
-    let window = Window::unstriped(Extent::Time(10 * SECOND), origin);
+    let window = Window::shared(Extent::Time(10 * SECOND), origin);
     window.count_at(origin - SECOND, &[Kind::Call]);
     assert_eq!(window.calls_at(origin), 1);
 }
@@ -122,7 +121,7 @@ fn time_before_the_origin_is_the_first_slice() {
 #[test]
 fn a_window_of_calls_holds_the_last_ones_however_old_they_are() {
     let origin = Instant::now();
-    let window = Window::striped(Extent::Calls(50), origin);
+    let window = Window::laned(Extent::Calls(50), origin);
     assert_eq!(window.calls_at(origin), 0);
     for call in 1..=1_000_u32 {
         window.count_at(at(origin, 3_600.0 * f64::from(call)), &[Kind::Call]);
@@ -134,7 +133,7 @@ fn a_window_of_calls_holds_the_last_ones_however_old_they_are() {
 
 #[test]
 fn a_window_of_calls_begins_anew_with_its_epoch() {
-    let window = Window::unstriped(Extent::Calls(50), Instant::now());
+    let window = Window::shared(Extent::Calls(50), Instant::now());
     let now = Instant::now();
     (0..33).for_each(|_| window.count(0, window.place(now), &[Kind::Call]));
     (0..7).for_each(|_| window.count(1, window.place(now), &[Kind::Call]));
@@ -144,7 +143,7 @@ fn a_window_of_calls_begins_anew_with_its_epoch() {
 #[test]
 fn threads_lose_no_call_of_a_window_of_calls() {
     let origin = Instant::now();
-    let window = Window::striped(Extent::Calls(1_000), origin);
+    let window = Window::laned(Extent::Calls(1_000), origin);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| (0..10_000).for_each(|_| window.count_at(origin, &[Kind::Call, Kind::Slow])));
@@ -233,7 +232,7 @@ proptest! {
     #[test]
     fn window_agrees_with_a_list(steps in steps(), striped: bool) {
         let origin = Instant::now();
-        let window = if striped { Window::striped } else { Window::unstriped }(Extent::Time(10 * SECOND), origin);
+        let window = if striped { Window::laned } else { Window::shared }(Extent::Time(10 * SECOND), origin);
         let (mut list, mut elapsed) = (Vec::new(), Duration::ZERO);
         for step in steps {
             let (what, when) = match step {
@@ -259,7 +258,7 @@ proptest! {
     #[test]
     fn window_of_calls_agrees_with_a_list(calls in 1_u32..70, what in prop::collection::vec(0_u8..4, 0..300)) {
         let now = Instant::now();
-        let window = Window::striped(Extent::Calls(calls), now);
+        let window = Window::laned(Extent::Calls(calls), now);
         let (mut list, size) = (Vec::new(), u64::from(calls.div_ceil(10)));
         for (call, what) in (0_u64..).zip(what) {
             window.count_at(now, kinds(what));
@@ -277,7 +276,7 @@ proptest! {
 fn loom_no_count_is_lost_at_rotation() {
     let origin = Instant::now();
     loom::model(move || {
-        let window = loom::sync::Arc::new(Window::unstriped(Extent::Time(10 * SECOND), origin));
+        let window = loom::sync::Arc::new(Window::shared(Extent::Time(10 * SECOND), origin));
         window.count(0, 3, &[Kind::Call]);
         let other = loom::sync::Arc::clone(&window);
         let thread = loom::thread::spawn(move || {

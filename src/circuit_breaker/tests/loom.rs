@@ -30,7 +30,7 @@ fn machine(now: Instant) -> Arc<Machine> {
         probes: 1,
         ..CircuitBreakerConfig::default()
     };
-    Arc::new(Machine::unstriped(one, Random::seeded(1), now))
+    Arc::new(Machine::with_shared_window(one, Random::seeded(1), now))
 }
 
 /// A late call of the old generation is nowhere in the new one, and no call of the new one is lost.
