@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod budget;
+#[cfg(any(feature = "setup", all(test, moneta_loom)))]
+#[cfg_attr(moneta_loom, allow(dead_code, reason = "loom looks at a ring"))]
+mod buffer;
 pub mod bulkhead;
 mod call;
 mod cells;

@@ -48,10 +48,10 @@ mod totals;
 
 #[cfg(feature = "http")]
 pub(crate) use active::UnderWay;
-#[cfg(feature = "setup")]
-pub(crate) use backend::tells_otel;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 pub use attempts::attempts;
+#[cfg(feature = "setup")]
+pub(crate) use backend::tells_otel;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 pub use backend::{Backend, BackendInUse, choose};
 #[cfg(feature = "http")]

@@ -16,6 +16,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const FLOORS: [&[&str]; 6] = [
     // Plain values, counts, and what stands in for the clock, randomness and atomics.
     &[
+        "buffer",
         "cells",
         "class",
         "clock",

@@ -13,9 +13,9 @@ use opentelemetry::{
 
 use super::{
     OtelSettings,
-    binding::{Bound, meter},
+    binding::{Binder, Bound, Word, meter},
 };
-use crate::record::BUCKETS;
+use crate::record::{BUCKETS, totals::TOTALS};
 
 /// The upper bounds of the buckets of sizes, in bytes.
 const BYTES: [f64; 9] =
@@ -24,14 +24,14 @@ const BYTES: [f64; 9] =
 /// What makes the histograms.
 pub(super) struct Meters {
     pub(super) meter: Meter,
-    binds: bool,
+    binder: Option<Binder>,
     settings: OtelSettings,
 }
 
 /// A histogram.
 pub(super) struct Histogram<T> {
     instrument: metrics::Histogram<T>,
-    binds: bool,
+    binder: Option<Binder>,
 }
 
 /// A series of a histogram.
@@ -41,12 +41,22 @@ pub(super) struct Series<T> {
 
 impl Meters {
     pub(super) fn of(provider: &Arc<dyn MeterProvider + Send + Sync>, settings: OtelSettings) -> Self {
-        let (meter, binds) = meter(provider);
-        Self { meter, binds, settings }
+        let (meter, binder) = meter(provider);
+        if let Some(binder) = binder.clone() {
+            // An SDK calls back before it collects. It has to be by a metric, and this one is there anyway.
+            let [total, ..] = TOTALS;
+            meter
+                .u64_observable_counter(total.name)
+                .with_unit(total.unit)
+                .with_description(total.description)
+                .with_callback(move |_| binder.record_all())
+                .build();
+        }
+        Self { meter, binder, settings }
     }
 
     pub(super) fn none() -> Self {
-        Self { meter: NoopMeterProvider::new().meter(""), binds: false, settings: OtelSettings::default() }
+        Self { meter: NoopMeterProvider::new().meter(""), binder: None, settings: OtelSettings::default() }
     }
 
     /// Whether the sizes of bodies are wanted.
@@ -59,12 +69,15 @@ impl Meters {
         bounds.sort_by(f64::total_cmp);
         bounds.dedup();
         let instrument = self.meter.f64_histogram(name).with_unit("s").with_description(description);
-        Histogram { instrument: instrument.with_boundaries(bounds).build(), binds: self.binds }
+        Histogram { instrument: instrument.with_boundaries(bounds).build(), binder: self.binder.clone() }
     }
 
     pub(super) fn sizes(&self, name: &'static str, description: &'static str) -> Histogram<u64> {
         let instrument = self.meter.u64_histogram(name).with_unit("By").with_description(description);
-        Histogram { instrument: instrument.with_boundaries(BYTES.to_vec()).build(), binds: self.binds }
+        Histogram {
+            instrument: instrument.with_boundaries(BYTES.to_vec()).build(),
+            binder: self.binder.clone(),
+        }
     }
 }
 
@@ -75,7 +88,7 @@ impl Histogram<f64> {
     }
 }
 
-impl<T> Series<T> {
+impl<T: Word> Series<T> {
     pub(super) const fn new() -> Self {
         Self { bound: Bound::new() }
     }
@@ -83,10 +96,9 @@ impl<T> Series<T> {
     /// Records in the series of the histogram that has these labels, which are always the same ones.
     #[inline]
     pub(super) fn record(&self, histogram: &Histogram<T>, attributes: &[KeyValue], value: T) {
-        if histogram.binds {
-            self.bound.record(&histogram.instrument, attributes, value);
-        } else {
-            histogram.instrument.record(value, attributes);
+        match &histogram.binder {
+            Some(binder) => self.bound.record(binder, &histogram.instrument, attributes, value),
+            None => histogram.instrument.record(value, attributes),
         }
     }
 }
