@@ -29,6 +29,8 @@ pub(super) const OURS: &str = "ours";
 pub(super) const TOWER: &str = "tower";
 pub(super) const TOWER_RESILIENCE: &str = "tower-resilience";
 pub(super) const SEATBELT: &str = "seatbelt";
+/// The same as services of tower, as all others are.
+pub(super) const OF_TOWER: &str = "seatbelt, of tower";
 
 pub(super) fn add(all: &mut Scenarios) {
     timeout(all);
@@ -49,6 +51,7 @@ fn timeout(all: &mut Scenarios) {
         Tower(theirs::timelimiter::TimeLimiterLayer::builder().timeout_duration(FAR).build().layer(inner))
     });
     each!(all.add, SEATBELT, |inner| Layered(seatbelt::timeout(inner)));
+    each!(all.add, OF_TOWER, |inner| Tower(seatbelt::timeout(inner)));
 }
 
 fn retry(all: &mut Scenarios) {
@@ -61,6 +64,7 @@ fn retry(all: &mut Scenarios) {
         )
     });
     each!(all.add, SEATBELT, |inner| Layered(seatbelt::retry(inner)));
+    each!(all.add, OF_TOWER, |inner| Tower(seatbelt::retry(inner)));
 
     all.pattern("retry, budget");
     each!(all.add, OURS, |inner| Tower(RetryLayer::new().layer(inner)));
@@ -94,6 +98,7 @@ fn breaker(all: &mut Scenarios) {
             Tower(layer.build().expect("it is consistent").layer(inner))
         });
         each!(all.add, SEATBELT, |inner| Layered(seatbelt::breaker(inner)));
+        each!(all.add, OF_TOWER, |inner| Tower(seatbelt::breaker(inner)));
         each!(all.add, "failsafe", |inner| {
             // The default, but for how long it is open.
             let backoff = || failsafe::backoff::constant(HOUR);
@@ -145,6 +150,7 @@ fn fallback(all: &mut Scenarios) {
             Tower(theirs::fallback::FallbackLayer::<Request, u64, Failed>::value(0).layer(inner))
         });
         each!(all.add, SEATBELT, |inner| Layered(seatbelt::fallback(inner)));
+        each!(all.add, OF_TOWER, |inner| Tower(seatbelt::fallback(inner)));
     }
 }
 
@@ -155,6 +161,7 @@ fn fault(all: &mut Scenarios) {
         theirs::chaos::ChaosLayer::builder().build().layer(inner)
     ));
     each!(all.add, SEATBELT, |inner| Layered(seatbelt::fault(inner)));
+    each!(all.add, OF_TOWER, |inner| Tower(seatbelt::fault(inner)));
 }
 
 fn rate_limit(all: &mut Scenarios) {
@@ -175,6 +182,7 @@ fn hedge(all: &mut Scenarios) {
     each!(all.add, OURS, |inner| Tower(HedgeLayer::new().delay(FAR).layer(inner)));
     each!(all.add, TOWER_RESILIENCE, |inner| Tower(theirs::hedge::HedgeLayer::new(FAR).layer(inner)));
     each!(all.add, SEATBELT, |inner| Layered(seatbelt::hedge(inner)));
+    each!(all.add, OF_TOWER, |inner| Tower(seatbelt::hedge(inner)));
 
     all.pattern("hedge, by latency");
     each!(all.add, OURS, |inner| Tower(HedgeLayer::new().layer(inner)));

@@ -1,4 +1,5 @@
-//! seatbelt, by its own trait, whose futures are not boxed. (As services of tower, each of its layers boxes one.)
+//! seatbelt, whose services are such of its own trait, whose futures borrow them and are not boxed, and of tower, where each
+//! layer boxes its own.
 
 use std::{
     sync::{
@@ -44,7 +45,12 @@ fn recovery(result: &Out) -> RecoveryInfo {
 }
 
 macro_rules! service {
-    () => { impl Service<Request, Out = Out> + Clone + 'static };
+    () => {
+        impl Service<Request, Out = Out>
+        + tower::Service<Request, Response = u64, Error = Failed>
+        + Clone
+        + 'static
+    };
 }
 
 pub(super) fn timeout<T: 'static>(inner: Inner<T>) -> service!() {
@@ -90,32 +96,19 @@ pub(super) fn hedge<T: 'static>(inner: Inner<T>) -> service!() {
     (layer, inner).into_service()
 }
 
-macro_rules! four_layers {
-    ($inner:expr) => {{
-        let context = context();
-        let fallback = Fallback::layer("fallback", &context)
-            .should_fallback(|result: &Out| result.is_err())
-            .fallback(|_, _| Ok(0));
-        let retry = Retry::layer("retry", &context)
-            .clone_input()
-            .recovery_with(|result, _| recovery(result))
-            .max_retry_attempts(2);
-        let breaker = Breaker::layer("breaker", &context)
-            .recovery_with(|result, _| recovery(result))
-            .rejected_input_error(|_, _| Failed(2));
-        let timeout = Timeout::layer("timeout", &context).timeout_error(|_| Failed(1)).timeout(FAR);
-        (fallback, retry, breaker, timeout, $inner).into_service()
-    }};
-}
-
 /// It has no bulkhead, and its retries no budget.
 pub(super) fn stack<T: 'static>(inner: Inner<T>) -> service!() {
-    four_layers!(inner)
-}
-
-/// The same, as services of tower.
-pub(super) fn tower_stack<T: 'static>(
-    inner: Inner<T>,
-) -> impl tower::Service<Request, Response = u64, Error = Failed> + Clone + Send + 'static {
-    four_layers!(inner)
+    let context = context();
+    let fallback = Fallback::layer("fallback", &context)
+        .should_fallback(|result: &Out| result.is_err())
+        .fallback(|_, _| Ok(0));
+    let retry = Retry::layer("retry", &context)
+        .clone_input()
+        .recovery_with(|result, _| recovery(result))
+        .max_retry_attempts(2);
+    let breaker = Breaker::layer("breaker", &context)
+        .recovery_with(|result, _| recovery(result))
+        .rejected_input_error(|_, _| Failed(2));
+    let timeout = Timeout::layer("timeout", &context).timeout_error(|_| Failed(1)).timeout(FAR);
+    (fallback, retry, breaker, timeout, inner).into_service()
 }

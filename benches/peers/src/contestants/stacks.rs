@@ -57,7 +57,7 @@ pub(super) fn add(all: &mut Scenarios) {
         Tower(stack.service(inner))
     });
     each!(all.add, "seatbelt, four layers", |inner| Layered(seatbelt::stack(inner)));
-    each!(all.add, "seatbelt, four layers of tower", |inner| Tower(seatbelt::tower_stack(inner)));
+    each!(all.add, "seatbelt, four layers of tower", |inner| Tower(seatbelt::stack(inner)));
     each!(all.add, "tower, four layers", |inner| {
         let stack = ServiceBuilder::new()
             .layer(tower_own::retry(true))
