@@ -89,7 +89,7 @@ where
     type Response = F::Response;
 
     fn is_wanted(&self, given: &Slot<T>) -> bool {
-        (self.is_wanted)(Judged { class: given.class(), result: given.result().as_ref() })
+        (self.is_wanted)(Judged { class: given.class(), result: given.result() })
     }
 
     fn poll<P>(

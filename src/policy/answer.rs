@@ -51,7 +51,8 @@ impl<T> Answer<T> {
 /// The parts stand by themselves, so that a response, which may be large, is moved by itself.
 #[derive(Debug)]
 pub struct Slot<T> {
-    result: Option<Result<T, BoxError>>,
+    response: Option<T>,
+    error: Option<BoxError>,
     class: Class,
     outcome: Outcome,
 }
@@ -62,7 +63,7 @@ impl<T> Slot<T> {
     /// An empty one. Of a constant, all of it would be copied.
     #[inline]
     pub(crate) const fn new() -> Self {
-        Self { result: None, class: Class::Success, outcome: Outcome::Success }
+        Self { response: None, error: None, class: Class::Success, outcome: Outcome::Success }
     }
 
     /// Puts the answer there, with which the call is done.
@@ -79,9 +80,12 @@ impl<T> Slot<T> {
         class: Class,
         outcome: Outcome,
     ) -> Poll<()> {
-        debug_assert!(self.result.is_none(), "a call has one answer");
+        debug_assert!(self.response.is_none() && self.error.is_none(), "a call has one answer");
         // Nothing is there to be dropped, which the compiler does not know.
-        mem::forget(self.result.replace(result));
+        match result {
+            Ok(response) => mem::forget(self.response.replace(response)),
+            Err(error) => mem::forget(self.error.replace(error)),
+        }
         self.judge(class, outcome);
         Poll::Ready(())
     }
@@ -93,8 +97,8 @@ impl<T> Slot<T> {
     }
 
     #[inline]
-    pub(crate) const fn result(&self) -> &Result<T, BoxError> {
-        self.result.as_ref().expect(Self::THERE)
+    pub(crate) fn result(&self) -> Result<&T, &BoxError> {
+        self.response.as_ref().ok_or_else(|| self.error.as_ref().expect(Self::THERE))
     }
 
     #[inline]
@@ -109,14 +113,13 @@ impl<T> Slot<T> {
 
     /// Takes the answer out.
     #[inline]
-    pub(crate) const fn take(&mut self) -> Answer<T> {
-        let result = self.result.take().expect(Self::THERE);
-        Answer { result, class: self.class, outcome: self.outcome }
+    pub(crate) fn take(&mut self) -> Answer<T> {
+        mem::replace(self, Self::new()).into_answer()
     }
 
     #[inline]
     pub(crate) fn into_result(self) -> Result<T, BoxError> {
-        self.result.expect(Self::THERE)
+        self.response.ok_or_else(|| self.error.expect(Self::THERE))
     }
 
     #[inline]

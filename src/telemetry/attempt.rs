@@ -126,7 +126,7 @@ where
             *pass.progress = Progress::Told;
             let outcome = out.outcome();
             pass.span.end(|| {
-                let error = Side::Client.error_type(outcome, out.result().as_ref().err());
+                let error = Side::Client.error_type(outcome, out.result().err());
                 SpanEnd { outcome, error, now: cx.now() }
             });
             if (out.class(), outcome) != (Class::Neutral, Outcome::Rejected) {

@@ -119,7 +119,7 @@ where
             // Inside, so that a line in a log is found by it.
             pass.span.enter(|| self.tell(cx.course, outcome, elapsed));
             pass.span.end(|| {
-                let error = self.side.error_type(outcome, out.result().as_ref().err());
+                let error = self.side.error_type(outcome, out.result().err());
                 SpanEnd { outcome, error, now: cx.now() }
             });
         }
