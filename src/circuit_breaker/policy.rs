@@ -17,7 +17,7 @@ use super::{
 use crate::{
     class::Ending,
     error::{BoxError, Reason, Rejected},
-    event::{BreakerResult, Event},
+    event::{BreakerResult, CircuitState, Event},
     observer::Observer,
     policy::{Answer, Course, Lend, Parcel, Policy, Poller, Seat, Slot, sealed::Sealed},
     random::Random,
@@ -91,7 +91,8 @@ impl<Req> Choice<Req> for OneBreaker {
     }
 
     fn may_refuse(&self) -> bool {
-        self.machine.is_open_now(Instant::now)
+        // Whether an open one has waited long enough is found out in the call, by the clock of the call.
+        self.machine.word().state() == CircuitState::Open || self.machine.is_open_now(Instant::now)
     }
 }
 
