@@ -1,6 +1,7 @@
 //! Whether a call costs the same when there are many: in flight, stacks in the process, calls before it, timeouts at once.
 //!
-//! `scale`, or `scale --write`. Times are of the processor, and each cost stands beside what a bare call does on the same path, because memory that is not in a cache costs everybody.
+//! `scale`, `scale --write`, or the name of a part. Times are of the processor, and each cost stands beside what a bare call does
+//! on the same path, because memory that is not in a cache costs everybody.
 
 use std::{
     env,
@@ -9,6 +10,7 @@ use std::{
     hint::black_box,
     io::{self, Write},
     pin::Pin,
+    process::{Command, Stdio},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -28,15 +30,38 @@ const FAR: Duration = Duration::from_secs(30);
 const ROUNDS: usize = 7;
 const PENDING: Inner<()> = Inner::new(1);
 
+/// Each is measured in a process of its own, so that no holes in the heap are left to it by another.
+const PARTS: [(&str, Part); 5] = [
+    ("in-flight", in_flight),
+    ("stacks", stacks),
+    ("history", history),
+    ("timeouts", timeouts),
+    ("memory", memory),
+];
+
+/// Measures something, and writes its table.
+type Part = fn() -> String;
+
 fn main() -> io::Result<()> {
-    let _telemetry = telemetry();
-    // Without the runtime that the others use: it has a thread of its own.
-    let timeouts = timeouts();
-    let _inside = runtime().enter();
-    let page = [in_flight(), stacks(), history(), timeouts, memory()].join("\n");
+    let asked = env::args().nth(1);
+    if let Some((name, part)) = PARTS.iter().find(|(name, _)| asked.as_deref() == Some(name)) {
+        let _telemetry = telemetry();
+        // Timeouts make one of their own each; this one has a thread beside them.
+        let runtime = (*name != "timeouts").then(runtime);
+        let _inside = runtime.as_ref().map(|runtime| runtime.enter());
+        return io::stdout().write_all(part().as_bytes());
+    }
+    let mut page = String::new();
+    for (name, _) in PARTS {
+        let output = Command::new(env::current_exe()?).arg(name).stderr(Stdio::inherit()).output()?;
+        assert!(output.status.success(), "{name} cannot be measured");
+        page += &String::from_utf8_lossy(&output.stdout);
+        page.push('\n');
+    }
+    let page = page.trim_end();
     writeln!(io::stdout(), "{page}")?;
-    if env::args().any(|argument| argument == "--write") {
-        pages::replace("docs/performance.md", "scale", &page)?;
+    if asked.as_deref() == Some("--write") {
+        pages::replace("docs/performance.md", "scale", page)?;
     }
     Ok(())
 }
