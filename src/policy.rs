@@ -35,6 +35,11 @@
 mod answer;
 mod course;
 mod leaf;
+#[cfg(all(feature = "http", feature = "otel"))]
+mod lent;
+#[cfg(not(all(feature = "http", feature = "otel")))]
+#[path = "policy/no_lent.rs"]
+mod lent;
 mod poller;
 mod stack;
 

@@ -1,5 +1,6 @@
 //! What the policies of a stack share of a call.
 
+use super::lent::Lent;
 use crate::{call::Call, trial::Enrolled};
 
 /// The request of a call, until the service is called with it.
@@ -43,19 +44,13 @@ pub struct Course {
     pub(crate) enrolled: Enrolled,
     /// Whether a fault hook of the stack has done something to it, or to one of its attempts.
     pub(crate) injected: bool,
-    /// The span of its request, where one is made further in than its end is told. In a box: without a tracer there is none.
-    #[cfg(all(feature = "http", feature = "otel"))]
-    pub(crate) span: Option<Box<opentelemetry::Context>>,
+    /// The span of its request.
+    #[cfg_attr(not(all(feature = "http", feature = "otel")), expect(dead_code, reason = "nobody makes one"))]
+    pub(crate) span: Lent,
 }
 
 impl Course {
     pub(crate) fn new(call: Call) -> Self {
-        Self {
-            call,
-            enrolled: Enrolled::default(),
-            injected: false,
-            #[cfg(all(feature = "http", feature = "otel"))]
-            span: None,
-        }
+        Self { call, enrolled: Enrolled::default(), injected: false, span: Lent::default() }
     }
 }

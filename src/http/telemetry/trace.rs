@@ -189,14 +189,14 @@ pub(super) fn note_end(span: &Span, exchange: &Exchange, asked: Option<&str>, ve
 /// Has the call be told of in the span of its request.
 #[inline]
 pub(super) fn lend(span: &Span, course: &mut Course) {
-    course.span = span.lend().map(Box::new);
+    course.span.put(span.lend());
 }
 
 /// The span of the request, if there is one, for what is told of the call.
 #[inline]
 pub(super) fn borrow(span: &mut Span, course: &mut Course) {
     if let Some(lent) = course.span.take() {
-        span.borrow(*lent);
+        span.borrow(lent);
     }
 }
 
